@@ -1,0 +1,265 @@
+"""Every error coinslot raises, one tree.
+
+    CoinslotError
+    ├── UsageError                 the caller asked for something that can't be: bad amount, key, URL, setting
+    │   ├── ConfigError            a settings file, flag or environment variable is wrong
+    │   └── MissingDependency      an extra is not installed (start-up only, never a slow fallback)
+    ├── ProtocolError              bytes from the other side that are not MPP
+    │   ├── MalformedHeader        a challenge, Accept-Payment or receipt header can't be read
+    │   └── (problems, see Problem below)
+    ├── Problem                    what a server answers with: status + RFC 9457 type
+    │   ├── not paid, may ask again (402 with a fresh challenge)
+    │   │     PaymentRequired, PaymentInsufficient, PaymentExpired, VerificationFailed, MalformedCredential,
+    │   │     InvalidChallenge
+    │   ├── not a payment matter (no challenge)
+    │   │     BadRequest 400, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422
+    │   ├── already paid, replay (no challenge)
+    │   │     PaymentInFlight 409, AlreadyDelivered 409, ChallengeUsed 409
+    │   └── outcome unknown (no challenge, never retried blindly)
+    │         OutcomePending 503, StoreUnavailable 503
+    ├── PaymentError               what a client raises
+    │   ├── PolicyRefused          the purse said no; nothing was signed
+    │   ├── NoPayableOffer         nothing offered can be paid with what is configured; nothing was signed
+    │   ├── BodyNotRepeatable      the body is a stream that can't be sent twice; nothing was signed
+    │   ├── PaymentRefused         the server refused what was presented; it did not say it was paid
+    │   └── PaymentOutcomeUnknown  presented, and the answer was lost: look at `reference` before paying again
+    ├── StoreError
+    │   ├── StoreBusy              not written within the bounded wait; nothing changed
+    │   ├── StoreNewer             the file was written by a newer coinslot; nothing was touched
+    │   ├── StoreBroken            a commit or fsync failed; whatever was not acknowledged must be looked up again
+    │   └── LeaseLost              another process holds the delivery now
+    ├── ChainError
+    │   ├── RpcUnreachable         no answer: whether the node acted is not known
+    │   ├── RpcRefused             the node answered with a JSON-RPC error
+    │   └── BadSignature           a signature the chain itself would not accept
+    └── LedgerError                postings that don't sum to zero, or a conflict
+
+Verification raises; it never returns False. Messages never carry credentials, keys or preimages.
+"""
+
+from __future__ import annotations
+
+
+class CoinslotError(Exception):
+    """Base of everything coinslot raises on purpose."""
+
+
+# --- the caller ----------------------------------------------------------------------------------
+
+
+class UsageError(CoinslotError):
+    """The caller passed something that can't be right: an amount, a key, a URL."""
+
+
+class ConfigError(UsageError):
+    """A setting is wrong. The message names the setting, the reason and what would do."""
+
+
+class MissingDependency(UsageError):
+    """A needed native library is not installed. `extra` is the extra that brings it."""
+
+    def __init__(self, message: str, *, extra: str) -> None:
+        super().__init__(f"{message}; install it with: pip install 'coinslot[{extra}]'")
+        self.extra = extra
+
+
+# --- the wire ------------------------------------------------------------------------------------
+
+
+class ProtocolError(CoinslotError):
+    """The other side sent something that is not MPP."""
+
+
+class MalformedHeader(ProtocolError):
+    """A header can't be read. The message says which part, never repeats its value."""
+
+
+class Problem(CoinslotError):
+    """An answer of a server, in the words of RFC 9457. `challenge` says whether a fresh offer goes with it."""
+
+    slug = "bad-request"
+    status = 400
+    title = "Bad request"
+    challenge = False
+
+    def __init__(
+        self, detail: str = "", *, retry_after_s: int | None = None, reference: str | None = None
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.retry_after_s = retry_after_s
+        self.reference = reference
+
+
+class PaymentRequired(Problem):
+    """No credential came with the request (CORE section 3)."""
+
+    slug, status, title, challenge = "payment-required", 402, "Payment required", True
+
+
+class PaymentInsufficient(Problem):
+    """The proof pays less than was asked."""
+
+    slug, status, title, challenge = "payment-insufficient", 402, "Payment insufficient", True
+
+
+class PaymentExpired(Problem):
+    """The challenge or the authorization is past its time and was never used."""
+
+    slug, status, title, challenge = "payment-expired", 402, "Payment expired", True
+
+
+class VerificationFailed(Problem):
+    """The proof is not good, or the chain refused it for good: nothing was paid."""
+
+    slug, status, title, challenge = "verification-failed", 402, "Payment verification failed", True
+
+
+class MalformedCredential(Problem):
+    """The credential can't be read."""
+
+    slug, status, title, challenge = "malformed-credential", 402, "Malformed credential", True
+
+
+class InvalidChallenge(Problem):
+    """The echoed challenge was not issued by us for this request."""
+
+    slug, status, title, challenge = "invalid-challenge", 402, "Invalid challenge", True
+
+
+class BadRequest(Problem):
+    """The request breaks a rule that no payment would mend."""
+
+    slug, status, title = "bad-request", 400, "Bad request"
+
+
+class MethodUnsupported(Problem):
+    """The credential names a method or an intent that this route doesn't take."""
+
+    slug, status, title = "method-unsupported", 400, "Payment method not supported"
+
+
+class BodyTooLarge(Problem):
+    """The body is larger than what can be bound to a payment."""
+
+    slug, status, title = "body-too-large", 413, "Body too large to bind to a payment"
+
+
+class KeyReused(Problem):
+    """An Idempotency-Key was used before with other content."""
+
+    slug, status, title = "idempotency-key-reused", 422, "Idempotency-Key reused with other content"
+
+
+class PaymentInFlight(Problem):
+    """The same payment is being settled or delivered right now."""
+
+    slug, status, title = "payment-in-flight", 409, "This payment is being processed"
+
+
+class AlreadyDelivered(Problem):
+    """This payment was delivered and its answer was not kept."""
+
+    slug, status, title = "already-delivered", 409, "This payment was already delivered"
+
+
+class ChallengeUsed(Problem):
+    """The challenge, or the proof, was used with another proof, or another challenge."""
+
+    slug, status, title = "challenge-used", 409, "Challenge or proof already used"
+
+
+class OutcomePending(Problem):
+    """Broadcast, and the chain has not told the end yet. `reference` is the transaction hash."""
+
+    slug, status, title = "payment-outcome-unknown", 503, "Payment outcome not known yet"
+
+
+class StoreUnavailable(Problem):
+    """The record could not be written in time; nothing was settled by this request."""
+
+    slug, status, title = "store-unavailable", 503, "Payment record unavailable"
+
+
+# --- the client ----------------------------------------------------------------------------------
+
+
+class PaymentError(CoinslotError):
+    """A paying client could not, or would not, pay."""
+
+
+class PolicyRefused(PaymentError):
+    """The purse said no. Nothing was signed or sent."""
+
+
+class NoPayableOffer(PaymentError):
+    """None of the offers can be paid with what is configured. Nothing was signed or sent."""
+
+
+class BodyNotRepeatable(PaymentError):
+    """The request body is a stream that can be read once only. Nothing was signed or sent."""
+
+
+class PaymentRefused(PaymentError):
+    """The server answered the credential with a refusal. `reference` is what was presented, `status` its answer."""
+
+    def __init__(self, message: str, *, status: int, reference: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reference = reference
+
+
+class PaymentOutcomeUnknown(PaymentError):
+    """A payment was presented and its answer was lost. Look `reference` up on the chain before paying again."""
+
+    def __init__(self, message: str, *, reference: str | None) -> None:
+        super().__init__(message)
+        self.reference = reference
+
+
+# --- stores, chains, ledger ----------------------------------------------------------------------
+
+
+class StoreError(CoinslotError):
+    """The record could not be read or written."""
+
+
+class StoreBusy(StoreError):
+    """Not written within the bounded wait. Nothing changed; ask again."""
+
+
+class StoreNewer(StoreError):
+    """The store was written by a newer coinslot. Nothing was touched."""
+
+
+class StoreBroken(StoreError):
+    """A commit failed. What was not acknowledged must be looked up again."""
+
+
+class LeaseLost(StoreError):
+    """The lease lapsed and another process may hold it now: stop, deliver nothing more."""
+
+
+class ChainError(CoinslotError):
+    """A chain could not be asked, or refused."""
+
+
+class RpcUnreachable(ChainError):
+    """No answer came: whether the node acted on the request is not known."""
+
+
+class RpcRefused(ChainError):
+    """The node answered with a JSON-RPC error."""
+
+    def __init__(self, message: str, *, code: int, data: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+class BadSignature(ChainError):
+    """A signature that the chain itself would not accept."""
+
+
+class LedgerError(CoinslotError):
+    """Postings that don't sum to zero per asset, or contradict what is recorded."""
