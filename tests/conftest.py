@@ -1,0 +1,69 @@
+"""What every test shares: hypothesis profiles, the rule for skips in CI, the plugins in tests/support/."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_SUPPORT = Path(__file__).parent / "support"
+# Fixtures that start real programs live in tests/support/, one file per program.
+pytest_plugins = [
+    f"support.{path.stem}" for path in sorted(_SUPPORT.glob("*.py")) if path.stem in {"postgres", "devnet"}
+]
+
+IN_CI = os.environ.get("CI", "") == "true"
+SOAKING = os.environ.get("COINSLOT_SOAK", "") == "1"
+# A skip in CI must say that the test has no meaning there; anything else is a missing program, and fails.
+EXCUSE = "not applicable"
+
+# `ci` finds the same examples on every machine; `soak` searches anew each time and reports what it found.
+settings.register_profile(
+    "ci", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "soak", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `soak` run only with COINSLOT_SOAK=1."""
+    if SOAKING:
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure, unless its reason begins with EXCUSE or it is an expected failure."""
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(EXCUSE):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where nothing may be missing: {reason}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skipped test fails."""
+    report = yield
+    if IN_CI:
+        refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In CI a skipped module fails."""
+    report = yield
+    if IN_CI:
+        refuse_skip(report)
+    return report
