@@ -31,7 +31,8 @@
     ├── ChainError
     │   ├── RpcUnreachable         no answer: whether the node acted is not known
     │   ├── RpcRefused             the node answered with a JSON-RPC error
-    │   └── BadSignature           a signature the chain itself would not accept
+    │   ├── BadSignature           a signature the chain itself would not accept
+    │   └── BadTransaction         bytes that are not exactly one transaction, call or event that we know
     └── LedgerError                postings that don't sum to zero, or a conflict
 
 Verification raises; it never returns False. Messages never carry credentials, keys or preimages.
@@ -259,6 +260,10 @@ class RpcRefused(ChainError):
 
 class BadSignature(ChainError):
     """A signature that the chain itself would not accept."""
+
+
+class BadTransaction(ChainError):
+    """Bytes that are not, in their one canonical spelling, a transaction, call or event that we know."""
 
 
 class LedgerError(CoinslotError):
