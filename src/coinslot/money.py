@@ -38,7 +38,11 @@ class Asset:
     def text(self, units: int) -> str:
         """Decimal text with the symbol for people, e.g. "0.01 pathUSD"; base units where decimals are unknown."""
         name = self.symbol or self.id
-        return f"{units} base units of {name}" if self.decimals is None else f"{to_text(units, self.decimals)} {name}"
+        return (
+            f"{units} base units of {name}"
+            if self.decimals is None
+            else f"{to_text(units, self.decimals)} {name}"
+        )
 
 
 def parse_units(text: object) -> int:
