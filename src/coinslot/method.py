@@ -68,7 +68,7 @@ class ChargeSeller(Protocol):
         """The only irreversible act. May be repeated with the same bytes. Raises ChainError; then only confirm knows."""
 
     def confirm(self, prepared: Prepared) -> Flow[Outcome]:
-        """What the chain says now. Never guesses: Refused only if it can never be paid any more. Raises ChainError."""
+        """What the chain says now. Refused only if it can never be paid any more. Raises ChainError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +101,18 @@ class ChargePayer(Protocol):
 
 
 class Method(Protocol):
-    """What is published. `Accept` and `Wallet` are msgspec Structs whose fields, types, defaults and docs are the settings."""
+    """What is published. `Accept` and `Wallet` are Structs whose fields, types, defaults and docs are the settings."""
 
     @property
     def name(self) -> str:
         """The name on the wire: lower-case letters."""
 
     @property
-    def Accept(self) -> type[msgspec.Struct]:  # noqa: N802 - it is a class
+    def Accept(self) -> type[msgspec.Struct]:
         """Settings of a seller: the fields of one [[accept]] table."""
 
     @property
-    def Wallet(self) -> type[msgspec.Struct]:  # noqa: N802 - it is a class
+    def Wallet(self) -> type[msgspec.Struct]:
         """Settings of a payer."""
 
     def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[ChargeSeller]]:

@@ -72,9 +72,9 @@ class Budget:
 class Checked:
     """The method finds the proof good; nothing has moved.
 
-    `proof` names the proof for ever and on every path ("eip155:42431/tx/0xabc..."): the same proof is never taken twice.
-    `payer` is who pays, in the method's canonical spelling, proven and not only claimed. `evidence` belongs to the method.
-    `budgets` are drawn on when the proof is claimed.
+    `proof` names the proof for ever and on every path ("network/tx/0xabc..."): the same proof is never taken twice.
+    `payer` is who pays, in the method's canonical spelling, proven and not only claimed. `evidence` belongs to the
+    method. `budgets` are drawn on when the proof is claimed.
     """
 
     recognised: Recognised
@@ -89,7 +89,7 @@ class Prepared:
     """All that is needed to broadcast and to confirm, also by another process after a crash.
 
     `reference` is the transaction's hash, known before it is sent; `raw` is what is sent (empty if nothing is);
-    after chain time `dead_after_s` an absent transaction can never appear (None: never certain). `payees` is what must move.
+    after chain time `dead_after_s` an absent transaction can never appear (None: never certain).
     """
 
     challenge: Challenge
@@ -128,6 +128,4 @@ Outcome: TypeAlias = Settled | Refused | Pending
 
 def receipt_of(prepared: Prepared, settled: Settled) -> Receipt:
     """The receipt of a settled charge."""
-    return Receipt(
-        prepared.challenge.method, settled.reference, format_instant(settled.settled_at_s), settled.extra
-    )
+    return Receipt(prepared.challenge.method, settled.reference, format_instant(settled.settled_at_s), settled.extra)

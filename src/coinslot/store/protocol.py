@@ -86,7 +86,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment as recorded. Times are seconds since 1970 by the store's clock; `leased` says whether someone works on it."""
+    """A payment as recorded. Times are seconds since 1970 by the store's clock; `leased`: someone works on it now."""
 
     challenge: Challenge
     proof: str
@@ -150,8 +150,8 @@ class Store(Protocol):
     def claim(self, claim: Claim) -> Future[ClaimResult]:
         """Use a challenge id and a proof, once, for ever, and draw on the budgets; in one step, all or nothing.
 
-        Of any number of claims that share a challenge id, a proof, or a payer and key, exactly one gets a Lease; the others
-        get Taken with the winner's payment. A `failed` payment under the same key gives the key up. T01 T06
+        Of any number of claims that share a challenge id, a proof, or a payer and key, exactly one gets a Lease;
+        the others get Taken with the winner's payment. A `failed` payment under the same key gives the key up. T01 T06
         """
 
     def take(self, challenge_id: str) -> Future[Lease | None]:
@@ -190,7 +190,7 @@ class Store(Protocol):
         """A durable write of nothing: proves that the store works. Raises StoreError."""
 
     def backup(self, target: str) -> Future[None]:
-        """A consistent copy at `target` while in use. Raises StoreError where the database has its own tool for that."""
+        """A consistent copy at `target` while in use. Raises StoreError where the database has a tool of its own."""
 
     def close(self) -> None:
         """Finish what is queued, drop this owner's leases, close. Later calls raise StoreError."""
