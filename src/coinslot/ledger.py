@@ -25,7 +25,7 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event. `at_s` is the chain's time, `reference` what to look up there. Raises LedgerError if out of balance."""
+    """One event. `at_s` is the chain's time, `reference` what to look up there. LedgerError if it does not balance."""
 
     id: str
     at_s: float

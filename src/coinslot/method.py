@@ -65,7 +65,7 @@ class ChargeSeller(Protocol):
         """
 
     def broadcast(self, prepared: Prepared) -> Flow[None]:
-        """The only irreversible act. May be repeated with the same bytes. Raises ChainError; then only confirm knows."""
+        """The only irreversible act; may be repeated with the same bytes. Raises ChainError: then only confirm knows."""
 
     def confirm(self, prepared: Prepared) -> Flow[Outcome]:
         """What the chain says now. Refused only if it can never be paid any more. Raises ChainError."""

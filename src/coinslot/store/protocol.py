@@ -55,14 +55,16 @@ class Stage(StrEnum):
 class Claim:
     """A wish to use a proof, once and for ever, for one challenge.
 
-    `request_hash` is what the payment is for (method, path, query, body), as the gate computed it. `idempotency_key` is
-    the client's or None; `payer` scopes it.
+    `request_hash` is what the payment is for (method, path, query, body) and `credential_hash` what was presented, as
+    the gate computed them: only the same credential may come back. `idempotency_key` is the client's or None; `payer`
+    scopes it.
     """
 
     challenge: Challenge
     proof: str
     payer: str
     request_hash: str
+    credential_hash: str
     idempotency_key: str | None = None
     budgets: tuple[Budget, ...] = ()
 
@@ -92,6 +94,7 @@ class Payment:
     proof: str
     payer: str
     request_hash: str
+    credential_hash: str
     idempotency_key: str | None
     stage: Stage
     leased: bool
