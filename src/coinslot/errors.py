@@ -33,7 +33,11 @@
     │   ├── RpcRefused             the node answered with a JSON-RPC error
     │   ├── BadSignature           a signature the chain itself would not accept
     │   └── BadTransaction         bytes that are not exactly one transaction, call or event that we know
-    └── LedgerError                postings that don't sum to zero, or a conflict
+    ├── LedgerError                postings that don't sum to zero, or a conflict
+    └── DevnetError                a local chain could not be started, or stopped
+        ├── PortTaken              something else listens there; nothing was started
+        ├── NodeUnavailable        the node's program is not here and could not be fetched
+        └── IntegrityMismatch      what was fetched is not what was pinned; it was thrown away
 
 Verification raises; it never returns False. Messages never carry credentials, keys or preimages.
 """
@@ -83,9 +87,7 @@ class Problem(CoinslotError):
     title = "Bad request"
     challenge = False
 
-    def __init__(
-        self, detail: str = "", *, retry_after_s: int | None = None, reference: str | None = None
-    ) -> None:
+    def __init__(self, detail: str = "", *, retry_after_s: int | None = None, reference: str | None = None) -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.retry_after_s = retry_after_s
@@ -268,3 +270,22 @@ class BadTransaction(ChainError):
 
 class LedgerError(CoinslotError):
     """Postings that don't sum to zero per asset, or contradict what is recorded."""
+
+
+# --- local chains for tests and demos ------------------------------------------------------------
+
+
+class DevnetError(CoinslotError):
+    """A local chain could not be started, or stopped by itself."""
+
+
+class PortTaken(DevnetError):
+    """Something else listens on the wanted port. Nothing was started."""
+
+
+class NodeUnavailable(DevnetError):
+    """The node's program is not on this machine and could not be fetched."""
+
+
+class IntegrityMismatch(DevnetError):
+    """A fetched program is not the one that was pinned. It was thrown away, never run."""
