@@ -34,6 +34,9 @@
     │   ├── BadSignature           a signature the chain itself would not accept
     │   └── BadTransaction         bytes that are not exactly one transaction, call or event that we know
     ├── LedgerError                postings that don't sum to zero, or a conflict
+    ├── WalletError                a key file: missing, not ours, unsafe to write
+    │   ├── WalletExists           a wallet of that name is there already; nothing was overwritten
+    │   └── WalletLocked           wrong passphrase, or a file that was changed: which of them is not told
     └── DevnetError                a local chain could not be started, or stopped
         ├── PortTaken              something else listens there; nothing was started
         ├── NodeUnavailable        the node's program is not here and could not be fetched
@@ -289,3 +292,18 @@ class NodeUnavailable(DevnetError):
 
 class IntegrityMismatch(DevnetError):
     """A fetched program is not the one that was pinned. It was thrown away, never run."""
+
+
+# --- wallets -------------------------------------------------------------------------------------
+
+
+class WalletError(CoinslotError):
+    """A wallet is missing, its file can't be read, or it can't be written safely. Never carries a key or passphrase."""
+
+
+class WalletExists(WalletError):
+    """A wallet of that name exists. Nothing was overwritten: a lost key is lost money."""
+
+
+class WalletLocked(WalletError):
+    """The passphrase is wrong or the file was changed. Which of them is not told: it would help only a guesser."""
