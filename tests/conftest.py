@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 _SUPPORT = Path(__file__).parent / "support"
 # Fixtures that start real programs live in tests/support/, one file per program.
 pytest_plugins = [
-    f"support.{path.stem}" for path in sorted(_SUPPORT.glob("*.py")) if path.stem in {"postgres", "devnet"}
+    f"support.{path.stem}"
+    for path in sorted(_SUPPORT.glob("*.py"))
+    if path.stem in {"postgres", "devnet", "toyfixtures"}
 ]
 
 IN_CI = os.environ.get("CI", "") == "true"
