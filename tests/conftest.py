@@ -10,11 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 _SUPPORT = Path(__file__).parent / "support"
-# Fixtures that start real programs live in tests/support/, one file per program.
+# Fixtures that several folders use live in tests/support/, one file per program or part.
 pytest_plugins = [
-    f"support.{path.stem}"
-    for path in sorted(_SUPPORT.glob("*.py"))
-    if path.stem in {"postgres", "devnet", "toyfixtures"}
+    f"support.{path.stem}" for path in sorted(_SUPPORT.glob("*.py")) if "@pytest.fixture" in path.read_text()
 ]
 
 IN_CI = os.environ.get("CI", "") == "true"
