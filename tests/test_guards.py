@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support import mutation as mutations
 from support.mutation import ROOT, SRC, TESTS, Mutation, apply, copy_source, environment, guard_ids, listed, marked_in
 
