@@ -22,6 +22,7 @@ from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError
 from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised, Terms
+from coinslot.money import Asset
 
 GROUP = "coinslot.methods"
 
@@ -122,6 +123,33 @@ class Method(Protocol):
         """Payers for these settings. Raises ConfigError, MissingDependency, ChainError."""
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What an address owns of one asset, in base units."""
+
+    asset: Asset
+    amount_units: int
+
+
+class Keyed(Protocol):
+    """Optional: what a method publishes as `keys` if its payers sign with a key of 32 bytes that a wallet can keep.
+
+    A private key is text here: "0x" and 64 hex digits. An address is in the method's canonical spelling.
+    """
+
+    def new_key(self) -> Flow[str]:
+        """A fresh private key from the world's randomness."""
+
+    def address_of(self, private_key: str) -> str:
+        """The address that a private key signs for. Raises UsageError, which never repeats the key."""
+
+    def balances(self, rpc_url: str, address: str, assets: Sequence[str]) -> Flow[Sequence[Holding]]:
+        """What an address owns of these assets; none named: of those the method knows. Raises UsageError, ChainError."""
+
+    def chain_time_s(self, rpc_url: str) -> Flow[float]:
+        """The time of the newest block, seconds since 1970. Raises ChainError."""
+
+
 def installed() -> list[str]:
     """The names of the methods that can be loaded, sorted."""
     return sorted({point.name for point in entry_points(group=GROUP)})
@@ -133,6 +161,14 @@ def load(name: str) -> Method:
         method: Method = point.load()
         return method
     raise ConfigError(f"no payment method is called {name!r}; installed: {', '.join(installed()) or 'none'}")
+
+
+def keys_of(method: Method) -> Keyed:
+    """What a method publishes about keys. Raises ConfigError if it has none that a wallet could keep."""
+    keys: Keyed | None = getattr(method, "keys", None)
+    if keys is None:
+        raise ConfigError(f"payment method {method.name!r} has no keys that a wallet could keep")
+    return keys
 
 
 def settings(kind: type[msgspec.Struct], table: Mapping[str, Any], where: str) -> msgspec.Struct:
