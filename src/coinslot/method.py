@@ -66,7 +66,7 @@ class ChargeSeller(Protocol):
         """
 
     def broadcast(self, prepared: Prepared) -> Flow[None]:
-        """The only irreversible act; may be repeated with the same bytes. Raises ChainError: then only confirm knows."""
+        """The only irreversible act; the same bytes may be sent again. Raises ChainError: then only confirm knows."""
 
     def confirm(self, prepared: Prepared) -> Flow[Outcome]:
         """What the chain says now. Refused only if it can never be paid any more. Raises ChainError."""
@@ -144,7 +144,7 @@ class Keyed(Protocol):
         """The address that a private key signs for. Raises UsageError, which never repeats the key."""
 
     def balances(self, rpc_url: str, address: str, assets: Sequence[str]) -> Flow[Sequence[Holding]]:
-        """What an address owns of these assets; none named: of those the method knows. Raises UsageError, ChainError."""
+        """What an address owns of these assets, or of those the method knows. Raises UsageError, ChainError."""
 
     def chain_time_s(self, rpc_url: str) -> Flow[float]:
         """The time of the newest block, seconds since 1970. Raises ChainError."""
