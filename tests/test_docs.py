@@ -123,7 +123,8 @@ class Reader:
         return output
 
     def _console(self, block: Block) -> None:
-        script, shown = PRELUDE, []
+        script = PRELUDE
+        shown: list[list[str]] = []
         for line in re.sub(r"\\\n(> ?)?", "", block.body).splitlines():
             if line.startswith("$ "):
                 command = line.removeprefix("$ ").strip()

@@ -72,14 +72,22 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        command = [self._bin / "postgres", "-D", self._home / "data", "-p", str(self._port), "-k", self._home]
+        command: list[str | Path] = [
+            self._bin / "postgres",
+            "-D",
+            self._home / "data",
+            "-p",
+            str(self._port),
+            "-k",
+            self._home,
+        ]
         command += ["-c", "listen_addresses=127.0.0.1"]
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, user=self._user, cwd=self._home, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + START_S
-        ask = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        ask: list[str | Path] = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
         while subprocess.run(ask, check=False).returncode != 0:
             alive = self._process.poll() is None and time.monotonic() < deadline
             assert alive, (self._home / "log").read_text()
@@ -103,7 +111,17 @@ class Server:
 
     def sql(self, statement: str) -> None:
         """Run one statement as the server's owner."""
-        command = [self._bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url(), "-c", statement]
+        command: list[str | Path] = [
+            self._bin / "psql",
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            self.url(),
+            "-c",
+            statement,
+        ]
         done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
 
