@@ -16,7 +16,7 @@
     │   ├── already paid, replay (no challenge)
     │   │     PaymentInFlight 409, AlreadyDelivered 409, ChallengeUsed 409
     │   └── outcome unknown (no challenge, never retried blindly)
-    │         OutcomePending 503, StoreUnavailable 503
+    │         OutcomePending 503, StoreUnavailable 503, RailUnavailable 503
     ├── PaymentError               what a client raises
     │   ├── PolicyRefused          the purse said no; nothing was signed
     │   ├── NoPayableOffer         nothing offered can be paid with what is configured; nothing was signed
@@ -185,6 +185,12 @@ class StoreUnavailable(Problem):
     """The record could not be written in time; nothing was settled by this request."""
 
     slug, status, title = "store-unavailable", 503, "Payment record unavailable"
+
+
+class RailUnavailable(Problem):
+    """The payment network can't be asked; nothing was broadcast by this request."""
+
+    slug, status, title = "payment-rail-unavailable", 503, "Payment network unavailable"
 
 
 # --- the client ----------------------------------------------------------------------------------

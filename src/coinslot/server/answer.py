@@ -1,0 +1,87 @@
+"""Answers the gate gives by itself, and what it adds to the answers of a paid handler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from coinslot.core.problem import CONTENT_TYPE, problem_body
+from coinslot.core.receipt import Receipt
+from coinslot.errors import Problem
+from coinslot.store.protocol import Delivery
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+# What a page in a browser must be able to read from another origin to pay and to keep its receipt.
+EXPOSED = ("WWW-Authenticate", "Payment-Receipt", "Retry-After")
+# Belong to one connection or one moment, never to a stored answer (RFC 9110 section 7.6.1).
+_NOT_KEPT = frozenset(
+    [
+        "connection",
+        "date",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response."""
+
+    status: int
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def refusal(problem: Problem, challenges: Sequence[str] = (), **members: object) -> Answer:
+    """A problem as a response; never stored by caches (CORE-111), never with a receipt (CORE-047)."""
+    headers = [("content-type", CONTENT_TYPE), ("cache-control", "no-store")]
+    headers += [("www-authenticate", one) for one in challenges]
+    if problem.retry_after_s is not None:
+        headers.append(("retry-after", str(problem.retry_after_s)))
+    headers.append(("access-control-expose-headers", ", ".join(EXPOSED)))
+    return Answer(problem.status, tuple(headers), problem_body(problem, **members))
+
+
+def _listed(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    return [item.strip() for key, value in headers if key.lower() == name for item in value.split(",") if item.strip()]
+
+
+def _private(cache: Sequence[str]) -> str:
+    kept = [one for one in cache if one.lower() not in ("public", "private") and not one.lower().startswith("s-maxage")]
+    return ", ".join(["private", *kept])
+
+
+def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt) -> Headers:
+    """A 2xx answer's headers with the receipt, private to caches (CORE-112, T39) and readable to browsers."""
+    given = tuple(headers)
+    merged = ("cache-control", "vary", "access-control-expose-headers", "payment-receipt")
+    kept = [pair for pair in given if pair[0].lower() not in merged]
+    vary = _listed(given, "vary")
+    exposed = _listed(given, "access-control-expose-headers")
+    return (
+        *kept,
+        ("payment-receipt", receipt.encode()),
+        ("cache-control", _private(_listed(given, "cache-control"))),
+        ("vary", ", ".join(dict.fromkeys([*vary, "Authorization"]))),
+        ("access-control-expose-headers", ", ".join(dict.fromkeys([*exposed, *EXPOSED]))),
+    )
+
+
+def kept_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """What of a delivered answer's headers is kept for a replay."""
+    return tuple(pair for pair in headers if pair[0].lower() not in _NOT_KEPT)
+
+
+def replay(delivery: Delivery, receipt: Receipt, body: bytes) -> Answer:
+    """A stored answer, as it was first given."""
+    headers = paid_headers(delivery.headers, receipt)
+    return Answer(delivery.status, (*headers, ("idempotent-replayed", "true")), body)

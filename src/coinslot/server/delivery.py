@@ -1,0 +1,58 @@
+"""What becomes of a paid handler's answer, whatever the door: one whole 2xx answer ends the payment, nothing else does.
+
+A door feeds the handler's response into a Delivering and does what it says:
+
+    begin(status, headers)      the headers to send instead
+    add(chunk)                  remember a piece (up to the limit)
+    finish()                    the Delivery to record BEFORE the last piece is sent, or None if it is not to be recorded
+
+An answer outside 2xx, an exception, or a handler that stops half-way leaves the payment redeemable by the same credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from coinslot.core.receipt import Receipt
+from coinslot.server.answer import Headers, kept_headers, paid_headers
+from coinslot.store.protocol import MAX_KEPT_BODY, Delivery
+
+
+class Delivering:
+    """Watches one answer go by."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._receipt = receipt
+        self._status = 0
+        self._headers: Headers = ()
+        self._kept: list[bytes] | None = []
+        self._size = 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether this answer is the delivery: 2xx. Others carry no receipt (CORE-047)."""
+        return 200 <= self._status < 300  # noqa: PLR2004
+
+    def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> Headers:
+        """Take note of the answer's start; the headers to send."""
+        self._status, self._headers = status, tuple(headers)
+        return paid_headers(self._headers, self._receipt) if self.counts else self._headers
+
+    def add(self, chunk: bytes) -> None:
+        """Remember a piece, or forget all of them once there are too many to keep."""
+        self._size += len(chunk)
+        if self._kept is not None:
+            self._kept.append(chunk)
+            if self._size > MAX_KEPT_BODY:
+                self._kept = None
+
+    def finish(self) -> Delivery | None:
+        """What to record once the answer is whole."""
+        if not self.counts:
+            return None
+        body = b"".join(self._kept) if self._kept is not None else None
+        return Delivery(self._status, kept_headers(self._headers), body)
+
+    def interrupted(self) -> Delivery | None:
+        """What to record when the client went away in the middle: it had its delivery, the rest is not kept."""
+        return Delivery(self._status, kept_headers(self._headers), None) if self.counts else None

@@ -1,0 +1,59 @@
+"""What the gate tells an observer. Nothing here is secret: no credential, no key, no body, no raw transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A 402 went out. `methods` are the offered "method/intent" pairs, `problem` the slug of why."""
+
+    path: str
+    methods: tuple[str, ...]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Another problem went out: nobody is asked to pay (again)."""
+
+    path: str
+    status: int
+    problem: str
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A charge settled and was recorded. `units` are base units of `asset` (its ledger key)."""
+
+    path: str
+    method: str
+    payer: str
+    asset: str
+    units: int
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A stored answer went out again."""
+
+    path: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The resolver learnt the end of a payment: `stage` is "settled" or "failed"."""
+
+    challenge_id: str
+    reference: str
+    stage: str
+
+
+Event: TypeAlias = Offered | Refused | Paid | Replayed | Resolved
+Observer: TypeAlias = Callable[[Event], None]

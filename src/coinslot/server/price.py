@@ -1,0 +1,144 @@
+"""What a route costs, and the table of routes. Prices come from here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from coinslot.core.canonical import encode_object
+from coinslot.drive import Flow, call
+from coinslot.errors import ConfigError, UsageError
+from coinslot.method import ChargeSeller, Extras
+from coinslot.money import parse_decimal
+from coinslot.server.request import Incoming
+
+Amount: TypeAlias = str | int | Decimal
+Pricing: TypeAlias = Callable[[Incoming], Amount | Awaitable[Amount]]
+
+NO_EXTRAS = Extras()
+# Every challenge of a 402 is a header; more methods than this make the answer larger than proxies pass.
+MAX_SELLERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One way to pay: whom to ask, and the request as it will travel (base64url of JCS)."""
+
+    seller: ChargeSeller
+    request: str
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.seller.method
+
+    @property
+    def intent(self) -> str:
+        """The intent's name."""
+        return self.seller.intent
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one call costs: decimal text in whole tokens ("0.01"), or a function of the request, run once a challenge.
+
+    `sellers` are the ways to pay, liked best first. `bind_body` binds a payment to the body's bytes; without it
+    bodies of any size stream through, and whoever paid may send another body. Raises UsageError, at start-up for fixed prices.
+    """
+
+    amount: Amount | Pricing
+    sellers: Sequence[ChargeSeller]
+    extras: Extras = NO_EXTRAS
+    bind_body: bool = True
+    _fixed: tuple[Offer, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.sellers) <= MAX_SELLERS:
+            raise UsageError(f"a price needs one to {MAX_SELLERS} ways to be paid")
+        fixed = () if callable(self.amount) else self._offers(parse_decimal(self.amount))
+        object.__setattr__(self, "_fixed", fixed)
+
+    def _offers(self, price: Decimal) -> tuple[Offer, ...]:
+        return tuple(Offer(one, encode_object(one.offer(price, self.extras))) for one in self.sellers)
+
+    def offers(self, request: Incoming) -> Flow[tuple[Offer, ...]]:
+        """The ways to pay for this request. Raises what a pricing function raises, UsageError for what it returns."""
+        if self._fixed or not callable(self.amount):
+            return self._fixed
+        amount = yield from call(self.amount, request)
+        return self._offers(parse_decimal(amount))
+
+    def fixed_requests(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """(method, intent, request object) of each fixed offer, for discovery; empty where the price is computed."""
+        amount = None if callable(self.amount) else parse_decimal(self.amount)
+        if amount is None:
+            return []
+        return [(one.method, one.intent, dict(one.offer(amount, self.extras))) for one in self.sellers]
+
+
+_ROUTE = re.compile(r"(?:(?P<methods>[A-Za-z]+(?:,[A-Za-z]+)*|\*) +)?(?P<path>/[^\s?#]*)\Z", re.ASCII)
+_STEP = re.compile(r"\*\*|\*|\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+def _path_pattern(path: str) -> re.Pattern[str]:
+    """`*` and `{name}` match one segment, `**` any number, a last `/*` everything below."""
+    text, at = "", 0
+    for step in _STEP.finditer(path):
+        text += re.escape(path[at : step.start()])
+        last = step.end() == len(path)
+        text += ".*" if step.group() == "**" or (step.group() == "*" and last) else "[^/]+"
+        at = step.end()
+    return re.compile(text + re.escape(path[at:]) + r"\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A pattern such as "GET /paid/*" and its price; None is free. No method means any; GET includes HEAD."""
+
+    pattern: str
+    price: Price | None
+    summary: str = ""
+    methods: frozenset[str] = field(init=False)
+    path: str = field(init=False)
+    _matcher: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        match = _ROUTE.match(self.pattern)
+        if match is None:
+            raise ConfigError(f"{self.pattern!r} is no route; write it like 'GET /paid/*' or '/v1/**'")
+        named = (match["methods"] or "*").upper()
+        methods = frozenset() if named == "*" else frozenset(named.split(","))
+        object.__setattr__(self, "methods", methods | {"HEAD"} if "GET" in methods else methods)
+        object.__setattr__(self, "path", match["path"])
+        object.__setattr__(self, "_matcher", _path_pattern(match["path"]))
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether a request falls under this route."""
+        return (not self.methods or method in self.methods) and self._matcher.match(path) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Routes in order; the first that matches counts."""
+
+    routes: tuple[Route, ...]
+
+    @classmethod
+    def of(cls, routes: Iterable[Route]) -> Routes:
+        """A table. Raises ConfigError if a pattern stands twice."""
+        table = tuple(routes)
+        seen = [route.pattern for route in table]
+        twice = sorted({pattern for pattern in seen if seen.count(pattern) > 1})
+        if twice:
+            raise ConfigError(f"route {twice[0]!r} is listed twice")
+        return cls(table)
+
+    def find(self, method: str, path: str) -> Route | None:
+        """The route of a request, or None. `method` as sent: methods are case-sensitive, only upper-case ones exist."""
+        for route in self.routes:
+            if route.matches(method, path):
+                return route
+        return None

@@ -1,0 +1,55 @@
+"""A request as the gate sees it, whatever door it came through."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from coinslot.core.canonical import base64url_encode
+
+# A body is held in memory while it is bound to a challenge and to a payment; larger ones answer 413 or opt out.
+MAX_BOUND_BODY = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """`path` is decoded as the application routes it, `query` raw, header names lower-case, each with all its values.
+
+    `body` is whole, or None where the price does not bind it.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=b"", repr=False)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Every value of a header."""
+        return self.headers.get(name, ())
+
+    def one(self, name: str) -> str | None:
+        """The values of a list-valued header as one, or None."""
+        values = self.headers.get(name)
+        return ", ".join(values) if values else None
+
+
+def scope(request: Incoming) -> str:
+    """What a charge is bound to besides its terms and body: method, concrete path and query. T03 T42
+
+    Length-prefixed, so that no two requests share an input; 43 characters of base64url.
+    """
+    hashed = hashlib.sha256()
+    for part in (request.method, request.path, request.query):
+        raw = part.encode("utf-8", "surrogateescape")
+        hashed.update(b"%d:" % len(raw))
+        hashed.update(raw)
+    return base64url_encode(hashed.digest())
+
+
+def request_hash(request: Incoming) -> str:
+    """What a payment is for, body included where it is bound: the identity that an Idempotency-Key stands for."""
+    hashed = hashlib.sha256(scope(request).encode("ascii"))
+    hashed.update(b"unbound" if request.body is None else hashlib.sha256(request.body).digest())
+    return base64url_encode(hashed.digest())

@@ -1,0 +1,100 @@
+"""A coin slot: everything a door needs, put together from a few words of configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from coinslot.core.challenge import KeyRing
+from coinslot.drive import RealWorld, run
+from coinslot.errors import ConfigError
+from coinslot.method import ChargeSeller, Extras, load, settings
+from coinslot.money import parse_decimal
+from coinslot.server.events import Observer
+from coinslot.server.gate import PATIENCE_S, Gate
+from coinslot.server.issue import EXPIRES_IN_S, Issuer
+from coinslot.server.price import Amount, Price, Pricing, Route, Routes
+from coinslot.store.open import open_store
+from coinslot.store.protocol import Store
+from coinslot.transports.resolving import Resolving
+from coinslot.transports.secret import challenge_keys
+
+Table: TypeAlias = Mapping[str, Any]
+RouteTable: TypeAlias = Mapping[str, "Amount | Pricing | Price | None"]
+
+
+class Slot:
+    """Takes payments for a realm.
+
+        slot = Slot("api.example.com", tempo={"recipient": "0x...", "rpc_url": "https://..."})
+
+    Each keyword names a payment method and gives its settings, or a list of settings for several assets. `store` is a
+    store or its URL; `secret_key` (text of 32 characters or more, or a list with the newest first) else comes from
+    COINSLOT_SECRET_KEY, else from a file beside a SQLite store. Raises ConfigError, MissingDependency, ChainError.
+    """
+
+    def __init__(
+        self,
+        realm: str,
+        *,
+        store: str | Store = "sqlite:///coinslot.sqlite",
+        secret_key: str | Sequence[str] | None = None,
+        sellers: Sequence[ChargeSeller] = (),
+        expires_in_s: int = EXPIRES_IN_S,
+        alternate_header: bool = False,
+        observe: Observer | None = None,
+        patience_s: float = PATIENCE_S,
+        **methods: Table | Sequence[Table],
+    ) -> None:
+        self.sellers = (*sellers, *_sellers(methods))
+        if not self.sellers:
+            raise ConfigError("name at least one payment method and its settings")
+        keys = KeyRing(challenge_keys(secret_key, store if isinstance(store, str) else "", os.environ))
+        issuer = Issuer(realm, keys, expires_in_s=expires_in_s, alternate_header=alternate_header)
+        self.store: Store = open_store(store) if isinstance(store, str) else store
+        self.gate = Gate(issuer, self.store, patience_s, observe)
+        self.resolving = Resolving(self.store, self.sellers, observe)
+
+    def price(
+        self,
+        amount: Amount | Pricing,
+        *,
+        description: str | None = None,
+        external_id: str | None = None,
+        splits: Mapping[str, Amount] | None = None,
+        bind_body: bool = True,
+    ) -> Price:
+        """A price on this slot: "0.01" whole tokens, or a function of the request. Raises UsageError."""
+        shares = tuple((who, _decimal(share)) for who, share in (splits or {}).items())
+        return Price(amount, self.sellers, Extras(description, external_id, shares), bind_body)
+
+    def routes(self, table: RouteTable) -> Routes:
+        """A route table: {"GET /paid/*": "0.01", "/health": None}; None is free. Raises ConfigError, UsageError."""
+        return Routes.of(Route(pattern, self._priced(value)) for pattern, value in table.items())
+
+    def _priced(self, value: Amount | Pricing | Price | None) -> Price | None:
+        return value if value is None or isinstance(value, Price) else self.price(value)
+
+    def close(self) -> None:
+        """Stop the resolver and close the store."""
+        self.resolving.stop()
+        self.store.close()
+
+
+def _decimal(amount: Amount) -> Decimal:
+    return parse_decimal(amount)
+
+
+def _sellers(methods: Mapping[str, Table | Sequence[Table]]) -> list[ChargeSeller]:
+    found: list[ChargeSeller] = []
+    world = RealWorld()
+    for name, given in methods.items():
+        method = load(name)
+        for table in [given] if isinstance(given, Mapping) else given:
+            found += run(method.sellers(settings(method.Accept, table, name)), world)
+    return found
+
+
+Handler: TypeAlias = Callable[..., Any]
