@@ -1,0 +1,100 @@
+"""What a local chain is to a test or a demo, whatever chain it is.
+
+A devnet is published under the entry-point group `coinslot.devnets` as an object that fulfils `Devnet`; a new chain is
+a new file and a new entry point, and no existing file is edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, cast
+
+from coinslot.errors import ConfigError
+
+GROUP = "coinslot.devnets"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A funded account that everybody knows the key of: worth nothing outside the devnet."""
+
+    address: str
+    private_key: str = field(repr=False)
+
+
+class RunningDevnet(Protocol):
+    """A chain that runs until `close`; also a context manager."""
+
+    @property
+    def rpc_url(self) -> str:
+        """Where clients connect, on loopback."""
+
+    @property
+    def chain_id(self) -> int:
+        """The id that transactions must be signed for."""
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """Accounts that hold plenty of every token."""
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """Address by symbol; the first is the one to pay with unless told otherwise."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the node still runs."""
+
+    def fund(self, address: str, units: int, token: str | None = None) -> str:
+        """Give an address `units` base units of a token (symbol or address); the transaction's hash, mined.
+
+        Raises UsageError for what is no token or address, RpcRefused where the chain says no.
+        """
+
+    def balance(self, address: str, token: str | None = None) -> int:
+        """Base units of a token that an address holds."""
+
+    def close(self) -> None:
+        """Stop everything that was started. Harmless when called twice."""
+
+    def __enter__(self) -> Self:
+        """The running chain."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+
+
+class Devnet(Protocol):
+    """How to start one kind of local chain."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is published, the same as the payment method's."""
+
+    def start(
+        self, port: int = 0, chain_id: int = ..., block_time: int = 1, state_dir: Path | None = None
+    ) -> RunningDevnet:
+        """Start the chain and wait until it takes transactions.
+
+        `port` 0 takes a free one; `block_time` is in seconds; with `state_dir` the chain goes on where it stopped.
+        Raises UsageError for bad settings, PortTaken, NodeUnavailable, IntegrityMismatch, DevnetError.
+        """
+
+
+def devnet_names() -> list[str]:
+    """The kinds of local chain that are installed."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def find_devnet(name: str) -> Devnet:
+    """The devnet of that name. Raises ConfigError where none is installed."""
+    for point in entry_points(group=GROUP, name=name):
+        return cast("Devnet", point.load())
+    known = ", ".join(devnet_names()) or "none is installed"
+    raise ConfigError(f"there is no local chain named {name!r}; known: {known}")
