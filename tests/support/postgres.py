@@ -66,7 +66,7 @@ class Server:
             "trust",
             "--no-sync",
         ]
-        command += ["--encoding=UTF8", "--locale=C"]
+        command += ["-A", "trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
         made = subprocess.run(command, user=self._user, cwd=self._home, capture_output=True, check=False)
         assert made.returncode == 0, made.stderr.decode()
 
