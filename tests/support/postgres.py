@@ -56,38 +56,21 @@ class Server:
 
     def create(self) -> None:
         """Lay down an empty cluster."""
-        command = [
-            self._bin / "initdb",
-            "-D",
-            self._home / "data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "--no-sync",
-        ]
-        command += ["-A", "trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
+        options = ["-A", "trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
+        command = [str(self._bin / "initdb"), "-D", str(self._home / "data"), "-U", "postgres", *options]
         made = subprocess.run(command, user=self._user, cwd=self._home, capture_output=True, check=False)
         assert made.returncode == 0, made.stderr.decode()
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        command: list[str | Path] = [
-            self._bin / "postgres",
-            "-D",
-            self._home / "data",
-            "-p",
-            str(self._port),
-            "-k",
-            self._home,
-        ]
-        command += ["-c", "listen_addresses=127.0.0.1"]
+        options = ["-k", str(self._home), "-c", "listen_addresses=127.0.0.1"]
+        command = [str(self._bin / "postgres"), "-D", str(self._home / "data"), "-p", str(self._port), *options]
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, user=self._user, cwd=self._home, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + START_S
-        ask: list[str | Path] = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        ask = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
         while subprocess.run(ask, check=False).returncode != 0:
             alive = self._process.poll() is None and time.monotonic() < deadline
             assert alive, (self._home / "log").read_text()
@@ -111,8 +94,8 @@ class Server:
 
     def sql(self, statement: str) -> None:
         """Run one statement as the server's owner."""
-        command: list[str | Path] = [
-            self._bin / "psql",
+        command = [
+            str(self._bin / "psql"),
             "-X",
             "-q",
             "-v",
