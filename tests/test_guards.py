@@ -66,3 +66,12 @@ def test_a_mutation_that_no_longer_fits_fails(tmp_path: Path) -> None:
     stale = Mutation("T00", "version.py", "this text is not there", "", "tests/test_guards.py::x")
     with pytest.raises(AssertionError, match="occurs 0 times"):
         apply(stale, source)
+
+
+def test_only_the_mutation_turns_the_test_red(tmp_path: Path) -> None:
+    """The same test is green on an untouched copy and red on a mutated one."""
+    source = copy_source(tmp_path)
+    node = "tests/test_exports.py::test_the_version_is_the_installed_one"
+    assert mutations.run_test(node, source).returncode == 0
+    apply(Mutation("T00", "version.py", 'VERSION = "', 'VERSION = "9.', node), source)
+    assert mutations.run_test(node, source).returncode == 1
