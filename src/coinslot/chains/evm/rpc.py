@@ -177,9 +177,14 @@ def send_raw_sync(url: str, raw: bytes, *, wait_s: float = SEND_WAIT_S) -> Flow[
     except RpcRefused as refusal:
         if refusal.code == METHOD_NOT_FOUND:
             yield from _send_raw(url, raw, transaction_hash)
-        elif refusal.code not in TAKEN_NOT_MINED:
+        elif not _taken(refusal):
             yield from _raise_unless_known(url, transaction_hash, refusal)
     return (yield from await_receipt(url, transaction_hash, wait_s=wait_s))
+
+
+def _taken(refusal: RpcRefused) -> bool:
+    """Whether the node only ran out of patience: some nodes say so by a general code and the word."""
+    return refusal.code in TAKEN_NOT_MINED or "timeout" in str(refusal).lower()
 
 
 def _send_raw(url: str, raw: bytes, transaction_hash: str) -> Flow[None]:
