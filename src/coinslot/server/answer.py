@@ -40,6 +40,13 @@ class Answer:
     headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
 
+    def sized(self) -> Headers:
+        """The headers with the body's length; a stored answer to HEAD keeps the length it spoke of."""
+        if not self.body and any(name.lower() == "content-length" for name, _ in self.headers):
+            return self.headers
+        kept = tuple(pair for pair in self.headers if pair[0].lower() != "content-length")
+        return (*kept, ("content-length", str(len(self.body))))
+
 
 def refusal(problem: Problem, challenges: Sequence[str] = (), **members: object) -> Answer:
     """A problem as a response; never stored by caches (CORE-111), never with a receipt (CORE-047)."""

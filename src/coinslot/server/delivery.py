@@ -1,12 +1,14 @@
-"""What becomes of a paid handler's answer, whatever the door: one whole 2xx answer ends the payment, nothing else does.
+"""What becomes of a paid handler's answer, whatever the door: one whole 2xx answer ends the payment.
 
 A door feeds the handler's response into a Delivering and does what it says:
 
     begin(status, headers)      the headers to send instead
     add(chunk)                  remember a piece (up to the limit)
-    finish()                    the Delivery to record BEFORE the last piece is sent, or None if it is not to be recorded
+    whole                       whether the pieces so far are all there will be, by Content-Length
+    finish()                    the Delivery to record BEFORE the last piece is sent, or None if there is none
 
-An answer outside 2xx, an exception, or a handler that stops half-way leaves the payment redeemable by the same credential.
+An answer outside 2xx, an exception, or a handler that stops half-way leaves the payment redeemable by the same
+credential.
 """
 
 from __future__ import annotations
@@ -27,15 +29,18 @@ class Delivering:
         self._headers: Headers = ()
         self._kept: list[bytes] | None = []
         self._size = 0
+        self._expected: int | None = None
 
     @property
     def counts(self) -> bool:
         """Whether this answer is the delivery: 2xx. Others carry no receipt (CORE-047)."""
-        return 200 <= self._status < 300  # noqa: PLR2004
+        return 200 <= self._status < 300
 
     def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> Headers:
         """Take note of the answer's start; the headers to send."""
         self._status, self._headers = status, tuple(headers)
+        lengths = [value for name, value in self._headers if name.lower() == "content-length"]
+        self._expected = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdecimal() else None
         return paid_headers(self._headers, self._receipt) if self.counts else self._headers
 
     def add(self, chunk: bytes) -> None:
@@ -45,6 +50,11 @@ class Delivering:
             self._kept.append(chunk)
             if self._size > MAX_KEPT_BODY:
                 self._kept = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte that Content-Length promised has gone by; False where no length was told."""
+        return self._expected is not None and self._size >= self._expected
 
     def finish(self) -> Delivery | None:
         """What to record once the answer is whole."""

@@ -46,7 +46,8 @@ class Price:
     """What one call costs: decimal text in whole tokens ("0.01"), or a function of the request, run once a challenge.
 
     `sellers` are the ways to pay, liked best first. `bind_body` binds a payment to the body's bytes; without it
-    bodies of any size stream through, and whoever paid may send another body. Raises UsageError, at start-up for fixed prices.
+    bodies of any size stream through, and whoever paid may send another body. Raises UsageError, for fixed prices
+    at start-up.
     """
 
     amount: Amount | Pricing

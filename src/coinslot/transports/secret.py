@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -47,10 +48,8 @@ def _kept_beside(database: Path) -> bytes:
                 file.write(secrets.token_hex(MIN_KEY_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
-            try:
-                os.link(draft, path)  # fails if another process was first; its secret is then ours too
-            except FileExistsError:
-                pass
+            with contextlib.suppress(FileExistsError):  # another process was first; its secret is ours too
+                os.link(draft, path)
         except OSError as error:
             raise ConfigError(f"can't keep a challenge secret at {path}: {error.strerror}; {HOW}") from None
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -35,7 +35,7 @@ class Slot:
     COINSLOT_SECRET_KEY, else from a file beside a SQLite store. Raises ConfigError, MissingDependency, ChainError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the realm are named and optional
         self,
         realm: str,
         *,
@@ -95,6 +95,3 @@ def _sellers(methods: Mapping[str, Table | Sequence[Table]]) -> list[ChargeSelle
         for table in [given] if isinstance(given, Mapping) else given:
             found += run(method.sellers(settings(method.Accept, table, name)), world)
     return found
-
-
-Handler: TypeAlias = Callable[..., Any]
