@@ -1,0 +1,77 @@
+"""What a seller accepts: `[[accept]]` tables become sellers, through what each method publishes and nothing else.
+
+[[accept]]
+method = "tempo"          # which method; every other field is that method's own (its `Accept` settings)
+rpc_url = "http://127.0.0.1:8545"
+recipient = "0x..."
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from coinslot import method as methods
+from coinslot.drive import Flow
+from coinslot.errors import ConfigError
+from coinslot.method import ChargeSeller, Method
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One table, read: its method, that method's typed settings, and the sellers they make."""
+
+    method: Method
+    settings: msgspec.Struct
+    sellers: tuple[ChargeSeller, ...]
+
+
+def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
+    """Sellers of all tables, in order. Asks the chains who they are.
+
+    Raises ConfigError naming the table and field, MissingDependency, ChainError.
+    """
+    if not tables:
+        raise ConfigError("nothing is accepted: at least one [[accept]] table is needed")
+    found: list[Accepted] = []
+    for number, table in enumerate(tables, 1):
+        where = f"accept table {number}"
+        fields = dict(table)
+        name = fields.pop("method", None)
+        if not isinstance(name, str):
+            raise ConfigError(f"{where}: 'method' must name a payment method; installed: {_installed()}")
+        method = methods.load(name)
+        settings = methods.settings(method.Accept, fields, f"{where} ({name})")
+        found.append(Accepted(method, settings, tuple((yield from method.sellers(settings)))))
+    return found
+
+
+def accept_tables(path: Path) -> list[Mapping[str, object]]:
+    """The `[[accept]]` tables of a TOML file, whatever else is in it. Raises ConfigError."""
+    try:
+        with path.open("rb") as stream:
+            document = tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    tables = document.get("accept", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{path}: 'accept' must be tables, each headed [[accept]]")
+    return tables
+
+
+def only_method() -> str:
+    """The name of the installed method if there is one only. Raises ConfigError."""
+    names = methods.installed()
+    if len(names) != 1:
+        raise ConfigError(f"which payment method? Choose one of: {_installed()}")
+    return names[0]
+
+
+def _installed() -> str:
+    return ", ".join(methods.installed()) or "none"
