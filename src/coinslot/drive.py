@@ -29,6 +29,9 @@ from coinslot.errors import RpcRefused, RpcUnreachable, StoreBusy, UsageError
 
 T = TypeVar("T")
 
+# What `run_async` throws into a flow when its task is cancelled; named here so that flows need not know asyncio.
+Cancelled = asyncio.CancelledError
+
 # An RPC that takes longer than this is not answering; the caller decides what an absent answer means.
 RPC_TIMEOUT_S = 20.0
 # A store promises its own bounded wait (store/protocol.py); this is the belt to those braces.
@@ -208,9 +211,7 @@ class RealWorld:
         if self._client is None or self._pid != os.getpid():
             self._client, self._pid = httpx.Client(), os.getpid()
         try:
-            answer = self._client.post(
-                effect.url, content=_rpc_body(effect), headers=_JSON, timeout=effect.timeout_s
-            )
+            answer = self._client.post(effect.url, content=_rpc_body(effect), headers=_JSON, timeout=effect.timeout_s)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise RpcUnreachable(f"{effect.method}: {type(error).__name__}") from error
         return _rpc_result(effect, answer.status_code, answer.content)

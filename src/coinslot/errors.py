@@ -213,20 +213,32 @@ class BodyNotRepeatable(PaymentError):
 
 
 class PaymentRefused(PaymentError):
-    """The server answered the credential with a refusal. `reference` is what was presented, `status` its answer."""
+    """The server answered the credential with a refusal. `reference` is what was presented, `status` its answer.
 
-    def __init__(self, message: str, *, status: int, reference: str | None = None) -> None:
+    `problem` is the last segment of its problem type and `detail` its explanation, both cleaned of control characters
+    and cut, or None and "": words of the other side, to show and never to act on.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, reference: str | None = None, problem: str | None = None, detail: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reference = reference
+        self.problem = problem
+        self.detail = detail
 
 
 class PaymentOutcomeUnknown(PaymentError):
-    """A payment was presented and its answer was lost. Look `reference` up on the chain before paying again."""
+    """A payment was presented and its answer was lost. Look `reference` up on the chain before paying again.
 
-    def __init__(self, message: str, *, reference: str | None) -> None:
+    `resume`, where there is one, presents the same payment once more instead of paying anew: hand it to the client's door.
+    """
+
+    def __init__(self, message: str, *, reference: str | None, resume: object = None) -> None:
         super().__init__(message)
         self.reference = reference
+        self.resume = resume
 
 
 # --- stores, chains, ledger ----------------------------------------------------------------------
