@@ -10,11 +10,11 @@ import httpx
 import pytest
 from eth_account import Account as Keys
 from pytempo import Call, TempoTransaction
-from support.devnet import Chain
 
 from coinslot.devnet.protocol import devnet_names, find_devnet
 from coinslot.devnet.tempo import DEVNET
 from coinslot.errors import ConfigError, DevnetError, PortTaken, RpcRefused, UsageError
+from support.devnet import Chain
 
 pytestmark = pytest.mark.devnet
 
@@ -187,31 +187,42 @@ def test_a_transaction_that_waits_for_its_turn_is_not_refused(devnet: Chain) -> 
     assert receipt["status"] == "0x1"
 
 
-def simulate(devnet: Chain, *amounts: int) -> dict[str, object]:
-    """One transaction of several pathUSD transfers, simulated."""
-    calls = [{"to": PATH_USD, "input": f"0xa9059cbb{7:064x}{units:064x}"} for units in amounts]
-    request = {"from": devnet.accounts[0].address, "calls": calls, "feeToken": PATH_USD, "type": "0x76"}
-    answer = devnet.rpc("tempo_simulateV1", {"blockStateCalls": [{"calls": [request]}]}, "latest")
-    assert isinstance(answer, dict)
-    (block,) = answer["blocks"]
-    (call,) = block["calls"]
-    assert answer["tokenMetadata"] == (
-        {}
-        if call["status"] == "0x0"
-        else {PATH_USD: {"name": "PathUSD", "symbol": "PathUSD", "decimals": "0x6", "currency": "USD"}}
-    )
-    return dict(call)
+def simulate(devnet: Chain, *amounts: int, method: str = "tempo_simulateV1") -> tuple[dict[str, object], object]:
+    """One transaction of several pathUSD transfers, simulated as clients do it, with the last call on top."""
+    *calls, last = [{"to": PATH_USD, "input": f"0xa9059cbb{7:064x}{units:064x}"} for units in amounts]
+    request = {"from": devnet.accounts[0].address, "calls": calls, "feeToken": PATH_USD, "type": "0x76", **last}
+    answer = devnet.rpc(method, {"blockStateCalls": [{"calls": [request]}]}, "latest")
+    blocks = answer["blocks"] if isinstance(answer, dict) else answer
+    assert isinstance(blocks, list)
+    ((call,),) = [block["calls"] for block in blocks]
+    return dict(call), answer
 
 
-def test_a_batch_is_simulated_as_one_transaction(devnet: Chain) -> None:
+@pytest.mark.parametrize("method", ["tempo_simulateV1", "eth_simulateV1"])
+def test_a_batch_is_simulated_as_one_transaction(devnet: Chain, method: str) -> None:
     """It succeeds with the logs of all its calls, and fails if any of them does."""
-    good = simulate(devnet, 1, 2)
+    good, _ = simulate(devnet, 1, 2, method=method)
     assert good["status"] == "0x1"
     assert isinstance(good["logs"], list)
-    assert len(good["logs"]) == 2
-    bad = simulate(devnet, 1, 2**127, 3)
+    assert [int(log["data"], 16) for log in good["logs"]] == [1, 2]
+    bad, _ = simulate(devnet, 1, 2**127, 3, method=method)
     assert bad["status"] == "0x0"
     assert "error" in bad
+
+
+def test_a_tempo_simulation_names_the_tokens_that_moved(devnet: Chain) -> None:
+    """The answer is an object of blocks and token names, as a Tempo node gives it."""
+    _, answer = simulate(devnet, 1)
+    assert isinstance(answer, dict)
+    assert set(answer) == {"blocks", "tokenMetadata"}
+    assert answer["tokenMetadata"][PATH_USD]["symbol"] == "PathUSD"
+
+
+@pytest.mark.parametrize("params", [[], [7], [{}], [{"blockStateCalls": [{"calls": [7]}]}]])
+def test_bad_simulations_are_refused(devnet: Chain, params: list[object]) -> None:
+    """What is no simulation is the caller's mistake."""
+    with pytest.raises(RpcRefused):
+        devnet.rpc("tempo_simulateV1", *params)
 
 
 def test_batches_of_requests_are_answered_in_order(devnet: Chain, http: httpx.Client) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from coinslot.devnet.funding import FAUCET_UNITS, TOKENS, mint
+from coinslot.devnet.funding import FAUCET_UNITS, MINT_METHOD, TOKENS, mint
 from coinslot.devnet.node import Node
 from coinslot.errors import RpcRefused, UsageError
 
@@ -20,7 +20,9 @@ REJECTED = -32000
 NOT_MINED_IN_TIME = 4
 # How long `eth_sendRawTransactionSync` waits unless told otherwise, and at most.
 SYNC_MS, MOST_SYNC_MS = 20_000, 60_000
-_POLL_S = 0.002
+_POLL_S = 0.001
+# What can run is mined within milliseconds of its arrival.
+GRACE_S = 0.05
 _TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _FEE_MANAGER = "0x000000000000000000000000feec000000000000000000000000000000000000"
 
@@ -58,13 +60,20 @@ def _submit(node: Node, raw: str) -> tuple[str, object]:
     anvil takes anything with a good signature and then drops what can't run without a word; a Tempo node refuses it.
     """
     sent = str(node.call("eth_sendRawTransaction", raw))
-    receipt = node.call("eth_getTransactionReceipt", sent)
-    if receipt is not None or node.call("eth_getTransactionByHash", sent) is not None:
-        return sent, receipt
-    # Neither mined nor waiting. One more block rules out that it is being mined just now.
+    until = time.monotonic() + GRACE_S
+    while time.monotonic() < until:
+        known = node.call("eth_getTransactionByHash", sent) is not None
+        receipt = node.call("eth_getTransactionReceipt", sent)
+        if receipt is not None:
+            return sent, receipt
+        if not known:
+            break
+        time.sleep(_POLL_S)
+    # Not mined. One more block tells for sure: now it is mined, or waits for an earlier nonce, or was dropped.
     node.call("evm_mine")
+    known = node.call("eth_getTransactionByHash", sent) is not None
     receipt = node.call("eth_getTransactionReceipt", sent)
-    if receipt is None and node.call("eth_getTransactionByHash", sent) is None:
+    if receipt is None and not known:
         raise _dropped(sent)
     return sent, receipt
 
@@ -131,14 +140,15 @@ def _mint(node: Node, params: Sequence[object]) -> object:
 
 
 def _single_calls(request: object) -> list[dict[str, object]]:
-    """The calls of one Tempo transaction request as plain requests; its own `to` comes after its `calls`."""
+    """The calls of one Tempo transaction request as plain requests: its `calls`, then the request itself.
+
+    A request without a `to` of its own is a contract creation to a Tempo node too, also where it has `calls`.
+    """
     if not isinstance(request, dict):
         raise RpcRefused("a simulated call must be an object", code=INVALID_PARAMS)
-    batch = request.get("calls")
-    inner = [each for each in batch if isinstance(each, dict)] if isinstance(batch, list) else []
-    whole = [*inner, request] if "to" in request or not inner else inner
+    inner = [each for each in _list(request.get("calls")) if isinstance(each, dict)]
     plain = []
-    for each in whole:
+    for each in [*inner, request]:
         call = {name: each[name] for name in ("to", "value") if each.get(name) is not None}
         data = each.get("input") or each.get("data")
         plain.append(call | ({"input": data} if data else {}) | {"from": request.get("from")})
@@ -150,15 +160,16 @@ def _merged(results: Sequence[dict[str, object]]) -> dict[str, object]:
     failed = [each for each in results if each.get("status") != "0x1"]
     gas = sum(int(str(each.get("gasUsed", "0x0")), 16) for each in results)
     logs = [log for each in results for log in _list(each.get("logs"))]
-    return {**(failed or results)[-1 if not failed else 0], "gasUsed": hex(gas), "logs": [] if failed else logs}
+    told = failed[0] if failed else results[-1]
+    return {**told, "gasUsed": hex(gas), "logs": [] if failed else logs}
 
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _simulate(node: Node, params: Sequence[object]) -> object:
-    """`tempo_simulateV1` by way of `eth_simulateV1`, which knows no transaction of several calls."""
+def _simulate(node: Node, params: Sequence[object]) -> list[dict[str, object]]:
+    """`eth_simulateV1` for transactions of several calls, of which anvil runs the last only. Fees are not simulated."""
     payload = params[0] if params and isinstance(params[0], dict) else {}
     blocks = payload.get("blockStateCalls")
     if not isinstance(blocks, list) or not all(isinstance(each, dict) for each in blocks):
@@ -173,7 +184,13 @@ def _simulate(node: Node, params: Sequence[object]) -> object:
     for block, groups in zip(simulated, requests, strict=True):
         singles = iter([each for each in _list(block.get("calls")) if isinstance(each, dict)])
         block["calls"] = [_merged([next(singles) for _ in group]) for group in groups]
-    return {"blocks": simulated, "tokenMetadata": _metadata(simulated)}
+    return simulated
+
+
+def _simulate_tempo(node: Node, params: Sequence[object]) -> object:
+    """`tempo_simulateV1`: the same, with the names of the tokens that moved."""
+    blocks = _simulate(node, params)
+    return {"blocks": blocks, "tokenMetadata": _metadata(blocks)}
 
 
 def _metadata(blocks: Sequence[dict[str, object]]) -> dict[str, object]:
@@ -193,6 +210,7 @@ SPECIAL: dict[str, Callable[[Node, Sequence[object]], object]] = {
     "eth_getTransactionReceipt": _receipt,
     "eth_getBlockReceipts": _block_receipts,
     "tempo_fundAddress": _fund,
-    "tempo_simulateV1": _simulate,
-    "devnet_mint": _mint,
+    "eth_simulateV1": _simulate,
+    "tempo_simulateV1": _simulate_tempo,
+    MINT_METHOD: _mint,
 }

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 
 from coinslot.devnet.node import Node
-from coinslot.errors import DevnetError, RpcRefused, UsageError
+from coinslot.devnet.protocol import Funded
+from coinslot.drive import RealWorld, rpc, run
+from coinslot.errors import ConfigError, DevnetError, RpcRefused, UsageError
+from coinslot.money import to_units
 
 # The tokens of the genesis block, six decimals each; the first is the root of all quotes and the one to pay with.
 TOKENS: Mapping[str, str] = MappingProxyType(
@@ -30,6 +34,9 @@ MAX_UNITS = 2**128 - 1
 MINT_S = 15.0
 _POLL_S = 0.002
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z", re.ASCII)
+# The door's own method: [address, base units as text, token or null].
+MINT_METHOD = "devnet_mint"
+METHOD_NOT_FOUND = -32601
 _MINT = "0x40c10f19"
 _BALANCE_OF = "0x70a08231"
 
@@ -95,3 +102,22 @@ def balance(node: Node, address: str, token: str | None = None) -> int:
     data = _BALANCE_OF + word(int(address_text(address), 16))
     answer = node.call("eth_call", {"to": token_address(token), "data": data}, "latest")
     return int(str(answer), 16)
+
+
+def fund_at(rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
+    """Mint whole tokens through the door of a devnet that somebody else started.
+
+    Raises UsageError, ConfigError (not a devnet), RpcRefused or RpcUnreachable.
+    """
+    to, asset, units = address_text(address), token_address(token), checked_units(to_units(amount, DECIMALS))
+    world = RealWorld()
+    try:
+        sent = run(rpc(rpc_url, MINT_METHOD, [to, str(units), asset]), world)
+    except RpcRefused as error:
+        if error.code == METHOD_NOT_FOUND:
+            raise ConfigError(f"{rpc_url} is not a coinslot devnet, so nothing can be minted there") from error
+        raise
+    call = {"to": asset, "data": _BALANCE_OF + word(int(to, 16))}
+    held = run(rpc(rpc_url, "eth_call", [call, "latest"]), world)
+    symbol = next(symbol for symbol, at in TOKENS.items() if at == asset)
+    return Funded(str(sent), asset, symbol, units, int(str(held), 16), DECIMALS)

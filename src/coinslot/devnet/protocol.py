@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
@@ -70,8 +71,20 @@ class RunningDevnet(Protocol):
         """Close it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Funded:
+    """What came of a funding: the mined transaction, and what the address holds now, in base units."""
+
+    transaction: str
+    token: str
+    symbol: str
+    units: int
+    balance_units: int
+    decimals: int
+
+
 class Devnet(Protocol):
-    """How to start one kind of local chain."""
+    """How to start one kind of local chain, and how to fund an address on one that somebody else started."""
 
     @property
     def name(self) -> str:
@@ -85,6 +98,9 @@ class Devnet(Protocol):
         `port` 0 takes a free one; `block_time` is in seconds; with `state_dir` the chain goes on where it stopped.
         Raises UsageError for bad settings, PortTaken, NodeUnavailable, IntegrityMismatch, DevnetError.
         """
+
+    def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
+        """Give an address some of a token, on a running devnet. Raises UsageError, RpcRefused, RpcUnreachable."""
 
 
 def devnet_names() -> list[str]:

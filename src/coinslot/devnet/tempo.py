@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,7 +21,7 @@ from coinslot.devnet.anvil import Anvil, find_anvil
 from coinslot.devnet.contracts import install
 from coinslot.devnet.keep import StateDir
 from coinslot.devnet.node import Node
-from coinslot.devnet.protocol import Account
+from coinslot.devnet.protocol import Account, Funded
 from coinslot.devnet.shim import Shim
 from coinslot.errors import UsageError
 
@@ -115,7 +116,9 @@ class RunningTempo:
     def fund(self, address: str, units: int, token: str | None = None) -> str:
         """Mint base units of a token (symbol or address; pathUSD) to an address; the mined transaction's hash."""
         funding.checked_units(units)
-        return str(self.rpc("devnet_mint", funding.address_text(address), str(units), funding.token_address(token)))
+        return str(
+            self.rpc(funding.MINT_METHOD, funding.address_text(address), str(units), funding.token_address(token))
+        )
 
     def balance(self, address: str, token: str | None = None) -> int:
         """Base units of a token that an address holds."""
@@ -173,6 +176,10 @@ class TempoDevnet:
                 state.close()
             raise
         return RunningTempo(anvil, shim, chain_id, state)
+
+    def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
+        """Mint some of a token (symbol or address; pathUSD), on a devnet that runs at `rpc_url`."""
+        return funding.fund_at(rpc_url, address, amount, token)
 
 
 def _prepare(port: int, chain_id: int) -> None:
