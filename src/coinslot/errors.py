@@ -232,7 +232,7 @@ class PaymentRefused(PaymentError):
 class PaymentOutcomeUnknown(PaymentError):
     """A payment was presented and its answer was lost. Look `reference` up on the chain before paying again.
 
-    `resume`, where there is one, presents the same payment once more instead of paying anew: hand it to the client's door.
+    `resume`, where there is one, presents the same payment once more instead of paying anew: hand it to the door.
     """
 
     def __init__(self, message: str, *, reference: str | None, resume: object = None) -> None:
