@@ -10,7 +10,7 @@ All of the verbs that touch a chain are flows (see drive.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import entry_points
@@ -169,6 +169,14 @@ def keys_of(method: Method) -> Keyed:
     if keys is None:
         raise ConfigError(f"payment method {method.name!r} has no keys that a wallet could keep")
     return keys
+
+
+def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:
+    """What a method may publish as `read_terms`: the terms of any request object of its charges, for lists and reports,
+    with no chain asked. It raises UsageError. None if there is no such thing.
+    """
+    reader: Callable[[Mapping[str, Any]], Terms] | None = getattr(method, "read_terms", None)
+    return reader
 
 
 def settings(kind: type[msgspec.Struct], table: Mapping[str, Any], where: str) -> msgspec.Struct:

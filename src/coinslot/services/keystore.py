@@ -317,12 +317,13 @@ def find_key(
         except UsageError as error:
             raise ConfigError(f"{KEY_VARIABLE}: {error}") from None
     if wallet is None:
-        wallet = _choose(keystore.names())
+        wallet = choose_wallet(keystore.names())
     found = keystore.find(wallet)
     return FoundKey(keystore.unlock(wallet, passphrase(wallet)), found)
 
 
-def _choose(names: list[str]) -> str:
+def choose_wallet(names: list[str]) -> str:
+    """The wallet to take where none was named: the only one, or the one called "default". Raises ConfigError."""
     if not names:
         raise ConfigError(
             f"there is no key to pay with: make one with 'coinslot wallet new NAME', or set {KEY_VARIABLE}"

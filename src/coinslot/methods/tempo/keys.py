@@ -11,10 +11,9 @@ from coinslot.chains.evm.signature import PrivateKey
 from coinslot.drive import Flow, random_bytes
 from coinslot.errors import BadTransaction, UsageError
 from coinslot.method import Holding
+from coinslot.methods.tempo import tokens
 from coinslot.money import Asset
 
-# The first token of every Tempo chain, and the one that prices default to.
-PATH_USD = "0x20c0000000000000000000000000000000000000"
 # A draw outside the curve's range has a chance of 2**-128: twice in a row is a broken generator, not bad luck.
 _DRAWS = 2
 # A token tells its decimals in one byte; no token that we know has more than 36.
@@ -40,13 +39,19 @@ class TempoKeys:
         return PrivateKey.from_hex(private_key).address
 
     def balances(self, rpc_url: str, address: str, assets: Sequence[str]) -> Flow[Sequence[Holding]]:
-        """What an address owns of these tokens (their addresses), or of pathUSD. Raises UsageError, ChainError."""
-        owner, tokens = parse_address(address), [parse_address(each) for each in assets or (PATH_USD,)]
-        network = f"eip155:{(yield from chain_id(rpc_url))}"
+        """What an address owns of these tokens (their addresses), or of those that we know on the node's chain.
+
+        Raises UsageError for a named token that isn't there, ChainError.
+        """
+        owner, named = parse_address(address), [parse_address(each) for each in assets]
+        chain = yield from chain_id(rpc_url)
         found: list[Holding] = []
-        for token in tokens:
-            asset = yield from _asset(rpc_url, network, token)
-            found.append(Holding(asset, (yield from balance_of(rpc_url, token, owner))))
+        for token in named or tokens.pinned(chain) or [tokens.PATH_USD]:
+            if (yield from code_at(rpc_url, token)):
+                asset = yield from _asset(rpc_url, chain, token)
+                found.append(Holding(asset, (yield from balance_of(rpc_url, token, owner))))
+            elif named:
+                raise UsageError(f"there is no token at {token} on {tokens.network(chain)}")
         return found
 
     def chain_time_s(self, rpc_url: str) -> Flow[float]:
@@ -54,15 +59,15 @@ class TempoKeys:
         return float((yield from latest_block(rpc_url)).timestamp_s)
 
 
-def _asset(rpc_url: str, network: str, token: str) -> Flow[Asset]:
-    if not (yield from code_at(rpc_url, token)):
-        raise UsageError(f"there is no token at {token} on {network}")
+def _asset(rpc_url: str, chain: int, address: str) -> Flow[Asset]:
+    """A pinned token, or one whose decimals only the chain tells; its symbol anybody may choose, so it isn't asked."""
+    if pinned := tokens.pinned(chain).get(address):
+        return tokens.asset(chain, address, pinned)
     try:
-        decimals = decode_uint256((yield from eth_call(rpc_url, token, encode_call("decimals()"))))
+        decimals = decode_uint256((yield from eth_call(rpc_url, address, encode_call("decimals()"))))
     except BadTransaction:
         decimals = _MOST_DECIMALS + 1
-    known = decimals if decimals <= _MOST_DECIMALS else None
-    return Asset(network, token, known, "pathUSD" if token == PATH_USD else "")
+    return Asset(tokens.network(chain), address, decimals if decimals <= _MOST_DECIMALS else None)
 
 
 KEYS = TempoKeys()
