@@ -80,12 +80,12 @@ class Paying:
             body = await _read(receive)
             if body is None:
                 detail = f"a body bound to a payment may have {MAX_BOUND_BODY} bytes"
-                await _answer(refusal(BodyTooLarge(detail)), scope, send)
+                await send_answer(refusal(BodyTooLarge(detail)), scope, send)
                 return
             receive = _replaying(body, receive)
         admitted = await run_async(self._gate.admit(incoming(scope, body), price), self._world)
         if isinstance(admitted, Answer):
-            await _answer(admitted, scope, send)
+            await send_answer(admitted, scope, send)
             return
         await _Delivery(self, admitted, scope, send).run(app, receive)
 
@@ -176,7 +176,7 @@ class _Delivery:
                         retry_after_s=RETRY_IN_FLIGHT_S, reference=self._admission.receipt.reference
                     )
                     self._start = None
-                    await _answer(refusal(problem), self._scope, self._send)
+                    await send_answer(refusal(problem), self._scope, self._send)
                     return
                 self._recorded = True
         if self._start is not None:
@@ -225,7 +225,8 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _answer(answer: Answer, scope: Scope, send: Send) -> None:
+async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
+    """Send a whole answer; to HEAD without its body."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.sized()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if scope["method"] == "HEAD" else answer.body

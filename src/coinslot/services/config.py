@@ -1,0 +1,95 @@
+"""The gate's configuration: one TOML file or the flags of a command line, read into types, wrong ones named."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from coinslot.errors import ConfigError
+
+# The port that says 402.
+DEFAULT_LISTEN = "127.0.0.1:8402"
+DEFAULT_STORE = "sqlite:///coinslot.sqlite"
+MAX_PORT = 65535
+# More processes than any machine that runs this has cores.
+MAX_WORKERS = 256
+
+
+class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A price with its particulars; `amount` is decimal text in whole tokens."""
+
+    amount: str
+    description: str | None = None
+    external_id: str | None = None
+    splits: dict[str, str] = {}
+    bind_body: bool = True
+
+
+class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `coinslot gate` needs. Each `accept` table names a `method`; its other fields are that method's settings."""
+
+    upstream: str
+    prices: dict[str, str | PriceTable]
+    accept: list[dict[str, Any]]
+    realm: str = ""
+    free: list[str] = []
+    store: str = DEFAULT_STORE
+    listen: str = DEFAULT_LISTEN
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    workers: int = 1
+    expires_in_s: int = 300
+    payment_header: bool = False
+    title: str = ""
+
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on. Raises ConfigError."""
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+            raise ConfigError(f"listen: {self.listen!r} is not HOST:PORT, such as {DEFAULT_LISTEN}")
+        return host.strip("[]"), int(port)
+
+
+def check(config: GateConfig) -> GateConfig:
+    """What types can't say. Raises ConfigError naming the setting."""
+    upstream = urlsplit(config.upstream)
+    if upstream.scheme not in ("http", "https") or not upstream.hostname:
+        raise ConfigError("upstream: an http:// or https:// URL of the API to charge for")
+    if upstream.username or upstream.password or upstream.query or upstream.fragment:
+        raise ConfigError("upstream: no user, password, query or fragment; only scheme, host, port and a path prefix")
+    if not config.prices:
+        raise ConfigError('prices: name at least one route, such as "GET /paid/*" = "0.01"')
+    if not config.accept:
+        raise ConfigError("accept: name at least one payment method to be paid with")
+    if not 1 <= config.workers <= MAX_WORKERS:
+        raise ConfigError(f"workers: 1 to {MAX_WORKERS}")
+    if config.workers > 1 and config.store.startswith("memory:"):
+        raise ConfigError("store: several workers need a shared store (sqlite:///PATH or postgresql://...)")
+    if bool(config.tls_cert) != bool(config.tls_key):
+        raise ConfigError("tls_cert and tls_key go together")
+    config.address()
+    return config
+
+
+def from_table(table: Mapping[str, Any], where: str) -> GateConfig:
+    """A configuration from a table of settings. Raises ConfigError."""
+    try:
+        return check(msgspec.convert(dict(table), GateConfig))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def load_config(path: Path) -> GateConfig:
+    """A configuration from a TOML file. Raises ConfigError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return from_table(table, str(path))

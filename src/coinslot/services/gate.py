@@ -1,0 +1,138 @@
+"""`coinslot gate`: a reverse proxy that charges for any HTTP API in any language.
+
+A request takes one way only: a path that could be read in two ways is refused; a priced route is charged; a free route
+passes; our own pages (/healthz, /metrics, /openapi.json, /llms.txt) answer; all else is 404, never free by accident.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async, wait
+from coinslot.errors import BadRequest, Problem, StoreError
+from coinslot.server.answer import Answer, refusal
+from coinslot.server.discovery import CACHE_CONTROL, llms_txt, openapi
+from coinslot.server.price import Price, Route, Routes
+from coinslot.services.accepting import accept
+from coinslot.services.config import GateConfig, PriceTable
+from coinslot.services.metrics import CONTENT_TYPE, Metrics
+from coinslot.services.proxy import Proxy
+from coinslot.transports.asgi import Paying, Receive, Scope, Send, is_preflight, send_answer
+from coinslot.transports.slot import Slot
+from coinslot.version import VERSION
+
+# What an upstream might read differently than we match it: dot segments, empty segments, encoded slashes, controls. T42
+_AMBIGUOUS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x20\x7f]", re.IGNORECASE)
+
+
+class NotFound(Problem):
+    """Neither priced nor free."""
+
+    slug, status, title = "not-found", 404, "Not found"
+
+
+class Gate:
+    """The application: config in, ASGI out. Raises ConfigError, MissingDependency, ChainError, StoreError at start."""
+
+    def __init__(self, config: GateConfig) -> None:
+        self.metrics = Metrics()
+        self.slot = Slot(
+            config.realm or config.listen,
+            store=config.store,
+            sellers=[one for table in run(accept(config.accept), RealWorld()) for one in table.sellers],
+            expires_in_s=config.expires_in_s,
+            alternate_header=config.payment_header,
+            observe=self.metrics,
+        )
+        self.routes = _routes(config, self.slot)
+        self._paying = Paying(self.slot)
+        self._proxy = Proxy(config.upstream)
+        title = config.title or config.realm or "Paid API"
+        document = msgspec.json.encode(openapi(self.routes, title=title, version=VERSION))
+        text = llms_txt(self.routes, title=title).encode("utf-8")
+        self._pages: dict[str, Callable[[], Answer]] = {
+            "/openapi.json": lambda: _page("application/json", document, CACHE_CONTROL),
+            "/llms.txt": lambda: _page("text/plain; charset=utf-8", text, CACHE_CONTROL),
+            "/metrics": lambda: _page(CONTENT_TYPE, self.metrics.text().encode("utf-8"), "no-store"),
+        }
+        self._world = RealAsyncWorld()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # T42
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
+        if _AMBIGUOUS.search(raw_path.split(b"?", 1)[0]):
+            await send_answer(refusal(BadRequest("a path with one reading only, please")), scope, send)
+            return
+        method, path = scope["method"], scope["path"]
+        route = self.routes.find(_priced_method(scope), path)
+        if route is not None and route.price is not None and not is_preflight(scope):
+            await self._paying.serve(route.price, self._proxy, scope, receive, send)
+        elif route is not None:
+            await self._proxy(scope, receive, send)
+        elif method in ("GET", "HEAD") and path == "/healthz":
+            await send_answer(await self._health(), scope, send)
+        elif method in ("GET", "HEAD") and path in self._pages:
+            await send_answer(self._pages[path](), scope, send)
+        else:
+            await send_answer(refusal(NotFound("nothing is sold or given away here")), scope, send)
+
+    async def _health(self) -> Answer:
+        try:
+            await run_async(wait(self.slot.store.ping()), self._world)
+        except StoreError as error:
+            body = msgspec.json.encode({"status": "failing", "store": type(error).__name__})
+            return Answer(503, (("content-type", "application/json"), ("cache-control", "no-store")), body)
+        return _page("application/json", b'{"status":"ok"}', "no-store")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.slot.resolving.ensure()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._proxy.close()
+                self.slot.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def _priced_method(scope: Scope) -> str:
+    """A preflight is asked of the route it announces, so that the upstream can answer it."""
+    if not is_preflight(scope):
+        method: str = scope["method"]
+        return method
+    asked: list[bytes] = [value for name, value in scope["headers"] if name == b"access-control-request-method"]
+    return asked[0].decode("latin-1")
+
+
+def _routes(config: GateConfig, slot: Slot) -> Routes:
+    priced = [Route(pattern, _price(table, slot)) for pattern, table in config.prices.items()]
+    return Routes.of([*priced, *(Route(pattern, None) for pattern in config.free)])
+
+
+def _price(table: str | PriceTable, slot: Slot) -> Price:
+    if isinstance(table, str):
+        return slot.price(table)
+    return slot.price(
+        table.amount,
+        description=table.description,
+        external_id=table.external_id,
+        splits=table.splits,
+        bind_body=table.bind_body,
+    )
+
+
+def _page(kind: str, body: bytes, cache: str) -> Answer:
+    return Answer(200, (("content-type", kind), ("cache-control", cache)), body)
