@@ -288,11 +288,11 @@ def test_a_taken_port_is_a_named_error(devnet: Chain) -> None:
         DEVNET.start(port=int(devnet.rpc_url.rpartition(":")[2]))
 
 
-@pytest.mark.parametrize("settings", [{"port": -1}, {"port": 65536}, {"chain_id": 0}, {"block_time": 0}])
-def test_bad_settings_are_refused(settings: dict[str, int]) -> None:
+@pytest.mark.parametrize(("port", "chain_id", "block_time"), [(-1, 1, 1), (65536, 1, 1), (0, 0, 1), (0, 1, 0)])
+def test_bad_settings_are_refused(port: int, chain_id: int, block_time: int) -> None:
     """Numbers that can't be are the caller's mistake, and nothing is started."""
     with pytest.raises(UsageError):
-        DEVNET.start(**settings)
+        DEVNET.start(port, chain_id, block_time)
 
 
 def test_a_kept_state_goes_on_where_it_stopped(tmp_path_factory: pytest.TempPathFactory) -> None:

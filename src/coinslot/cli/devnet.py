@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -45,6 +46,9 @@ def run_chain(
     """
     if context.invoked_subcommand is not None:
         return
+    progress = logging.getLogger("coinslot.devnet")
+    progress.addHandler(logging.StreamHandler())  # to standard error: a first start may take a while
+    progress.setLevel(logging.INFO)
     stop = threading.Event()
     began = time.monotonic()
     with closing(find_devnet(chain).start(port, chain_id, block_time, state_dir)) as running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -29,6 +30,7 @@ PROGRAM_VARIABLE = "COINSLOT_ANVIL"
 FETCH_S = 300.0
 # The unpacked program is 44 MB; more than this is not the program.
 PROGRAM_BYTES = 200 * 1024 * 1024
+_log = logging.getLogger(__name__)
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -102,6 +104,7 @@ def _pack(name: str, room: Path) -> Path:
             "the local chain needs the program anvil, which is fetched with npm, and npm is not installed. Install "
             f"Node.js 20 or newer, or install anvil {VERSION} yourself and name it in {PROGRAM_VARIABLE}"
         )
+    _log.info("Fetching %s through npm; this happens once.", name)
     try:
         done = subprocess.run(
             [npm, "pack", "--json", "--silent", "--pack-destination", str(room), name],
