@@ -216,6 +216,12 @@ class RealWorld:
             raise RpcUnreachable(f"{effect.method}: {type(error).__name__}") from error
         return _rpc_result(effect, answer.status_code, answer.content)
 
+    def close(self) -> None:
+        """Close the connections to nodes; the next call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
     def send(self, effect: Send) -> object:
         """Only a client's door can send."""
         raise UsageError("this driver has no HTTP door")
@@ -252,6 +258,12 @@ class RealAsyncWorld:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise RpcUnreachable(f"{effect.method}: {type(error).__name__}") from error
         return _rpc_result(effect, answer.status_code, answer.content)
+
+    async def aclose(self) -> None:
+        """Close the connections to nodes, if they belong to the running loop; the next call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.aclose()
 
     async def send(self, effect: Send) -> object:
         """Only a client's door can send."""
