@@ -1,0 +1,22 @@
+"""Futures that are done already: flows take their result without leaving (drive.wait)."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def done(value: T) -> Future[T]:
+    """A future with a result."""
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
+
+
+def failed(error: Exception) -> Future[T]:
+    """A future that raises."""
+    future: Future[T] = Future()
+    future.set_exception(error)
+    return future

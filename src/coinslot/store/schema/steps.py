@@ -1,0 +1,119 @@
+"""The steps from an empty database to today's, in order; the version of a database is how many it has taken.
+
+A step that was released is never edited: a change is a new step at the end. The tables are the same everywhere; the few
+words in which databases differ stand in braces.
+
+- `held_key` is the idempotency key while the payment holds it: a failed payment keeps its key for the record only.
+- `lease_token` is random for each lease given: who lost the answer to a claim can tell its own lease from another's.
+- `units` are decimal text or NUMERIC: amounts reach 2^256, beyond any machine integer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """What databases spell differently: the growing primary key, bytes, floats, and wide integers."""
+
+    serial: str
+    blob: str
+    real: str
+    units: str
+
+
+_FIRST = """
+CREATE TABLE coinslot_payments (
+    seq {serial},
+    challenge_id TEXT NOT NULL UNIQUE,
+    proof TEXT NOT NULL UNIQUE,
+    realm TEXT NOT NULL,
+    method TEXT NOT NULL,
+    intent TEXT NOT NULL,
+    request TEXT NOT NULL,
+    expires TEXT,
+    digest TEXT,
+    opaque TEXT,
+    header TEXT,
+    description TEXT,
+    payer TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    credential_hash TEXT NOT NULL,
+    idempotency_key TEXT,
+    held_key TEXT,
+    stage TEXT NOT NULL,
+    lease_owner TEXT,
+    lease_number BIGINT NOT NULL,
+    lease_token TEXT NOT NULL,
+    claimed_at {real} NOT NULL,
+    settled_at {real},
+    delivered_at {real},
+    reason TEXT,
+    reference TEXT,
+    dead_after {real},
+    raw {blob},
+    receipt TEXT
+);
+CREATE UNIQUE INDEX coinslot_payments_key ON coinslot_payments (payer, held_key) WHERE held_key IS NOT NULL;
+CREATE INDEX coinslot_payments_claimed ON coinslot_payments (claimed_at, seq);
+CREATE INDEX coinslot_payments_prepared ON coinslot_payments (claimed_at, seq) WHERE stage = 'prepared';
+CREATE TABLE coinslot_deliveries (
+    challenge_id TEXT PRIMARY KEY REFERENCES coinslot_payments (challenge_id),
+    status BIGINT NOT NULL,
+    headers TEXT NOT NULL,
+    body {blob}
+);
+CREATE TABLE coinslot_owners (
+    id TEXT PRIMARY KEY,
+    beat_at {real} NOT NULL,
+    lease_s {real} NOT NULL
+);
+CREATE TABLE coinslot_budgets (
+    name TEXT NOT NULL,
+    window_s BIGINT NOT NULL,
+    spent {units} NOT NULL,
+    PRIMARY KEY (name, window_s)
+);
+CREATE TABLE coinslot_draws (
+    name TEXT NOT NULL,
+    window_s BIGINT NOT NULL,
+    at {real} NOT NULL,
+    units {units} NOT NULL,
+    challenge_id TEXT NOT NULL
+);
+CREATE INDEX coinslot_draws_window ON coinslot_draws (name, window_s, at);
+CREATE INDEX coinslot_draws_payment ON coinslot_draws (challenge_id);
+CREATE TABLE coinslot_entries (
+    seq {serial},
+    id TEXT NOT NULL UNIQUE,
+    at {real} NOT NULL,
+    reference TEXT NOT NULL
+);
+CREATE TABLE coinslot_postings (
+    entry BIGINT NOT NULL REFERENCES coinslot_entries (seq),
+    n BIGINT NOT NULL,
+    account TEXT NOT NULL,
+    asset TEXT NOT NULL,
+    units {units} NOT NULL,
+    PRIMARY KEY (entry, n)
+)
+"""
+
+# The table of the version itself; it is made before the first step and never changes.
+VERSION_TABLE = (
+    "CREATE TABLE IF NOT EXISTS coinslot_schema (version BIGINT NOT NULL PRIMARY KEY, pinged_at {real} NOT NULL)"
+)
+
+_STEPS = (_FIRST,)
+VERSION = len(_STEPS)
+
+
+def version_table(words: Words) -> str:
+    """The statement that makes the version's table where it is missing."""
+    return VERSION_TABLE.format_map(words._asdict())
+
+
+def statements(step: int, words: Words) -> list[str]:
+    """The statements that lead from version `step` to the next."""
+    text = _STEPS[step].format_map(words._asdict())
+    return [each.strip() for each in text.split(";") if each.strip()]
