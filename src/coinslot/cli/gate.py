@@ -1,0 +1,115 @@
+"""`coinslot gate`: charge for any HTTP API in any language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from coinslot.cli.methodflags import environment, method_table, with_method_flags
+from coinslot.cli.output import console, print_json
+from coinslot.errors import ConfigError, UsageError
+from coinslot.services.accepting import only_method
+from coinslot.services.config import DEFAULT_LISTEN, DEFAULT_STORE, GateConfig, from_table, load_config
+from coinslot.services.serving import check_config, serve
+
+Price = Annotated[
+    list[str],
+    typer.Option("--price", metavar="'METHOD PATH=AMOUNT'", help="What a route costs, in whole tokens. Repeatable."),
+]
+
+
+def _prices(texts: list[str]) -> dict[str, str]:
+    prices: dict[str, str] = {}
+    for text in texts:
+        pattern, equals, amount = text.rpartition("=")
+        if not equals or not pattern.strip() or not amount.strip():
+            raise UsageError(f"--price {text!r}: write it like 'GET /paid/*=0.01'")
+        prices[pattern.strip()] = amount.strip()
+    return prices
+
+
+def _from_flags(settings: dict[str, Any], method: str | None, flags: dict[str, Any]) -> GateConfig:
+    chosen = method or only_method()
+    table = {"method": chosen, **method_table("Accept", chosen, flags, environment())}
+    return from_table({**settings, "accept": [table]}, "flags")
+
+
+def _announce(config: GateConfig, url: str, as_json: bool) -> None:
+    if as_json:
+        priced = {pattern: one if isinstance(one, str) else one.amount for pattern, one in config.prices.items()}
+        print_json({"url": url, "upstream": config.upstream, "realm": config.realm or config.listen, "prices": priced})
+        return
+    out = console()
+    out.print(f"[bold green]Charging[/bold green] at [bold]{url}[/bold] for {config.upstream}")
+    for pattern, one in config.prices.items():
+        out.print(f"  {pattern}  {one if isinstance(one, str) else one.amount}")
+    for pattern in config.free:
+        out.print(f"  {pattern}  free")
+    out.print(f"Payments are kept in {config.store.rpartition('@')[2]}. Ctrl-C stops after open requests are done.")
+
+
+def gate(
+    config: Annotated[Path | None, typer.Argument(help="A CONFIG.toml instead of flags.", show_default=False)] = None,
+    upstream: Annotated[str | None, typer.Option(help="URL of the API to charge for.", show_default=False)] = None,
+    price: Price = [],  # noqa: B006 - typer copies it
+    free: Annotated[
+        list[str], typer.Option(metavar="'METHOD PATH'", help="A route that passes unpaid. Repeatable.")
+    ] = [],  # noqa: B006
+    method: Annotated[
+        str | None, typer.Option(help="Payment method; needed if several are installed.", show_default=False)
+    ] = None,
+    realm: Annotated[str, typer.Option(help="Name of your service in challenges.", show_default="the address")] = "",
+    store: Annotated[str, typer.Option(help="Where payments are recorded.")] = DEFAULT_STORE,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")] = (
+        DEFAULT_LISTEN
+    ),
+    tls_cert: Annotated[str | None, typer.Option(help="PEM certificate chain.", show_default=False)] = None,
+    tls_key: Annotated[str | None, typer.Option(help="PEM private key.", show_default=False)] = None,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the configuration, chain and store, then exit.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
+    flags: dict[str, Any] = {},  # noqa: B006
+) -> None:
+    """Put a coin slot in front of an HTTP API: a reverse proxy that answers 402 until it is paid.
+
+    A path that is neither priced nor free is 404. HEAD costs what GET costs. The challenge secret comes from
+    COINSLOT_SECRET_KEY, else it is made once and kept beside a SQLite store.
+
+    Example: coinslot gate --upstream http://127.0.0.1:8000 --price 'GET /paid/*=0.01' --free 'GET /'
+    --recipient 0x... --rpc-url http://127.0.0.1:8545
+    """
+    if config is not None:
+        if upstream or price or free or flags:
+            raise UsageError("give a CONFIG.toml or flags, not both")
+        chosen = load_config(config)
+    else:
+        if upstream is None:
+            raise ConfigError("--upstream: the URL of the API to charge for (or give a CONFIG.toml)")
+        settings = {
+            "upstream": upstream,
+            "prices": _prices(price),
+            "free": free,
+            "realm": realm,
+            "store": store,
+            "listen": listen,
+            "tls_cert": tls_cert,
+            "tls_key": tls_key,
+            "workers": workers,
+        }
+        chosen = _from_flags(settings, method, flags)
+    if check:
+        found = check_config(chosen)
+        if as_json:
+            print_json({"ok": True, **found})
+        else:
+            console().print("[bold green]Fine[/bold green]: " + msgspec.json.encode(found).decode())
+        return
+    serve(chosen, lambda url: _announce(chosen, url, as_json))
+
+
+command = with_method_flags("Accept", gate)

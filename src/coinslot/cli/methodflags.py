@@ -1,0 +1,96 @@
+"""Flags that payment methods publish: one for each plain field of their settings; a new method needs no change here.
+
+Secrets get no flag, since command lines are public on a machine: they come from the environment.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+import typer
+
+from coinslot import method as methods
+from coinslot.errors import ConfigError, MissingDependency
+
+Side = Literal["Accept", "Wallet"]
+_PLAIN = (str, int, bool)
+
+
+def _described(kind: Any) -> tuple[tuple[type, ...], str, bool]:
+    """The plain types a field takes, what it is for, and whether it is secret."""
+    text, secret = "", False
+    if get_origin(kind) is Annotated:
+        kind, *notes = get_args(kind)
+        for note in notes:
+            if isinstance(note, msgspec.Meta):
+                text = note.description or text
+                secret = secret or bool((note.extra or {}).get("secret"))
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(one for one in members if one is not type(None)), text, secret
+
+
+def _fields(side: Side) -> dict[str, tuple[type, str, bool, list[str]]]:
+    """Name -> (type, help, secret, methods that have it), over all installed methods."""
+    found: dict[str, tuple[type, str, bool, list[str]]] = {}
+    for name in methods.installed():
+        try:
+            kind: type[msgspec.Struct] = getattr(methods.load(name), side)
+        except MissingDependency:
+            continue  # its extra is not installed: using it says so, a help page need not
+        for field in msgspec.structs.fields(kind):
+            types, text, secret = _described(field.type)
+            if len(types) != 1 or types[0] not in _PLAIN:
+                continue  # lists and tables belong into a configuration file
+            known = found.setdefault(field.encode_name, (types[0], text, secret, []))
+            known[3].append(name)
+    return found
+
+
+def with_method_flags(side: Side, command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with a flag for each published field; it receives those that were given as the mapping `flags`."""
+    fields = {name: one for name, one in _fields(side).items() if not one[2]}
+    own = inspect.signature(command, eval_str=True)
+    taken = set(own.parameters) - {"flags"}
+
+    def called(**given: Any) -> Any:
+        flags = {name: given.pop(name) for name in fields if name in given}
+        return command(**given, flags={name: value for name, value in flags.items() if value is not None})
+
+    parameters = [one for one in own.parameters.values() if one.name != "flags"]
+    for name, (kind, text, _, by) in sorted(fields.items()):
+        if name in taken:
+            continue
+        wanted = bool | None if kind is bool else (int | None if kind is int else str | None)
+        option = typer.Option(help=f"[{', '.join(by)}] {text}.", rich_help_panel="Payment method", show_default=False)
+        annotation = Annotated[wanted, option]  # type: ignore[valid-type]  # built at run time, for typer to read
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    called.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]  # what typer reads
+    called.__annotations__ = {one.name: one.annotation for one in keyword}
+    called.__doc__ = command.__doc__
+    return called
+
+
+def method_table(side: Side, name: str, flags: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of one method from flags, its secrets from COINSLOT_<FIELD>. Raises ConfigError for a stray flag."""
+    kind: type[msgspec.Struct] = getattr(methods.load(name), side)
+    known = {field.encode_name: _described(field.type) for field in msgspec.structs.fields(kind)}
+    stray = sorted(set(flags) - set(known))
+    if stray:
+        raise ConfigError(f"--{stray[0].replace('_', '-')} is no setting of the method {name!r}")
+    table = dict(flags)
+    for field, (_, _, secret) in known.items():
+        variable = f"COINSLOT_{field.upper()}"
+        if secret and environment.get(variable):
+            table[field] = environment[variable]
+    return table
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return os.environ
