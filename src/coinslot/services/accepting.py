@@ -8,10 +8,8 @@ recipient = "0x..."
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -48,21 +46,6 @@ def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
         settings = methods.settings(method.Accept, fields, f"{where} ({name})")
         found.append(Accepted(method, settings, tuple((yield from method.sellers(settings)))))
     return found
-
-
-def accept_tables(path: Path) -> list[Mapping[str, object]]:
-    """The `[[accept]]` tables of a TOML file, whatever else is in it. Raises ConfigError."""
-    try:
-        with path.open("rb") as stream:
-            document = tomllib.load(stream)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    tables = document.get("accept", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError(f"{path}: 'accept' must be tables, each headed [[accept]]")
-    return tables
 
 
 def only_method() -> str:

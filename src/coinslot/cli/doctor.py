@@ -1,0 +1,114 @@
+"""`coinslot doctor`: does the record tell the truth, and is what it needs in order?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coinslot.cli.output import ExitCode, console, print_json
+from coinslot.cli.payments import parse_moment
+from coinslot.cli.store import JsonOption, opened, shown, sqlite_path
+from coinslot.drive import RealWorld, run
+from coinslot.errors import ConfigError
+from coinslot.services.accepting import Accepted, accept, only_method
+from coinslot.services.audit import Finding, Report, audit
+from coinslot.services.config import DEFAULT_STORE, load_config
+from coinslot.services.keystore import home
+from coinslot.store.schema.steps import VERSION
+
+
+def command(
+    store: Annotated[
+        str | None, typer.Option(envvar="COINSLOT_STORE", help="The store; by default the one in CONFIG.toml.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="The gate's CONFIG.toml: its store, and what it accepts.")] = None,
+    rpc_url: Annotated[
+        str | None, typer.Option(envvar="COINSLOT_RPC_URL", help="Without CONFIG.toml: a node of the chain to ask.")
+    ] = None,
+    recipient: Annotated[str | None, typer.Option(help="Without CONFIG.toml: who was paid.")] = None,
+    currency: Annotated[str | None, typer.Option(help="Without CONFIG.toml: in what, if not the default.")] = None,
+    method: Annotated[str | None, typer.Option(help="Without CONFIG.toml: how, if several are installed.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Ask the chain only about payments from then on: 2026-01-31, 7d ...")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the ledger against the payments and every payment against the chain; clocks and files too.
+
+    Nothing is changed. Exit code 0 if all is well, 1 with a list of findings. Without --config or --rpc-url and
+    --recipient the chain is not asked.
+    """
+    gate = None if config is None else load_config(config)
+    url = store or (gate.store if gate else DEFAULT_STORE)
+    if gate is not None:
+        tables: list[dict[str, object]] = gate.accept
+    else:
+        tables = _tables(method, {"rpc_url": rpc_url, "recipient": recipient, "currency": currency})
+    since_s = parse_moment(since)
+    world = RealWorld()
+    with opened(url) as record:
+        accepted: list[Accepted] = run(accept(tables), world) if tables else []
+        report = run(audit(record, accepted, since_s), world)
+    report.findings += _files(url)
+    if as_json:
+        print_json(_members(report, url, bool(accepted)))
+    else:
+        _print(report, url, bool(accepted))
+    if report.findings:
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _tables(method: str | None, settings: dict[str, str | None]) -> list[dict[str, object]]:
+    """One `[[accept]]` table from flags, or none."""
+    given: dict[str, object] = {name: value for name, value in settings.items() if value is not None}
+    if "rpc_url" not in given or "recipient" not in given:
+        if "recipient" in given or "currency" in given:
+            raise ConfigError("--rpc-url and --recipient go together (or give --config CONFIG.toml)")
+        return []
+    return [{"method": method or only_method()} | given]
+
+
+def _files(url: str) -> Iterator[Finding]:
+    """Files that others may read or change: the record, the gate's secrets beside it, the wallets. T38"""
+    watched: list[Path] = []
+    record = sqlite_path(url)
+    if record is not None:
+        watched += sorted(record.parent.glob(f"{record.name}*"))
+    wallets = home(os.environ) / "wallets"
+    if wallets.is_dir():
+        watched += [wallets, *sorted(wallets.glob("*.json"))]
+    for path in watched:
+        mode = path.stat().st_mode & 0o777
+        if mode & 0o077:
+            yield Finding("files", str(path), f"others may use it (mode {mode:04o}); chmod go-rwx it")
+
+
+def _members(report: Report, url: str, asked: bool) -> dict[str, object]:
+    return {
+        "ok": not report.findings,
+        "store": shown(url),
+        "schema": VERSION,
+        "payments": report.payments,
+        "entries": report.entries,
+        "chain_asked": asked,
+        "confirmed": report.confirmed,
+        "findings": [{"check": one.check, "subject": one.subject, "text": one.text} for one in report.findings],
+    }
+
+
+def _print(report: Report, url: str, asked: bool) -> None:
+    out = console()
+    out.print(f"Store    {shown(url)}, schema {VERSION}, writable", markup=False)
+    out.print(f"Ledger   {report.entries} entries, {report.payments} settled payments")
+    chain = f"{report.confirmed} payments confirmed" if asked else "not asked (give --config, or --rpc-url --recipient)"
+    out.print(f"Chain    {chain}")
+    for one in report.findings:
+        out.print(f"FOUND    {one.check}: {one.subject}: {one.text}", markup=False)
+    verdict = f"{len(report.findings)} findings" if report.findings else "all is well"
+    out.print(f"Verdict  {verdict}")
+    sys.stdout.flush()
