@@ -18,14 +18,13 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, assert_never, cast
 
 import httpx
 import msgspec
 
-from coinslot.errors import RpcRefused, RpcUnreachable, StoreBusy, UsageError
+from coinslot.errors import RpcRefused, RpcUnreachable, StoreBroken, UsageError
 
 T = TypeVar("T")
 
@@ -182,7 +181,7 @@ def _rpc_result(effect: Rpc, status: int, content: bytes) -> object:
         raise RpcUnreachable(f"{effect.method}: the answer is larger than {RPC_ANSWER_BYTES} bytes")
     try:
         answer = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RpcUnreachable(f"{effect.method}: HTTP {status} without a JSON-RPC answer") from error
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
         problem = answer["error"]
@@ -282,6 +281,10 @@ class RealAsyncWorld:
         return os.urandom(size)
 
 
+# Not StoreBusy: the write may still happen.
+_NO_ANSWER = "the store did not answer in time; what it was asked to write must be looked up again"
+
+
 def _perform(effect: Effect, world: World) -> object:
     match effect:
         case Rpc():
@@ -291,10 +294,10 @@ def _perform(effect: Effect, world: World) -> object:
         case Wait(future):
             try:
                 return future.result(STORE_WAIT_S)
-            except FutureTimeout as error:
-                if future.done():
+            except TimeoutError as error:
+                if future.done():  # the store's own
                     raise
-                raise StoreBusy("the store did not answer in time") from error
+                raise StoreBroken(_NO_ANSWER) from error
         case Call(function, arguments):
             result = function(*arguments)
             if inspect.isawaitable(result):
@@ -309,6 +312,8 @@ def _perform(effect: Effect, world: World) -> object:
             return world.now()
         case Random(size):
             return world.random(size)
+        case _:
+            assert_never(effect)
 
 
 async def _perform_async(effect: Effect, world: AsyncWorld) -> object:
@@ -321,7 +326,9 @@ async def _perform_async(effect: Effect, world: AsyncWorld) -> object:
             try:
                 return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), STORE_WAIT_S)
             except TimeoutError as error:
-                raise StoreBusy("the store did not answer in time") from error
+                if future.done():
+                    raise
+                raise StoreBroken(_NO_ANSWER) from error
         case Call(function, arguments):
             result = function(*arguments)
             return await result if inspect.isawaitable(result) else result
@@ -332,38 +339,44 @@ async def _perform_async(effect: Effect, world: AsyncWorld) -> object:
             return world.now()
         case Random(size):
             return world.random(size)
+        case _:
+            assert_never(effect)
 
 
 def run(flow: Flow[T], world: World) -> T:
-    """Drive a flow to its end in this thread."""
+    """Drive a flow to its end in this thread. What is no Exception (Ctrl-C) closes the flow on its way out."""
     answer: object = None
     failure: BaseException | None = None
-    while True:
-        try:
+    try:
+        while True:
             effect = flow.throw(failure) if failure is not None else flow.send(answer)
-        except StopIteration as end:
-            return cast("T", end.value)
-        answer, failure = None, None
-        try:
-            answer = _perform(effect, world)
-        except Exception as error:  # broad on purpose: the flow decides what a failed effect means
-            failure = error
+            answer, failure = None, None
+            try:
+                answer = _perform(effect, world)
+            except Exception as error:  # broad on purpose: the flow decides what a failed effect means
+                failure = error
+    except StopIteration as end:
+        return cast("T", end.value)
+    finally:
+        flow.close()
 
 
 async def run_async(flow: Flow[T], world: AsyncWorld) -> T:
     """Drive a flow to its end on the running event loop. A cancellation is thrown into the flow first."""
     answer: object = None
     failure: BaseException | None = None
-    while True:
-        try:
+    try:
+        while True:
             effect = flow.throw(failure) if failure is not None else flow.send(answer)
-        except StopIteration as end:
-            return cast("T", end.value)
-        answer, failure = None, None
-        try:
-            answer = await _perform_async(effect, world)
-        except (Exception, asyncio.CancelledError) as error:  # broad on purpose, see run
-            failure = error
+            answer, failure = None, None
+            try:
+                answer = await _perform_async(effect, world)
+            except (Exception, asyncio.CancelledError) as error:  # broad on purpose, see run
+                failure = error
+    except StopIteration as end:
+        return cast("T", end.value)
+    finally:
+        flow.close()
 
 
 # --- named places where tests may strike ---------------------------------------------------------

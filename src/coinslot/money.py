@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import Decimal
 
 from coinslot.errors import UsageError
 
@@ -12,7 +12,6 @@ from coinslot.errors import UsageError
 MAX_DIGITS = 78
 _UNITS = re.compile(r"(?:0|[1-9][0-9]{0,77})\Z", re.ASCII)
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,77})(?:\.[0-9]{1,77})?\Z", re.ASCII)
-_EXACT = Context(prec=4 * MAX_DIGITS, traps=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +37,25 @@ class Asset:
     def text(self, units: int) -> str:
         """Decimal text with the symbol for people, e.g. "0.01 pathUSD"; base units where decimals are unknown."""
         name = self.symbol or self.id
-        return (
-            f"{units} base units of {name}"
-            if self.decimals is None
-            else f"{to_text(units, self.decimals)} {name}"
-        )
+        return f"{units} base units of {name}" if self.decimals is None else f"{to_text(units, self.decimals)} {name}"
 
 
 def parse_units(text: object) -> int:
     """Base units from wire text: digits only, no sign, no leading zero, at most 78 digits. Raises UsageError."""
-    if type(text) is not str or not _UNITS.match(text):
+    if type(text) is not str or not _UNITS.match(text):  # T20
         raise UsageError("an amount in base units is a string of digits without sign, point or leading zero")
     return int(text)
 
 
 def parse_decimal(text: object) -> Decimal:
     """A price as people write it: "0.01", "1", a Decimal or an int. No floats, signs, exponents. Raises UsageError."""
-    if type(text) is int:
+    if type(text) is int and abs(text) < 10**MAX_DIGITS:  # T20: Python refuses to print larger ones its own way
         text = str(text)
-    elif type(text) is Decimal:
-        text = format(text, "f") if text.is_finite() else "not finite"
-    if type(text) is not str or not _DECIMAL.match(text):
+    elif (
+        type(text) is Decimal and text.is_finite() and abs(text.adjusted()) < MAX_DIGITS
+    ):  # 1E+999999999 is 1 GB of zeros
+        text = format(text, "f")
+    if type(text) is not str or not _DECIMAL.match(text):  # T20
         raise UsageError(
             'a price is decimal text such as "0.01": no sign, exponent, space or float '
             "(a float can't hold 0.1; write it in quotes)"
@@ -67,8 +64,10 @@ def parse_decimal(text: object) -> Decimal:
 
 
 def to_units(price: Decimal, decimals: int) -> int:
-    """Base units of a price, rounded up so that never less than the price is charged."""
-    return int(_EXACT.scaleb(price, decimals).to_integral_value(rounding=ROUND_CEILING, context=_EXACT))
+    """Base units of a price, rounded up so that never less than the price is charged, and less than one unit more."""
+    numerator, denominator = price.as_integer_ratio()  # exact, where any decimal context would round
+    scale: int = 10**decimals
+    return -(-numerator * scale // denominator)  # T20
 
 
 def to_text(units: int, decimals: int) -> str:

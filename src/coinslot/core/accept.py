@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from coinslot.core.header import MAX_FIELD_BYTES
-from coinslot.errors import MalformedHeader
+from coinslot.errors import MalformedHeader, UsageError
 
 # More ranges than there are registered methods and intents together are noise.
 MAX_RANGES = 64
 
-_RANGE = re.compile(
-    r"([a-z]+|\*)/([A-Za-z0-9-]+|\*)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?\Z", re.ASCII
-)
+MAX_THOUSANDTHS = 1000
+
+_RANGE_NAMES = r"([a-z]+|\*)/([A-Za-z0-9-]+|\*)"
+_NAMES = re.compile(rf"{_RANGE_NAMES}\Z")
+_RANGE = re.compile(rf"{_RANGE_NAMES}(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{{0,3}})?|1(?:\.0{{0,3}})?))?\Z")
 
 
 class Offered(Protocol):
@@ -35,11 +37,15 @@ Choice = TypeVar("Choice", bound=Offered)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One preference. `thousandths` is q times 1000: 0 means never."""
+    """One preference. `thousandths` is q times 1000: 0 means never. Raises UsageError."""
 
     method: str
     intent: str
     thousandths: int = 1000
+
+    def __post_init__(self) -> None:
+        if not _NAMES.match(f"{self.method}/{self.intent}") or not 0 <= self.thousandths <= MAX_THOUSANDTHS:
+            raise UsageError("a range is method/intent, either may be '*', with a weight of 0 to 1000 thousandths")
 
     def matches(self, offer: Offered) -> bool:
         """Whether an offer falls into this range."""
@@ -53,7 +59,7 @@ class Range:
 
 def parse_accept(field: str) -> list[Range]:
     """The ranges of an Accept-Payment field. Raises MalformedHeader; a server may then ignore the field."""
-    if len(field) > MAX_FIELD_BYTES:
+    if len(field) > MAX_FIELD_BYTES:  # T41
         raise MalformedHeader("Accept-Payment is too long")
     ranges: list[Range] = []
     for item in field.split(","):
@@ -72,7 +78,7 @@ def format_accept(ranges: Sequence[Range]) -> str:
     """The field value for these preferences."""
     texts = []
     for one in ranges:
-        q = "" if one.thousandths == 1000 else f";q=0.{one.thousandths:03d}".rstrip("0").rstrip(".")  # noqa: PLR2004
+        q = "" if one.thousandths == MAX_THOUSANDTHS else f";q=0.{one.thousandths:03d}".rstrip("0").rstrip(".")
         texts.append(f"{one.method}/{one.intent}{q}")
     return ", ".join(texts)
 

@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
+import msgspec
 import rfc8785
 
 from coinslot.errors import MalformedHeader, UsageError
 
-Json: TypeAlias = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
 JsonObject: TypeAlias = Mapping[str, Json]
 
 # Credentials of 4 KiB must pass (CORE-074); a signed transaction with ten splits is about 5 KiB of base64url.
@@ -24,19 +25,24 @@ JsonObject: TypeAlias = Mapping[str, Json]
 MAX_WIRE_BYTES = 16 * 1024
 # Deeper JSON than any method document has; keeps the decoder's recursion shallow.
 MAX_DEPTH = 16
+# The last integer before doubles skip one; RFC 8785 holds no larger ones.
+MAX_INTEGER = 2**53 - 1
 
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z", re.ASCII)
-_TO_STANDARD = str.maketrans("-_", "+/")
-_PLAIN_TEXT = re.compile(r"[ !#-\[\]-~]*\Z", re.ASCII)
+# base64url to base64; all other bytes (also + / = and quotes) become NUL, which no decoder takes.
+_FROM_URL = bytes(
+    byte if chr(byte).isascii() and chr(byte).isalnum() else {ord("-"): ord("+"), ord("_"): ord("/")}.get(byte, 0)
+    for byte in range(256)
+)
+# 4n+2 (4n+3) characters end in 4 (2) bits that belong to no byte: only these last characters leave them zero.
+_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
+_base64_string = msgspec.json.Decoder(bytes)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def base64url_encode(raw: bytes) -> str:
     """Text without padding."""
-    return binascii.b2a_base64(raw, newline=False).translate(_ENCODE, b"=").decode("ascii")
-
-
-_ENCODE = bytes.maketrans(b"+/", b"-_")
+    text = binascii.b2a_base64(raw, newline=False).decode("ascii")
+    return text.rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def base64url_decode(text: str) -> bytes:
@@ -44,12 +50,16 @@ def base64url_decode(text: str) -> bytes:
 
     Raises MalformedHeader.
     """
-    if len(text) > MAX_WIRE_BYTES:
+    if len(text) > MAX_WIRE_BYTES:  # T41
         raise MalformedHeader(f"base64url longer than {MAX_WIRE_BYTES} characters")
-    if not _BASE64URL.match(text) or len(text) % 4 == 1:
-        raise MalformedHeader("not base64url without padding")
-    raw = binascii.a2b_base64(text.translate(_TO_STANDARD) + "=" * (-len(text) % 4))
-    if len(text) % 4 and base64url_encode(raw[-(len(raw) % 3) :]) != text[-(len(text) % 4) :]:
+    over = len(text) % 4
+    # A table and msgspec's decoder of base64 strings: a fifth of the time of a pattern and binascii.
+    try:
+        standard = text.encode("ascii").translate(_FROM_URL)
+        raw = _base64_string.decode(b'"%b%b"' % (standard, b"=" * (-over % 4)))
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        raise MalformedHeader("not base64url without padding") from None
+    if over and text[-1] not in _LAST[over]:
         raise MalformedHeader("base64url with stray bits at the end")
     return raw
 
@@ -58,14 +68,21 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a number beyond any double")
+    return number
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) != len(pairs):
+    if len(members) != len(pairs):  # T09
         raise ValueError("a member appears twice")
     return members
 
 
-_strict = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+_strict = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _depth_exceeds(text: str, limit: int) -> bool:
@@ -81,19 +98,19 @@ def _depth_exceeds(text: str, limit: int) -> bool:
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """A JSON object from untrusted bytes: UTF-8, no duplicate members, no NaN, no lone surrogates, bounded. T09 T41
+    """A JSON object from untrusted bytes: UTF-8, no duplicate members, no NaN, no lone surrogates, bounded.
 
     Raises MalformedHeader. This is the JSON edge: what comes out is checked field by field by whoever asked.
     """
-    if len(raw) > MAX_WIRE_BYTES:
+    if len(raw) > MAX_WIRE_BYTES:  # T41
         raise MalformedHeader(f"JSON longer than {MAX_WIRE_BYTES} bytes")
     try:
         text = raw.decode("utf-8")
-        if _depth_exceeds(text, MAX_DEPTH):
+        if _depth_exceeds(text, MAX_DEPTH):  # T41
             raise MalformedHeader(f"JSON nested more than {MAX_DEPTH} deep")
         value = _strict.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise MalformedHeader("not strict JSON") from error
+    except ValueError:  # its message and its `doc` would carry the text
+        raise MalformedHeader("not strict JSON") from None
     if not isinstance(value, dict):
         raise MalformedHeader("JSON, but not an object")
     if "\\u" in text and _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)):
@@ -106,48 +123,49 @@ def decode_object(text: str) -> dict[str, Any]:
     return parse_object(base64url_decode(text))
 
 
-def _fast(value: object) -> str | None:
-    """Canonical text for printable ASCII strings, small ints, bools, None and objects of those; None if unsure."""
-    if isinstance(value, str):
-        return f'"{value}"' if _PLAIN_TEXT.match(value) else None
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if value is None:
-        return "null"
-    if type(value) is int:
-        return str(value) if -(2**53) < value < 2**53 else None
+_SCALARS = {str, bool, type(None)}
+_sorting = msgspec.json.Encoder(order="deterministic")
+
+
+def _plain(value: object) -> bool:
+    """Whether a value holds nothing but strings, safe integers, booleans, null, and lists and objects of those."""
+    if type(value) in _SCALARS:
+        return True
+    if isinstance(value, int):
+        return -MAX_INTEGER <= value <= MAX_INTEGER
     if isinstance(value, dict):
-        return _fast_object(value)
-    if isinstance(value, (list, tuple)):
-        items = [_fast(item) for item in value]
-        return None if None in items else f"[{','.join(filter(None, items))}]"
-    return None
+        # The sets answer for a flat object, such as a receipt, at a third of the cost of the calls.
+        flat = set(map(type, value.values())) <= _SCALARS
+        return set(map(type, value)) <= {str} and (flat or all(map(_plain, value.values())))
+    return isinstance(value, list | tuple) and all(map(_plain, value))
 
 
-def _fast_object(members: Mapping[str, object]) -> str | None:
-    parts = []
-    for name in sorted(members):  # ASCII names only: code points and UTF-16 units sort alike there
-        text = _fast(members[name])
-        if text is None or not _PLAIN_TEXT.match(name):
-            return None
-        parts.append(f'"{name}":{text}')
-    return f"{{{','.join(parts)}}}"
+def _concrete(value: object) -> Any:
+    """The same with dicts and lists for mappings and sequences of other kinds."""
+    if isinstance(value, Mapping):
+        return {name: _concrete(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_concrete(item) for item in value]
+    return value
 
 
 def canonical(value: JsonObject) -> bytes:
-    """JCS bytes (RFC 8785). Plain values take a short way; all others go through rfc8785.
+    """JCS bytes (RFC 8785). Raises UsageError for what JSON can't hold: ints beyond 2^53, NaN, lone surrogates. T09
 
-    Raises UsageError for what JSON can't hold: ints beyond 2^53, NaN, lone surrogates.
+    Plain ASCII values take a short way, five times faster: for them msgspec sorts and writes as RFC 8785 does, since
+    code points and UTF-16 units sort alike and nothing needs an escape. All others go through rfc8785.
     """
-    text = _fast(value)
-    if text is not None:
-        return text.encode("ascii")
+    if _plain(value):
+        try:
+            text = _sorting.encode(value)
+        except UnicodeEncodeError:
+            text = b"\\"
+        if text.isascii() and b"\\" not in text:
+            return text
     try:
-        return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
-        raise UsageError(f"not expressible as canonical JSON: {error}") from error
+        return rfc8785.dumps(_concrete(value))
+    except (ValueError, RecursionError):  # the message would repeat the value
+        raise UsageError("not expressible as canonical JSON (RFC 8785)") from None
 
 
 def encode_object(value: JsonObject) -> str:

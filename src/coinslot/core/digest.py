@@ -28,10 +28,7 @@ def parse_digest(text: str) -> bytes:
     match = _DIGEST.match(text)
     if match is None or match[1] != match[3]:
         raise MalformedHeader("digest is not sha-256 in RFC 9530 or in the deployed form")
-    try:
-        return binascii.a2b_base64(match[2].rstrip("=").replace("-", "+").replace("_", "/") + "=")
-    except binascii.Error as error:
-        raise MalformedHeader("digest is not base64") from error
+    return binascii.a2b_base64(match[2].rstrip("=").replace("-", "+").replace("_", "/") + "=")
 
 
 def same_body(digest: str, body: bytes) -> bool:

@@ -20,16 +20,16 @@ def format_instant(at_s: float) -> str:
 
 
 def parse_instant(text: str) -> float:
-    """Seconds since 1970 of an RFC 3339 time. A time without a zone is refused, never guessed. T10
+    """Seconds since 1970 of an RFC 3339 time. A time without a zone is refused, never guessed.
 
     Raises MalformedHeader.
     """
     match = _RFC3339.match(text)
-    if match is None:
+    if match is None:  # T10
         raise MalformedHeader("not an RFC 3339 time with a zone")
     moment, fraction, zone = match.groups()
     try:
         whole = datetime.fromisoformat(f"{moment}{zone}".upper()).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise MalformedHeader("no such date or time") from error
+    except (ValueError, OverflowError):
+        raise MalformedHeader("no such date or time") from None
     return whole + (float(f"0.{fraction}") if fraction else 0.0)

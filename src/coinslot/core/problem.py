@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,26 +12,36 @@ from coinslot.errors import Problem
 
 BASE = "https://paymentauth.org/problems/"
 CONTENT_TYPE = "application/problem+json"
+# An explanation of what went wrong fits many times over.
+MAX_PROBLEM_BYTES = 64 * 1024
+# It is printed on terminals and written to logs: no escape sequences, no novels.
+_SLUG = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
 def problem_body(problem: Problem, **members: object) -> bytes:
     """The JSON body of a problem, with extension members (for example `challengeId`); absent ones (None) left out."""
     body: dict[str, object] = {
+        **members,
         "type": BASE + problem.slug,
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
         "reference": problem.reference,
-        **members,
     }
     return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
 
 
 def problem_slug(body: bytes) -> str | None:
-    """The last path segment of a problem's `type`, whatever its base, or None. For clients: never trust, only report."""
+    """The last path segment of a problem's `type`, whatever its base, or None where it isn't a plain word.
+
+    For clients, to be reported and never trusted: the other side wrote it.
+    """
+    if len(body) > MAX_PROBLEM_BYTES:
+        return None
     try:
         members: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     kind = members.get("type") if isinstance(members, Mapping) else None
-    return kind.rsplit("/", 1)[-1] if isinstance(kind, str) and kind else None
+    slug = kind.rsplit("/", 1)[-1] if isinstance(kind, str) else ""
+    return slug if _SLUG.match(slug) else None

@@ -12,6 +12,7 @@ from coinslot.core.instant import parse_instant
 from coinslot.errors import MalformedHeader
 
 _OWN = ("status", "method", "timestamp", "reference")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Receipt:
     method: str
     reference: str
     timestamp: str
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
     def members(self) -> dict[str, Any]:
         """As JSON; `status` is always "success" (CORE-046): there are no receipts of failures."""
@@ -48,9 +49,7 @@ def receipt_from(members: Mapping[str, Any]) -> Receipt:
             raise MalformedHeader(f"a receipt without {name}")
     parse_instant(str(texts["timestamp"]))
     extra = {name: value for name, value in members.items() if name not in _OWN}
-    return Receipt(
-        str(texts["method"]), str(texts["reference"]), str(texts["timestamp"]), MappingProxyType(extra)
-    )
+    return Receipt(str(texts["method"]), str(texts["reference"]), str(texts["timestamp"]), MappingProxyType(extra))
 
 
 def decode_receipt(value: str) -> Receipt:
