@@ -70,6 +70,7 @@ def test_what_is_no_uint256_is_refused(value: int) -> None:
         abi.encode_uint256(value)
 
 
+@pytest.mark.guard("T31")
 def test_words_of_wrong_length_or_dirty_addresses_are_refused() -> None:
     """Nothing before, behind or beside the values."""
     with pytest.raises(UsageError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from coinslot.chains.evm.address import ZERO_ADDRESS
 from coinslot.chains.evm.keccak import keccak256
 from coinslot.errors import BadSignature, MissingDependency, UsageError
 
@@ -30,7 +29,8 @@ def recover(digest: bytes, signature: bytes, *, allow_compact: bool = False) -> 
     """The address whose key signed a 32-byte `digest`.
 
     Takes 65 bytes r || s || v with v 27 or 28 and s in the lower half; with `allow_compact` also the 64 bytes
-    of EIP-2098, which contracts of some chains don't take. Raises BadSignature for anything else.
+    of EIP-2098, which contracts of some chains don't take. Raises BadSignature for anything else:
+    a failed recovery is an error here, never the zero address of a contract's ecrecover.
     """
     if allow_compact and len(signature) == COMPACT_BYTES:
         signature = _expand(signature)
@@ -49,10 +49,7 @@ def recover(digest: bytes, signature: bytes, *, allow_compact: bool = False) -> 
         public = _NativePublicKey.from_signature_and_message(signature[:64] + bytes((v - 27,)), digest, hasher=None)
     except ValueError as error:
         raise BadSignature("no key can have made this signature") from error
-    address = _address_of(public)
-    if address == ZERO_ADDRESS:  # T15: contracts read "recovery failed" from it
-        raise BadSignature("the signature recovers to the zero address")
-    return address
+    return _address_of(public)
 
 
 def _expand(compact: bytes) -> bytes:

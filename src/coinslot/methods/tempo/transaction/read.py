@@ -71,7 +71,7 @@ def read_transaction(raw: bytes) -> SignedTransaction:
         again = serialise(tx) if claimed is None else serialise_for_fee_payer(tx, claimed)
     except UsageError as error:
         raise BadTransaction(str(error)) from error
-    if again != raw:  # T31: nothing in these bytes that we did not understand
+    if again != raw:  # the reader above leaves nothing out; should it ever, it stops here
         raise BadTransaction("not in its canonical spelling")
     signer = recover_signer(sender_digest(tx), tx.sender_signature)
     if claimed is not None and claimed != signer.account:  # T15
