@@ -1,0 +1,125 @@
+"""Before broadcasting: would the chain do what the bytes ask, and can the fee be paid?
+
+One question to the node (eth_simulateV1) with the calls as they stand in the final bytes. It guards the payer from
+paying a fee for nothing, and the sponsor from paying fees for transactions that are known to fail; what changes between
+here and the chain is bounded by the sponsor's budgets. T34
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coinslot.chains.evm.abi import decode_uint256, encode_address, encode_call, split_words
+from coinslot.chains.evm.address import ZERO_ADDRESS
+from coinslot.chains.evm.hexdata import parse_quantity, to_hex
+from coinslot.chains.evm.rpc import Receipt, get_receipt
+from coinslot.drive import Flow, rpc
+from coinslot.errors import (
+    BadTransaction,
+    PaymentInsufficient,
+    RailUnavailable,
+    RpcRefused,
+    RpcUnreachable,
+    UsageError,
+    VerificationFailed,
+)
+from coinslot.methods.tempo.legs import Binding
+from coinslot.methods.tempo.pull import Pulled
+from coinslot.methods.tempo.push import require_paid
+from coinslot.methods.tempo.simulate import Simulated, simulate
+from coinslot.methods.tempo.terms import TempoTerms
+from coinslot.methods.tempo.tokens import fee_units
+from coinslot.methods.tempo.transaction.fields import Call, TempoTransaction
+from coinslot.methods.tempo.transaction.read import read_transaction
+
+# Where the chain keeps access keys.
+KEYCHAIN = "0xaaaaaaaa00000000000000000000000000000000"
+_NO_HASH = "0x" + "00" * 32
+REVERTED = 3  # the JSON-RPC code of an execution that reverted
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """What the chain knows of an access key: whether it was authorized, until when, and whether it was revoked."""
+
+    known: bool
+    expires_at: int
+    revoked: bool
+
+
+def key_call(account: str, key: str) -> Call:
+    """The call that asks for the state of an access key."""
+    return Call(KEYCHAIN, 0, encode_call("getKey(address,address)", encode_address(account), encode_address(key)))
+
+
+def read_key_state(returned: bytes) -> KeyState:
+    """The answer to `key_call`. Raises BadTransaction."""
+    _, key, expiry, _, revoked = split_words(returned, 5)
+    return KeyState(any(key), decode_uint256(expiry), any(revoked))
+
+
+def require_fresh(url: str, transaction_hash: str) -> Flow[None]:
+    """That a transaction which nothing binds to its challenge is not on the chain already. T05"""
+    if (yield from get_receipt(url, transaction_hash)) is not None:
+        raise VerificationFailed("this transaction is on the chain already, and nothing ties it to this challenge")
+
+
+def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, sponsored: bool) -> Flow[None]:
+    """That the final bytes would pay every leg, and that the fee payer can pay.
+
+    Raises VerificationFailed, PaymentInsufficient, RailUnavailable (the sponsor's purse is empty), ChainError.
+    """
+    final = read_transaction(pulled.raw)  # what will be broadcast, not what we think we made of it
+    tx, payer = final.transaction, final.sender
+    balance = Call(pulled.fee_token, 0, encode_call("balanceOf(address)", encode_address(pulled.fee_payer)))
+    asked = [(ZERO_ADDRESS, balance), (ZERO_ADDRESS, key_call(payer, final.signer.key))]
+    answers = yield from simulate(url, [*asked, *((payer, call) for call in tx.calls)])
+    held, key, moved = answers[0], answers[1], answers[2:]
+    if final.signer.by_access_key and tx.key_authorization is None:
+        _require_key(key, tx)
+    if not all(each.succeeded for each in moved):
+        raise PaymentInsufficient("the transfer would be refused: not enough balance, or a rule of the token")
+    logs = tuple(log for each in moved for log in each.logs)
+    require_paid(Receipt(_NO_HASH, True, 0, _NO_HASH, payer, logs), payer, terms, binding)
+    _require_fee(held, tx, terms, pulled, sponsored=sponsored)
+    if sponsored:
+        yield from _require_gas(url, tx, payer)
+
+
+def _require_key(answer: Simulated, tx: TempoTransaction) -> None:
+    """T18: an access key that the chain does not know, or not any more, pays nothing."""
+    try:
+        state = read_key_state(answer.returned)
+    except BadTransaction as error:
+        raise RpcUnreachable(f"the state of the access key: {error}") from None
+    if not state.known or state.revoked or state.expires_at <= (tx.valid_before or 0):
+        raise VerificationFailed("the access key that signed is not authorized for this account (any more)")
+
+
+def _require_fee(held: Simulated, tx: TempoTransaction, terms: TempoTerms, pulled: Pulled, *, sponsored: bool) -> None:
+    try:
+        balance = decode_uint256(held.returned) if held.succeeded else 0
+    except BadTransaction:
+        balance = 0
+    spent = terms.amount_units if pulled.fee_token == terms.asset.id and not sponsored else 0
+    if balance >= fee_units(tx.max_fee) + spent:
+        return
+    if sponsored:  # TCHG-046, TCHG-076
+        raise RailUnavailable("the account that pays the fees here is empty; nothing was charged")
+    raise PaymentInsufficient("the payer can't pay the network fee")
+
+
+def _require_gas(url: str, tx: TempoTransaction, payer: str) -> Flow[None]:
+    """That it does not run out of gas at the sponsor's cost. T31"""
+    calls = [{"to": call.to, "value": hex(call.value), "input": to_hex(call.data)} for call in tx.calls]
+    try:
+        answer = yield from rpc(url, "eth_estimateGas", [{"from": payer, "calls": calls}, "latest"])
+        needed = parse_quantity(answer)
+    except RpcRefused as refusal:
+        if refusal.code == REVERTED:
+            raise VerificationFailed("the transaction would be reverted") from None
+        raise
+    except UsageError as error:
+        raise RpcUnreachable(f"eth_estimateGas: {error}") from None
+    if tx.gas_limit < needed:
+        raise VerificationFailed(f"not sponsored: the gas limit is too low, {needed} would do")

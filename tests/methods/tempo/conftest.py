@@ -1,0 +1,19 @@
+"""The fixture of the tempo tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from support.devnet import Chain
+from support.temposhop import Shop
+
+from coinslot.drive import RealWorld
+
+
+@pytest.fixture
+def shop(devnet: Chain) -> Iterator[Shop]:
+    """Both sides on the local chain."""
+    with httpx.Client() as client:
+        yield Shop(devnet, RealWorld(client))
