@@ -1,0 +1,100 @@
+"""What an observer is told. Nothing here is secret: no credential, no key, no body, no query of a URL. T38
+
+An observer is a plain function that takes one of these. It is called from the paying thread or event loop, so it must
+be quick and must not raise. `reference` is what to look up on the chain; `Paying` comes before the credential leaves,
+so a program that records it knows after a crash what it may have paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from coinslot.core.receipt import Receipt
+from coinslot.intents.charge import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A 402 came. `offers` are "method/intent" in the server's order; `unreadable` counts broken challenges."""
+
+    origin: str
+    offers: tuple[str, ...]
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """We would not or could not pay; nothing was signed."""
+
+    origin: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paying:
+    """A credential is about to be sent. `again`: the same one as before, not another payment."""
+
+    origin: str
+    terms: Terms
+    reference: str | None
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """The server answered with success. Also what a response carries.
+
+    `receipt` is the server's word, None where it sent none or an unreadable one; `warning` says what was odd about it.
+    `resume` presents the same payment once more, should the content get lost on the way.
+    """
+
+    origin: str
+    terms: Terms
+    reference: str | None
+    receipt: Receipt | None
+    warning: str | None
+    resume: object = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """The server answered a credential with neither success nor refusal. Also what a response carries.
+
+    The payment may have moved. `resume` presents it once more.
+    """
+
+    origin: str
+    terms: Terms
+    reference: str | None
+    status: int
+    resume: object = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server refused what was presented."""
+
+    origin: str
+    terms: Terms
+    reference: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Presented, and the answer was lost."""
+
+    origin: str
+    terms: Terms
+    reference: str | None
+    reason: str
+
+
+Event: TypeAlias = Offered | Declined | Paying | Paid | Presented | Refused | Unknown
+Observer: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer of a program that has none."""

@@ -1,0 +1,68 @@
+"""What a program pays with: settings of payment methods by name, turned into payers when first asked to pay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from coinslot.core.accept import Range
+from coinslot.drive import Flow
+from coinslot.errors import ConfigError
+from coinslot.intents.charge import INTENT
+from coinslot.method import ChargePayer, Method, load, settings
+
+# A method listed later is liked less, by a tenth each, and never "not at all": 1, 0.9 ... 0.1.
+_STEP = 100
+
+
+class Wallet:
+    """Payers in the order of preference. No chain is asked before the first payment. Its repr holds no secret."""
+
+    def __init__(self, methods: Sequence[tuple[Method, msgspec.Struct]], payers: Sequence[ChargePayer] = ()) -> None:
+        self._methods = tuple(methods)
+        self._given = tuple(payers)
+        self._payers: tuple[ChargePayer, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"Wallet({', '.join(self.names)})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the methods, liked best first."""
+        names = [payer.method for payer in self._given] + [method.name for method, _ in self._methods]
+        return tuple(dict.fromkeys(names))
+
+    def accepts(self) -> list[Range]:
+        """What we can pay, for Accept-Payment."""
+        return [Range(name, INTENT, max(1000 - _STEP * index, _STEP)) for index, name in enumerate(self.names)]
+
+    def payers(self) -> Flow[Sequence[ChargePayer]]:
+        """The payers, made once. Raises ConfigError, MissingDependency, ChainError."""
+        if self._payers is None:
+            made: list[ChargePayer] = list(self._given)
+            for method, table in self._methods:
+                made.extend((yield from method.payers(table)))
+            self._payers = tuple(made)
+        return self._payers
+
+
+def wallet(**methods: Mapping[str, object] | Sequence[Mapping[str, object]]) -> Wallet:
+    """A wallet from settings by method name, liked best first: `wallet(NAME={"setting": "value"})`.
+
+    A list of settings makes several payers of one method (two chains, two accounts). Raises ConfigError for a method
+    that is not installed or a setting that is wrong.
+    """
+    if not methods:
+        raise ConfigError("a wallet needs at least one payment method: wallet(NAME={...})")
+    found: list[tuple[Method, msgspec.Struct]] = []
+    for name, given in methods.items():
+        method = load(name)
+        tables = [given] if isinstance(given, Mapping) else list(given)
+        found += [(method, settings(method.Wallet, table, f"wallet {name}")) for table in tables]
+    return Wallet(found)
+
+
+def as_wallet(given: Wallet | Sequence[ChargePayer]) -> Wallet:
+    """A wallet, also from ready-made payers."""
+    return given if isinstance(given, Wallet) else Wallet((), given)
