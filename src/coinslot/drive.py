@@ -176,9 +176,13 @@ def _rpc_body(effect: Rpc) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": effect.method, "params": effect.params})
 
 
-def _rpc_result(effect: Rpc, status: int, content: bytes) -> object:
+def _collect(effect: Rpc, content: bytearray, chunk: bytes) -> None:
+    content += chunk
     if len(content) > RPC_ANSWER_BYTES:
         raise RpcUnreachable(f"{effect.method}: the answer is larger than {RPC_ANSWER_BYTES} bytes")
+
+
+def _rpc_result(effect: Rpc, status: int, content: bytearray) -> object:
     try:
         answer = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -209,11 +213,16 @@ class RealWorld:
         """Call a node over a kept-alive connection; one per process, since a fork must not share sockets."""
         if self._client is None or self._pid != os.getpid():
             self._client, self._pid = httpx.Client(), os.getpid()
+        content = bytearray()
         try:
-            answer = self._client.post(effect.url, content=_rpc_body(effect), headers=_JSON, timeout=effect.timeout_s)
+            with self._client.stream(
+                "POST", effect.url, content=_rpc_body(effect), headers=_JSON, timeout=effect.timeout_s
+            ) as answer:
+                for chunk in answer.iter_bytes():
+                    _collect(effect, content, chunk)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise RpcUnreachable(f"{effect.method}: {type(error).__name__}") from error
-        return _rpc_result(effect, answer.status_code, answer.content)
+        return _rpc_result(effect, answer.status_code, content)
 
     def close(self) -> None:
         """Close the connections to nodes; the next call opens new ones."""
@@ -250,13 +259,16 @@ class RealAsyncWorld:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             self._client, self._loop = httpx.AsyncClient(), loop
+        content = bytearray()
         try:
-            answer = await self._client.post(
-                effect.url, content=_rpc_body(effect), headers=_JSON, timeout=effect.timeout_s
-            )
+            async with self._client.stream(
+                "POST", effect.url, content=_rpc_body(effect), headers=_JSON, timeout=effect.timeout_s
+            ) as answer:
+                async for chunk in answer.aiter_bytes():
+                    _collect(effect, content, chunk)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise RpcUnreachable(f"{effect.method}: {type(error).__name__}") from error
-        return _rpc_result(effect, answer.status_code, answer.content)
+        return _rpc_result(effect, answer.status_code, content)
 
     async def aclose(self) -> None:
         """Close the connections to nodes, if they belong to the running loop; the next call opens new ones."""
