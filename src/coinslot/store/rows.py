@@ -38,9 +38,9 @@ SELECT_WITHOUT_BODY = "SELECT " + _COLUMNS + "NULL" + _FROM
 INSERT_CLAIM = (
     "INSERT INTO coinslot_payments (challenge_id, realm, method, intent, request, expires, digest, opaque, header,"
     " description, proof, payer, request_hash, credential_hash, idempotency_key, held_key, stage, lease_owner,"
-    " lease_number, lease_token, claimed_at) VALUES (:id, :realm, :method, :intent, :request, :expires, :digest, :opaque, :header,"
-    " :description, :proof, :payer, :request_hash, :credential_hash, :key, :key, 'claimed', :owner, 1, :token, :now)"
-    " ON CONFLICT DO NOTHING"
+    " lease_number, lease_token, claimed_at) VALUES (:id, :realm, :method, :intent, :request, :expires, :digest,"
+    " :opaque, :header, :description, :proof, :payer, :request_hash, :credential_hash, :key, :key, 'claimed',"
+    " :owner, 1, :token, :now) ON CONFLICT DO NOTHING"
 )
 
 
