@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -50,8 +51,7 @@ def command(
     else:
         tables = _tables(method, {"rpc_url": rpc_url, "recipient": recipient, "currency": currency})
     since_s = parse_moment(since)
-    world = RealWorld()
-    with opened(url) as record:
+    with closing(RealWorld()) as world, opened(url) as record:
         accepted: list[Accepted] = run(accept(tables), world) if tables else []
         report = run(audit(record, accepted, since_s), world)
     report.findings += _files(url)

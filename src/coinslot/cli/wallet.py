@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -69,8 +70,9 @@ def new(
     _told(_keep(store, (name, method, keys.address_of(key)), key, passphrase_file), "New wallet", as_json)
 
 
-@app.command("import")
+@app.command("import", context_settings={"allow_extra_args": True})
 def import_key(
+    context: typer.Context,
     name: NameArgument,
     key_file: Annotated[
         Path | None, typer.Option(help="Read the key here; '-' is standard input. Without it: asked at the terminal.")
@@ -80,6 +82,11 @@ def import_key(
     as_json: JsonOption = False,
 ) -> None:
     """Keep an existing private key: 64 hex digits from a prompt, a file or standard input, never an argument."""
+    if context.args:  # told here, since the usual complaint would repeat what may be a key. T38
+        raise UsageError(
+            "import takes a name and nothing else. If that was a key: other users could read it just now, and it is in "
+            "your shell's history; take a new one"
+        )
     store, (method, keys) = _free(name), _keyed(method)
     key = read_key(key_file)
     _told(_keep(store, (name, method, keys.address_of(key)), key, passphrase_file), "Imported wallet", as_json)
@@ -139,7 +146,8 @@ def balance(
     if not rpc_url.startswith(("http://", "https://")):
         raise UsageError("--rpc-url must begin with http:// or https://")
     keys = keys_of(methods.load(wallet.method))
-    owned = run(keys.balances(rpc_url, wallet.address, token or []), RealWorld())
+    with closing(RealWorld()) as world:
+        owned = run(keys.balances(rpc_url, wallet.address, token or []), world)
     if as_json:
         print_json(_members(wallet) | {"balances": [_holding(each) for each in owned]})
         return
