@@ -13,7 +13,7 @@ import pytest
 
 from coinslot.cli.main import main
 from coinslot.cli.output import ExitCode
-from coinslot.cli.wallet import key_to_pay
+from coinslot.cli.wallet import wallets
 from support.devnet import Chain
 
 # The first account of every development chain: its address is public knowledge, and so a test of the derivation.
@@ -125,7 +125,7 @@ def test_an_imported_key_has_its_address(key_file: Path, capsys: pytest.CaptureF
     made = told(capsys, "import", "dev", "--key-file", str(key_file))
     assert isinstance(made, dict)
     assert made["address"] == ADDRESS
-    assert key_to_pay("dev", None).private_key == KEY
+    assert wallets().unlock("dev", PASSPHRASE) == KEY
 
 
 @pytest.mark.parametrize("flags", [[], ["--key-file", "-"]])

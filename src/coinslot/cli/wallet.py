@@ -25,7 +25,7 @@ from coinslot.errors import (
 )
 from coinslot.method import Holding, Keyed, keys_of
 from coinslot.money import to_text
-from coinslot.services.keystore import FoundKey, Keystore, Wallet, choose_wallet, find_key, home
+from coinslot.services.keystore import Keystore, Wallet, choose_wallet, home
 
 app = typer.Typer(no_args_is_help=True, help="Named keys to pay with, encrypted at rest.")
 
@@ -43,18 +43,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON
 def wallets() -> Keystore:
     """The user's wallets, in COINSLOT_HOME or the data folder. Raises ConfigError."""
     return Keystore(home(os.environ) / "wallets")
-
-
-def key_to_pay(wallet: str | None, passphrase_file: Path | None) -> FoundKey:
-    """The key of a named wallet, else COINSLOT_PRIVATE_KEY, else of the default or only wallet; asks for a passphrase
-    where one is needed. For commands that pay. Raises UsageError, WalletError.
-    """
-    return find_key(
-        wallet,
-        wallets(),
-        lambda name: read_passphrase(passphrase_file, f"Passphrase of wallet {name}"),
-        os.environ,
-    )
 
 
 @app.command("new")
