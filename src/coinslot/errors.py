@@ -21,6 +21,7 @@
     │   ├── PolicyRefused          the purse said no; nothing was signed
     │   ├── NoPayableOffer         nothing offered can be paid with what is configured; nothing was signed
     │   ├── BodyNotRepeatable      the body is a stream that can't be sent twice; nothing was signed
+    │   ├── ServerUnreachable      no connection to the server; nothing was paid
     │   ├── PaymentRefused         the server refused what was presented; it did not say it was paid
     │   └── PaymentOutcomeUnknown  presented, and the answer was lost: look at `reference` before paying again
     ├── StoreError
@@ -210,6 +211,10 @@ class NoPayableOffer(PaymentError):
 
 class BodyNotRepeatable(PaymentError):
     """The request body is a stream that can be read once only. Nothing was signed or sent."""
+
+
+class ServerUnreachable(PaymentError):
+    """No connection to the server, or none that lasted, before anything was presented. Nothing was paid."""
 
 
 class PaymentRefused(PaymentError):

@@ -45,9 +45,10 @@ ADVICE: tuple[tuple[type[CoinslotError], Advice], ...] = (
         Advice(ExitCode.UNKNOWN, "", "Look the transaction up before you pay again: it may have been paid."),
     ),
     (errors.OutcomePending, Advice(ExitCode.UNKNOWN, "", "Ask again with the same payment; don't pay anew.")),
-    (errors.PolicyRefused, Advice(ExitCode.REFUSED, "Nothing was signed or sent.")),
-    (errors.NoPayableOffer, Advice(ExitCode.REFUSED, "Nothing was signed or sent.")),
+    (errors.PolicyRefused, Advice(ExitCode.REFUSED)),  # both say themselves that nothing was signed
+    (errors.NoPayableOffer, Advice(ExitCode.REFUSED)),
     (errors.BodyNotRepeatable, Advice(ExitCode.REFUSED, "Nothing was signed or sent.")),
+    (errors.ServerUnreachable, Advice(ExitCode.NETWORK, "Nothing was paid.", "Check the URL and your connection.")),
     (errors.PaymentRefused, Advice(ExitCode.REFUSED)),
     (errors.RpcUnreachable, Advice(ExitCode.NETWORK, "", "Check the RPC URL, and that the chain is running.")),
     (errors.NodeUnavailable, Advice(ExitCode.NETWORK, "Nothing was started.")),

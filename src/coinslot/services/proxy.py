@@ -33,6 +33,8 @@ HOP_BY_HOP = frozenset(
 # Ours alone: the upstream neither sees payments nor speaks of them in our name. T44
 PAYMENT_REQUEST = frozenset([b"payment-authorization", b"accept-payment", b"payment-receipt"])
 PAYMENT_ANSWER = frozenset([b"payment-receipt"])
+# The server in front says what time it is; two dates would be one too many.
+_OURS = frozenset([b"date"])
 # Set by us; whatever a client claims in them is dropped.
 FORWARDED = frozenset([b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"])
 # An API may think for minutes before its first byte (language models do); connecting may not take that long.
@@ -75,7 +77,7 @@ def request_headers(scope: Scope) -> RawHeaders:
 
 def answer_headers(given: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
     """What goes back: the upstream's headers without hops, receipts, and payment challenges of its own."""
-    dropped = HOP_BY_HOP | PAYMENT_ANSWER | _listed(given)
+    dropped = HOP_BY_HOP | PAYMENT_ANSWER | _OURS | _listed(given)
     kept = [(name.lower(), value) for name, value in given if name.lower() not in dropped]
     return [(name, value) for name, value in kept if name != b"www-authenticate" or not _challenges_payment(value)]
 

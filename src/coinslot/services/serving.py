@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 
@@ -74,8 +75,12 @@ def serve(config: GateConfig, ready: Callable[[str], None]) -> None:
             raise ConfigError(f"{name}: can't be read")
     bound = _bind(config)
     host, port = bound.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    url = f"{'https' if config.tls_cert else 'http'}://{shown}:{port}"
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    config = msgspec.structs.replace(config, listen=address)  # port 0 has become a real one
+    url = f"{'https' if config.tls_cert else 'http'}://{address}"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn drains, then raises the signal anew; having drained is a success, not a death by signal
+        signal.signal(number, lambda *_: None)
     settings = uvicorn.Config(
         Gate(config) if config.workers == 1 else f"{__name__}:create",
         factory=config.workers > 1,

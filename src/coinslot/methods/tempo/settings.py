@@ -33,11 +33,12 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         PATH_USD
     )
     decimals: Annotated[
-        int | None, Meta(ge=0, le=36, description="digits after the token's point; asked from the chain by default")
+        Annotated[int, Meta(ge=0, le=36)] | None,
+        Meta(description="digits after the token's point; asked from the chain by default"),
     ] = None
-    chain_id: Annotated[int | None, Meta(gt=0, description="the chain that rpc_url must belong to; any by default")] = (
-        None
-    )
+    chain_id: Annotated[
+        Annotated[int, Meta(gt=0)] | None, Meta(description="the chain that rpc_url must belong to; any by default")
+    ] = None
     memo: Annotated[
         str | None,
         Meta(
@@ -125,9 +126,9 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
 
     rpc_url: Annotated[str, Meta(min_length=1, description="JSON-RPC address of a Tempo node")]
     private_key: Annotated[str, Meta(description="private key of the account, or of its access key", extra=_SECRET)]
-    chain_id: Annotated[int | None, Meta(gt=0, description="the chain that rpc_url must belong to; any by default")] = (
-        None
-    )
+    chain_id: Annotated[
+        Annotated[int, Meta(gt=0)] | None, Meta(description="the chain that rpc_url must belong to; any by default")
+    ] = None
     account: Annotated[
         str | None, Meta(description="address of the account that private_key is an access key of; its own by default")
     ] = None
