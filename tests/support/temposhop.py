@@ -5,12 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from support.devnet import Chain
-
+from coinslot.chains.evm.hexdata import to_hex
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.core.canonical import encode_object
 from coinslot.core.challenge import Challenge, KeyRing
@@ -23,6 +22,10 @@ from coinslot.methods.tempo.charge_payer import TempoChargePayer
 from coinslot.methods.tempo.charge_seller import TempoChargeSeller
 from coinslot.methods.tempo.method import METHOD
 from coinslot.methods.tempo.settings import Accept, Wallet
+from coinslot.methods.tempo.transaction.build import serialise, sign
+from coinslot.methods.tempo.transaction.fields import TempoTransaction
+from coinslot.methods.tempo.transaction.read import read_transaction
+from support.devnet import Chain
 
 REALM = "api.example.com"
 PATH = "0x20c0000000000000000000000000000000000000"
@@ -125,9 +128,24 @@ class Shop:
         checked = self.check(seller, challenge, shown.payload, shown.source)
         return self.settle(seller, self.prepare(seller, checked))
 
+    def transaction(self, payer: TempoChargePayer, challenge: Challenge) -> TempoTransaction:
+        """The transaction with which a payer would pay, signature included."""
+        shown = self.pay(payer, challenge)
+        return read_transaction(bytes.fromhex(shown.payload["signature"][2:])).transaction
+
     def held(self, address: str, token: str = PATH) -> int:
         """Base units that an address holds."""
         return self.chain.balance_of(token, address)
+
+
+def payload(raw: bytes) -> dict[str, str]:
+    """The payload that presents these bytes in pull mode."""
+    return {"type": "transaction", "signature": to_hex(raw)}
+
+
+def signed(tx: TempoTransaction, key: PrivateKey, **changes: Any) -> bytes:
+    """The transaction with some fields changed, signed anew by its sender."""
+    return serialise(sign(replace(tx, **changes), key))
 
 
 def fresh_address() -> str:

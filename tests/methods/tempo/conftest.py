@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from support.devnet import Chain
-from support.temposhop import Shop
 
 from coinslot.drive import RealWorld
+from support.devnet import Chain
+from support.temposhop import Shop
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from coinslot.errors import (
 )
 from coinslot.intents.charge import INTENT, Terms
 from coinslot.method import Presentation
+from coinslot.methods.tempo.access_key import key_call, read_key_state
 from coinslot.methods.tempo.memo import attribution_memo, is_attribution_memo
-from coinslot.methods.tempo.preflight import key_call, read_key_state
 from coinslot.methods.tempo.proof import proof_digest, source_of
 from coinslot.methods.tempo.terms import PUSH, TempoTerms, read_terms
 from coinslot.methods.tempo.tip20 import transfer_call

@@ -7,9 +7,7 @@ here and the chain is bounded by the sponsor's budgets. T34
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from coinslot.chains.evm.abi import decode_uint256, encode_address, encode_call, split_words
+from coinslot.chains.evm.abi import decode_uint256, encode_address, encode_call
 from coinslot.chains.evm.address import ZERO_ADDRESS
 from coinslot.chains.evm.hexdata import parse_quantity, to_hex
 from coinslot.chains.evm.rpc import Receipt, get_receipt
@@ -23,6 +21,7 @@ from coinslot.errors import (
     UsageError,
     VerificationFailed,
 )
+from coinslot.methods.tempo.access_key import key_call, read_key_state
 from coinslot.methods.tempo.legs import Binding
 from coinslot.methods.tempo.pull import Pulled
 from coinslot.methods.tempo.push import require_paid
@@ -32,30 +31,8 @@ from coinslot.methods.tempo.tokens import fee_units
 from coinslot.methods.tempo.transaction.fields import Call, TempoTransaction
 from coinslot.methods.tempo.transaction.read import read_transaction
 
-# Where the chain keeps access keys.
-KEYCHAIN = "0xaaaaaaaa00000000000000000000000000000000"
 _NO_HASH = "0x" + "00" * 32
 REVERTED = 3  # the JSON-RPC code of an execution that reverted
-
-
-@dataclass(frozen=True, slots=True)
-class KeyState:
-    """What the chain knows of an access key: whether it was authorized, until when, and whether it was revoked."""
-
-    known: bool
-    expires_at: int
-    revoked: bool
-
-
-def key_call(account: str, key: str) -> Call:
-    """The call that asks for the state of an access key."""
-    return Call(KEYCHAIN, 0, encode_call("getKey(address,address)", encode_address(account), encode_address(key)))
-
-
-def read_key_state(returned: bytes) -> KeyState:
-    """The answer to `key_call`. Raises BadTransaction."""
-    _, key, expiry, _, revoked = split_words(returned, 5)
-    return KeyState(any(key), decode_uint256(expiry), any(revoked))
 
 
 def require_fresh(url: str, transaction_hash: str) -> Flow[None]:
@@ -92,7 +69,7 @@ def _require_key(answer: Simulated, tx: TempoTransaction) -> None:
         state = read_key_state(answer.returned)
     except BadTransaction as error:
         raise RpcUnreachable(f"the state of the access key: {error}") from None
-    if not state.known or state.revoked or state.expires_at <= (tx.valid_before or 0):
+    if not state.holds_until(tx.valid_before or 0):
         raise VerificationFailed("the access key that signed is not authorized for this account (any more)")
 
 
