@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
-from rich.table import Table
 
-from coinslot.cli.output import console, print_json
+from coinslot.cli.columns import columns, safe
+from coinslot.cli.output import print_json
 from coinslot.cli.store import JsonOption, StoreOption, opened, pages
 from coinslot.core.instant import parse_instant
 from coinslot.errors import CoinslotError, MalformedHeader, UsageError
@@ -31,8 +31,6 @@ _AGO = re.compile(r"([0-9]{1,6})([smhdw])\Z", re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", re.ASCII)
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
-# What could move a terminal's cursor or change its colours; some of what is shown was chosen by a payer.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 app = typer.Typer(no_args_is_help=True, help="List, show and export what was paid.")
 
@@ -61,15 +59,12 @@ def list_payments(
     if as_json:
         print_json([_members(each) for each in found])
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Claimed", "Stage", "Amount", "Payer", "Challenge"):
-        table.add_column(heading, no_wrap=True)
+    rows = [["CLAIMED", "STAGE", "AMOUNT", "PAYER", "CHALLENGE"]]
     for each in found:
-        values = each.values()
-        row = (values["claimed_at"], values["stage"], _amount(each), values["payer"], values["challenge_id"])
-        table.add_row(*(_safe(value) for value in row))
-    if found:
-        console().print(table, markup=False)
+        told = each.values()
+        row = (told["claimed_at"], told["stage"], _amount(each), told["payer"], told["challenge_id"])
+        rows.append([safe(cell) for cell in row])
+    sys.stdout.write(columns(rows) if found else "")
     if len(found) == limit:
         typer.echo(f"These are the newest {limit}; there may be more (--limit).", err=True)
 
@@ -89,10 +84,7 @@ def show(
     if as_json:
         print_json(told)
         return
-    table = Table.grid(padding=(0, 2))
-    for name, value in _flat(told):
-        table.add_row(name, _safe(value))
-    console().print(table, markup=False)
+    sys.stdout.write(columns([(name, safe(value)) for name, value in _flat(told)]))
 
 
 @app.command("export")
@@ -206,7 +198,3 @@ def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 def _amount(each: Line) -> str:
     return each.terms.asset.text(each.terms.amount_units) if each.terms else "?"
-
-
-def _safe(text: str | None) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text or "")

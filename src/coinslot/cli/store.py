@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 import typer
-from rich.table import Table
 
+from coinslot.cli.columns import columns, safe
 from coinslot.cli.output import console, print_json
 from coinslot.errors import ConfigError
 from coinslot.services.config import DEFAULT_STORE
@@ -85,23 +86,18 @@ def info(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> Non
     size = None if path is None else path.stat().st_size
     counted = {str(stage): stages[str(stage)] for stage in Stage}
     if as_json:
-        units = {asset: {who: str(n) for who, n in accounts.items()} for asset, accounts in balances.items()}
+        texts = {asset: {who: str(n) for who, n in accounts.items()} for asset, accounts in balances.items()}
         print_json(
-            {"store": shown(store), "schema": VERSION, "bytes": size, "payments": counted, "balances_units": units}
+            {"store": shown(store), "schema": VERSION, "bytes": size, "payments": counted, "balances_units": texts}
         )
         return
-    out, table = console(), Table.grid(padding=(0, 2))
-    out.print(f"Store {shown(store)}", markup=False)
-    table.add_row("schema", str(VERSION))
-    if size is not None:
-        table.add_row("bytes", str(size))
-    for stage, count in counted.items():
-        table.add_row(stage, str(count))
-    out.print(table)
+    rows = [("store", shown(store)), ("schema", str(VERSION))]
+    rows += [] if size is None else [("bytes", str(size))]
+    rows += [(stage, str(count)) for stage, count in counted.items()]
+    sys.stdout.write(columns(rows))
     for asset, accounts in balances.items():
-        out.print(f"{asset} (base units)", markup=False)
-        for who, units_ in sorted(accounts.items()):
-            out.print(f"  {units_:>20} {who}", markup=False)
+        sys.stdout.write(f"\n{asset} (base units)\n")
+        sys.stdout.write(columns([(safe(who), str(units)) for who, units in sorted(accounts.items())]))
 
 
 @app.command("backup")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from coinslot import method as methods
+from coinslot.cli.columns import columns
 from coinslot.cli.output import console, print_json
 from coinslot.cli.secretinput import read_key, read_passphrase
 from coinslot.drive import RealWorld, run
@@ -94,12 +95,8 @@ def list_wallets(as_json: JsonOption = False) -> None:
     if as_json:
         print_json([_members(wallet) for wallet in found])
     elif found:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("Name", "Method", "Address"):
-            table.add_column(heading, no_wrap=True)
-        for wallet in found:
-            table.add_row(wallet.name, wallet.method, wallet.address)
-        console().print(table)
+        rows = [(wallet.name, wallet.method, wallet.address) for wallet in found]
+        sys.stdout.write(columns([("NAME", "METHOD", "ADDRESS"), *rows]))
     elif not damaged:
         console().print("No wallets yet. Make one with: coinslot wallet new NAME")
     if damaged:
