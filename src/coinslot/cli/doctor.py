@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from coinslot.cli.output import ExitCode, console, print_json
+from coinslot.cli.columns import columns, safe
+from coinslot.cli.output import ExitCode, print_json
 from coinslot.cli.payments import parse_moment
 from coinslot.cli.store import JsonOption, opened, shown, sqlite_path
 from coinslot.drive import RealWorld, run
@@ -102,13 +103,12 @@ def _members(report: Report, url: str, asked: bool) -> dict[str, object]:
 
 
 def _print(report: Report, url: str, asked: bool) -> None:
-    out = console()
-    out.print(f"Store    {shown(url)}, schema {VERSION}, writable", markup=False)
-    out.print(f"Ledger   {report.entries} entries, {report.payments} settled payments")
     chain = f"{report.confirmed} payments confirmed" if asked else "not asked (give --config, or --rpc-url --recipient)"
-    out.print(f"Chain    {chain}")
-    for one in report.findings:
-        out.print(f"FOUND    {one.check}: {one.subject}: {one.text}", markup=False)
-    verdict = f"{len(report.findings)} findings" if report.findings else "all is well"
-    out.print(f"Verdict  {verdict}")
-    sys.stdout.flush()
+    rows = [
+        ("Store", f"{shown(url)}, schema {VERSION}, writable"),
+        ("Ledger", f"{report.entries} entries, {report.payments} settled payments"),
+        ("Chain", chain),
+    ]
+    rows += [("FOUND", f"{one.check}: {one.subject}: {one.text}") for one in report.findings]
+    rows.append(("Verdict", f"{len(report.findings)} found wrong" if report.findings else "all is well"))
+    sys.stdout.write(columns([(name, safe(text)) for name, text in rows]))
