@@ -23,7 +23,9 @@ MAX_PARAMETERS = 32
 
 SCHEME = "Payment"
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# Every repetition is possessive: nothing is ever read twice, whatever is sent. T41
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_SPACE = re.compile(r"[ \t]*+")
 _GAP = re.compile(r"[ \t,]*+")
 _SCHEME = re.compile(rf"({_TOKEN})(?=[ ,]|\Z)")
 _TOKEN68 = re.compile(r" ++([A-Za-z0-9._~+/-]++=*+)[ \t]*+(?=,|\Z)")
@@ -77,9 +79,9 @@ def _unquote(text: str) -> str:
     return text
 
 
-def _skip_gap(field: str, at: int) -> int:
-    gap = _GAP.match(field, at)
-    return gap.end() if gap else at
+def _skip(pattern: re.Pattern[str], field: str, at: int) -> int:
+    match = pattern.match(field, at)
+    return match.end() if match else at
 
 
 def _parameters(field: str, at: int) -> tuple[list[tuple[str, str]], int, bool]:
@@ -94,7 +96,9 @@ def _parameters(field: str, at: int) -> tuple[list[tuple[str, str]], int, bool]:
         at = match.end()
         if at == len(field) or field[at] != ",":
             return found, at, at == len(field)
-        at = _skip_gap(field, at)
+        at = _skip(_GAP, field, at)
+    if not found:
+        at = _skip(_SPACE, field, at)
     return found, at, bool(found) or at == len(field) or field[at] == ","
 
 
@@ -109,7 +113,7 @@ def split_field(field: str) -> list[Part]:
     if not printable_ascii(field) and _UNFIT.search(field):  # T40
         raise MalformedHeader("a field with control characters or lone surrogates")
     parts: list[Part] = []
-    at = _skip_gap(field, 0)
+    at = _skip(_GAP, field, 0)
     while scheme := _SCHEME.match(field, at):
         if len(parts) == MAX_PARTS:  # T41
             raise MalformedHeader(f"a field of more than {MAX_PARTS} challenges")
@@ -122,7 +126,7 @@ def split_field(field: str) -> list[Part]:
             parts.append(Part(scheme[1], None, tuple(parameters)))
             if not clean:
                 break
-        at = _skip_gap(field, at)
+        at = _skip(_GAP, field, at)
     return parts
 
 
