@@ -118,7 +118,11 @@ class Route:
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request falls under this route."""
-        return (not self.methods or method in self.methods) and self._matcher.match(path) is not None
+        return (not self.methods or method in self.methods) and self.covers(path)
+
+    def covers(self, path: str) -> bool:
+        """Whether a path falls under this route, whatever the method."""
+        return self._matcher.match(path) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,23 @@
-"""The ASGI door: a middleware around any ASGI application, and the piece that the framework doors share.
+"""The ASGI door: a middleware around any ASGI application, and the pieces that the framework doors share.
 
     app = CoinslotMiddleware(app, slot, {"GET /paid/*": "0.01"})
 
-Requests without a price pass through untouched. A priced WebSocket is refused: it would be a way around the price.
+Patterns speak of paths as the application routes them, without the mount point (root_path). Requests without a price
+pass through untouched. A priced WebSocket is refused: it would be a way around the price. The handler finds its
+receipt in `scope["coinslot.receipt"]`; under Starlette also as `request.state.receipt`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
 from coinslot.drive import RealAsyncWorld, run_async
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
+from coinslot.server.answer import EXPOSED as EXPOSED
 from coinslot.server.answer import Answer, refusal
+from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
 from coinslot.server.delivery import Delivering
 from coinslot.server.gate import RETRY_IN_FLIGHT_S, Admission
 from coinslot.server.price import Price, Routes
@@ -28,8 +31,17 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+RECEIPT = "coinslot.receipt"
 # RFC 6455: the server refuses the connection for a reason of policy.
 _POLICY_VIOLATION = 1008
+# Ways to send an answer past the messages that we watch; a priced handler is not offered them.
+_PAST_US = ("http.response.pathsend", "http.response.zerocopysend", "http.response.trailers")
+_CONTENT = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+_OVERRIDES = tuple(name.encode("ascii") for name in OVERRIDES)
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole: there is nobody to answer."""
 
 
 class CoinslotMiddleware:
@@ -39,21 +51,45 @@ class CoinslotMiddleware:
         self.app = app
         self.paying = Paying(slot)
         self.routes = routes if isinstance(routes, Routes) else slot.routes(routes)
+        # Some frameworks set their own mount point only when they are called, which is after us.
+        self._root: str = getattr(app, "root_path", "") or ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
         kind = scope["type"]
-        if kind == "http" and not is_preflight(scope):
-            route = self.routes.find(scope["method"], scope["path"])
-            if route is not None and route.price is not None:
-                await self.paying.serve(route.price, self.app, scope, receive, send)
-                return
-        elif kind == "websocket":
-            route = self.routes.find("GET", scope["path"])
-            if route is not None and route.price is not None:  # T42
-                await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-                return
-        await self.app(scope, receive, send)
+        if kind == "http":
+            await self._serve(scope, receive, send)
+        elif kind == "websocket" and self._priced(scope):  # T42
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        else:
+            await self.app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = scope.get("query_string", b"").decode("latin-1")
+        overrides = [value.decode("latin-1") for name, value in scope["headers"] if name in _OVERRIDES]
+        found = classify(
+            self.routes, scope["method"], route_path(scope, self._root), query, overrides, is_preflight(scope)
+        )
+        if isinstance(found, Charge):
+            await self.paying.serve(found.price, self.app, scope, receive, send)
+        elif isinstance(found, Answer):
+            await send_answer(found, scope, send)
+        else:
+            await self.app(scope, receive, bare(send) if found is BARE else send)
+
+    def _priced(self, scope: Scope) -> bool:
+        """A WebSocket begins as a GET; whatever is no plain pass for that is not for it either."""
+        found = classify(self.routes, "GET", route_path(scope, self._root), "", ())
+        return isinstance(found, Charge | Answer)
+
+
+def route_path(scope: Scope, root: str = "") -> str:
+    """The path that the application routes: without its mount point, as Starlette takes it off."""
+    path: str = scope["path"]
+    root = root or scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        path = path[len(root) :]
+    return path or "/"
 
 
 def is_preflight(scope: Scope) -> bool:
@@ -64,42 +100,77 @@ def is_preflight(scope: Scope) -> bool:
     return b"origin" in names and b"access-control-request-method" in names
 
 
+def bare(send: Send) -> Send:
+    """A send that lets permissions through and no content: a preflight must not be a way to read for nothing. T42"""
+
+    async def strip(message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            await send({**message, "headers": _encoded(permits(_decoded(message.get("headers", []))))})
+        elif kind in _CONTENT and not message.get("more_body", False):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return strip
+
+
 class Paying:
     """Serves one paid request: asks the gate, runs the application under its admission, reports the delivery."""
 
     def __init__(self, slot: Slot) -> None:
-        self._slot = slot
-        self._gate = slot.gate
+        self.slot = slot
         self._world = RealAsyncWorld()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def serve(self, price: Price, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for the application, or let it answer."""
-        self._slot.resolving.ensure()
-        body: bytes | None = None
+        body: bytes | None = b""
         if price.bind_body:
-            body = await _read(receive)
-            if body is None:
-                detail = f"a body bound to a payment may have {MAX_BOUND_BODY} bytes"
-                await send_answer(refusal(BodyTooLarge(detail)), scope, send)
+            try:
+                body = await _read(receive)
+            except ClientGone:
                 return
-            receive = _replaying(body, receive)
-        admitted = await run_async(self._gate.admit(incoming(scope, body), price), self._world)
+            receive = _replaying(body or b"", receive)
+        admitted = await self.decide(price, scope, body)
         if isinstance(admitted, Answer):
             await send_answer(admitted, scope, send)
-            return
-        await _Delivery(self, admitted, scope, send).run(app, receive)
+        else:
+            await Handover(self, admitted, scope, send).run(app, receive)
+
+    async def decide(self, price: Price, scope: Scope, body: bytes | None) -> Answer | Admission:
+        """Ask the gate. `body` is what was read to be bound; None if there was more than can be. Raises what a pricing
+        function raises.
+        """
+        self.slot.resolving.ensure()
+        if price.bind_body and body is None:
+            return refusal(BodyTooLarge(f"a body bound to a payment may have {MAX_BOUND_BODY} bytes"))
+        request = incoming(scope, body if price.bind_body else None)
+        return await run_async(self.slot.gate.admit(request, price), self._world)
 
     async def record(self, admission: Admission, delivery: Delivery | None) -> None:
         """Record the delivery, if it is one. Raises StoreError."""
         if delivery is not None:
-            await run_async(self._gate.delivered(admission, delivery), self._world)
+            await run_async(self.slot.gate.delivered(admission, delivery), self._world)
 
     def abandoned(self, admission: Admission) -> None:
         """Give the payment back to whoever made it."""
-        self._gate.abandoned(admission)
+        self.slot.gate.abandoned(admission)
+
+    async def interrupted(self, admission: Admission, delivery: Delivery) -> None:
+        """Record a stream that its client left, also while this task is being cancelled for that very reason."""
+
+        async def record() -> None:
+            try:
+                await self.record(admission, delivery)
+            except StoreError:
+                self.abandoned(admission)
+
+        task = asyncio.create_task(record())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        await asyncio.shield(task)
 
 
-class _Delivery:
+class Handover:
     """One admission and the answer under it.
 
     An answer in one piece is recorded before its first byte leaves; a stream passes through unbuffered and is recorded
@@ -114,42 +185,54 @@ class _Delivery:
         self._delivering = Delivering(admission.receipt)
         self._start: Message | None = None
         self._recorded = False
+        self._refused = False
         self._streaming = False
         self._gone = False
+        scope[RECEIPT] = admission.receipt
+        scope.setdefault("state", {})["receipt"] = admission.receipt
+        if scope.get("extensions"):
+            scope["extensions"] = {k: v for k, v in scope["extensions"].items() if k not in _PAST_US}
 
     async def run(self, app: App, receive: Receive) -> None:
-        async def watch() -> Message:
-            message = await receive()
-            self._gone = self._gone or message["type"] == "http.disconnect"
-            return message
-
+        """Run the application; whatever it does, the payment is delivered or given back."""
         failed = True
         try:
-            await app({**self._scope, "coinslot.receipt": self._admission.receipt}, watch, self._pass)
+            await app(self._scope, self.watching(receive), self.pass_on)
             failed = False
         except asyncio.CancelledError:  # some servers cancel when the client goes away
             failed = False
             raise
         finally:
-            await self._end(failed)
+            await self.end(failed)
 
-    async def _end(self, failed: bool) -> None:
+    def watching(self, receive: Receive) -> Receive:
+        """A receive that notices when the client hangs up."""
+
+        async def watch() -> Message:
+            message = await receive()
+            self._gone = self._gone or message["type"] == "http.disconnect"
+            return message
+
+        return watch
+
+    async def end(self, failed: bool) -> None:
         """The handler is done. Who hung up on a stream had its delivery: else hanging up would be a free pass. T25"""
         if self._recorded:
             return
-        if self._streaming and (self._gone or not failed):
-            with contextlib.suppress(StoreError):
-                await self._paying.record(self._admission, self._delivering.interrupted())
-                return
-        self._paying.abandoned(self._admission)
+        delivery = self._delivering.interrupted() if self._streaming and (self._gone or not failed) else None
+        if delivery is not None:
+            await self._paying.interrupted(self._admission, delivery)
+        else:
+            self._paying.abandoned(self._admission)
 
-    async def _pass(self, message: Message) -> None:
+    async def pass_on(self, message: Message) -> None:
+        """The send of the application. Raises StoreError if a stream that has begun can't be recorded."""
         kind = message["type"]
+        if self._refused:
+            return
         if kind == "http.response.start":
-            given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", [])]
-            headers = self._delivering.begin(message["status"], given)
-            encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-            self._start = {**message, "headers": encoded}
+            headers = self._delivering.begin(message["status"], _decoded(message.get("headers", [])))
+            self._start = {**message, "headers": _encoded(headers)}
         elif kind == "http.response.body":
             await self._body(message)
         else:
@@ -163,20 +246,15 @@ class _Delivery:
             raise
 
     async def _body(self, message: Message) -> None:
-        if self._delivering.counts:
+        if self._delivering.counts and not self._recorded:
             self._delivering.add(message.get("body", b""))
-            last = not message.get("more_body", False) or self._delivering.whole
-            if last and not self._recorded:
+            if not message.get("more_body", False) or self._delivering.whole:
                 try:
                     await self._paying.record(self._admission, self._delivering.finish())
                 except StoreError:
                     if self._start is None:
                         raise  # the stream breaks off: without its end it was not delivered
-                    problem = StoreUnavailable(
-                        retry_after_s=RETRY_IN_FLIGHT_S, reference=self._admission.receipt.reference
-                    )
-                    self._start = None
-                    await send_answer(refusal(problem), self._scope, self._send)
+                    await self._refuse()
                     return
                 self._recorded = True
         if self._start is not None:
@@ -184,6 +262,12 @@ class _Delivery:
             await self._out(start)
         self._streaming = self._delivering.counts
         await self._out(message)
+
+    async def _refuse(self) -> None:
+        """What can't be recorded is not delivered: the same credential brings it again."""
+        problem = StoreUnavailable(retry_after_s=RETRY_IN_FLIGHT_S, reference=self._admission.receipt.reference)
+        self._refused = True
+        await send_answer(refusal(problem), self._scope, self._send)
 
 
 def incoming(scope: Scope, body: bytes | None) -> Incoming:
@@ -195,14 +279,22 @@ def incoming(scope: Scope, body: bytes | None) -> Incoming:
     return Incoming(scope["method"], scope["path"], scope.get("query_string", b"").decode("latin-1"), headers, body)
 
 
+def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers]
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None if it is larger than what is bound. A client that goes away sends nothing more."""
+    """The whole body, or None if it is larger than what is bound. Raises ClientGone: half a body is no request."""
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            break
+            raise ClientGone
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BOUND_BODY:
@@ -227,7 +319,6 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
     """Send a whole answer; to HEAD without its body."""
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.sized()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.start", "status": answer.status, "headers": _encoded(answer.sized())})
     body = b"" if scope["method"] == "HEAD" else answer.body
     await send({"type": "http.response.body", "body": body, "more_body": False})

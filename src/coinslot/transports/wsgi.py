@@ -1,31 +1,38 @@
-"""The WSGI door: a middleware around any WSGI application, and the piece that the framework doors share.
+"""The WSGI door: a middleware around any WSGI application, and the pieces that the framework doors share.
 
     app = CoinslotMiddleware(app, slot, {"GET /paid/*": "0.01"})
 
-Requests without a price pass through untouched.
+Patterns speak of paths as the application routes them, without the mount point (SCRIPT_NAME). Requests without a price
+pass through untouched. The handler finds its receipt in `environ["coinslot.receipt"]`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coinslot.drive import RealWorld, run
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
+from coinslot.server.answer import EXPOSED as EXPOSED
 from coinslot.server.answer import Answer, refusal
+from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
 from coinslot.server.delivery import Delivering
-from coinslot.server.gate import RETRY_IN_FLIGHT_S, Admission, Gate
+from coinslot.server.gate import RETRY_IN_FLIGHT_S, Admission
 from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
+from coinslot.store.protocol import Delivery
 from coinslot.transports.slot import RouteTable, Slot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _Started: TypeAlias = tuple[str, list[tuple[str, str]]]
+
+RECEIPT = "coinslot.receipt"
+_OVERRIDES = tuple("HTTP_" + name.upper().replace("-", "_") for name in OVERRIDES)
 
 
 class CoinslotMiddleware:
@@ -38,10 +45,16 @@ class CoinslotMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
-        route = None if is_preflight(environ) else self.routes.find(environ["REQUEST_METHOD"], path_of(environ))
-        if route is None or route.price is None:
-            return self.app(environ, start_response)
-        return self.paying.serve(route.price, self.app, environ, start_response)
+        query = environ.get("QUERY_STRING", "")
+        overrides = [environ[name] for name in _OVERRIDES if name in environ]
+        found = classify(
+            self.routes, environ["REQUEST_METHOD"], route_path(environ), query, overrides, is_preflight(environ)
+        )
+        if isinstance(found, Charge):
+            return self.paying.serve(found.price, self.app, environ, start_response)
+        if isinstance(found, Answer):
+            return send_answer(found, environ, start_response)
+        return self.app(environ, start_response) if found is not BARE else _bare(self.app, environ, start_response)
 
 
 def is_preflight(environ: WSGIEnvironment) -> bool:
@@ -53,115 +66,145 @@ def is_preflight(environ: WSGIEnvironment) -> bool:
     )
 
 
+def _decoded(raw: str) -> str:
+    """WSGI hands out latin-1 of UTF-8 bytes."""
+    return raw.encode("latin-1").decode("utf-8", "surrogateescape") or "/"
+
+
+def route_path(environ: WSGIEnvironment) -> str:
+    """The decoded path as the application routes it, without its mount point."""
+    return _decoded(environ.get("PATH_INFO", ""))
+
+
 def path_of(environ: WSGIEnvironment) -> str:
-    """The decoded path as the application routes it: WSGI hands out latin-1 of UTF-8 bytes."""
-    raw = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1")
-    return raw.decode("utf-8", "surrogateescape") or "/"
+    """The whole decoded path, mount point included."""
+    return _decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+
+
+def _bare(app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Permissions and no content: a preflight must not be a way to read for nothing. T42"""
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+        start_response(status, permits(headers), exc_info)
+        return lambda data: None
+
+    pieces = app(environ, start)
+    try:
+        for _ in pieces:  # an application may start its answer while it is read
+            pass
+    finally:
+        _close(pieces)
+    return []
 
 
 class Paying:
     """Serves one paid request: asks the gate, runs the application under its admission, reports the delivery."""
 
     def __init__(self, slot: Slot) -> None:
-        self._slot = slot
+        self.slot = slot
         self._world = RealWorld()
-
-    @property
-    def gate(self) -> Gate:
-        """The gate behind this door."""
-        return self._slot.gate
 
     def serve(
         self, price: Price, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer for the application, or let it answer."""
-        self._slot.resolving.ensure()
-        body: bytes | None = None
+        body: bytes | None = b""
         if price.bind_body:
-            body = _read(environ)
-            if body is None:
-                problem = BodyTooLarge(f"a body bound to a payment has a length of at most {MAX_BOUND_BODY} bytes")
-                return _answer(refusal(problem), environ, start_response)
-            environ = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-        admitted = run(self.gate.admit(incoming(environ, body), price), self._world)
+            body = read_body(environ)
+            given = body or b""
+            environ = {**environ, "wsgi.input": io.BytesIO(given), "CONTENT_LENGTH": str(len(given))}
+        admitted = self.decide(price, incoming(environ, body))
         if isinstance(admitted, Answer):
-            return _answer(admitted, environ, start_response)
-        return _Delivery(self, admitted, environ).run(app, start_response)
+            return send_answer(admitted, environ, start_response)
+        return Handover(self, admitted, environ, start_response).run(app)
 
-    def record(self, admission: Admission, delivering: Delivering, whole: bool) -> None:
+    def decide(self, price: Price, request: Incoming) -> Answer | Admission:
+        """Ask the gate. A body of None could not be bound. Raises what a pricing function raises."""
+        self.slot.resolving.ensure()
+        if price.bind_body and request.body is None:
+            return refusal(BodyTooLarge(f"a body bound to a payment is whole and has at most {MAX_BOUND_BODY} bytes"))
+        if not price.bind_body:
+            request = Incoming(request.method, request.path, request.query, request.headers, None)
+        return run(self.slot.gate.admit(request, price), self._world)
+
+    def record(self, admission: Admission, delivery: Delivery | None) -> None:
         """Record the delivery, if it is one. Raises StoreError."""
-        delivery = delivering.finish() if whole else delivering.interrupted()
         if delivery is not None:
-            run(self.gate.delivered(admission, delivery), self._world)
+            run(self.slot.gate.delivered(admission, delivery), self._world)
+
+    def abandoned(self, admission: Admission) -> None:
+        """Give the payment back to whoever made it."""
+        self.slot.gate.abandoned(admission)
 
 
-class _Delivery:
-    """One admission and the answer under it; the rules are those of the ASGI door.
+class Handover:
+    """One admission and the answer under it, an iterable for the server; the rules are those of the ASGI door.
 
     An answer in one piece, or of a told length, is recorded before its last byte leaves; a stream before its end.
+    Not a generator: one that was never started would not notice that it is closed.
     """
 
-    def __init__(self, paying: Paying, admission: Admission, environ: WSGIEnvironment) -> None:
+    def __init__(
+        self, paying: Paying, admission: Admission, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
         self._paying = paying
         self._admission = admission
         self._environ = environ
+        self._start_response = start_response
         self._delivering = Delivering(admission.receipt)
         self._started: _Started | None = None
         self._written: list[bytes] = []
+        self._pieces: Iterable[bytes] = ()
+        self._source: Iterator[bytes] = iter(())
+        self._single = False
+        self._streaming = False
         self._over = False
 
-    def run(self, app: WSGIApplication, start_response: StartResponse) -> Iterable[bytes]:
+    def run(self, app: WSGIApplication) -> Handover:
         """Call the application now, so that an exception of its first step gives the payment back at once."""
-        environ = {**self._environ, "coinslot.receipt": self._admission.receipt}
-        failed = True
         try:
-            pieces = app(environ, self._start)
-            failed = False
-        finally:
-            if failed:
-                self._paying.gate.abandoned(self._admission)
-        return self._pass(pieces, start_response)
+            self._pieces = app({**self._environ, RECEIPT: self._admission.receipt}, self._start)
+            self._source = iter(self._pieces)
+        except BaseException:
+            self._give_back()
+            raise
+        self._single = isinstance(self._pieces, (list, tuple)) and len(self._pieces) == 1
+        return self
 
-    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+        if exc_info and self._streaming:
+            raise exc_info[1].with_traceback(exc_info[2])
         self._started = (status, list(self._delivering.begin(int(status.split(" ", 1)[0]), headers)))
         return self._written.append
 
-    def _pass(self, pieces: Iterable[bytes], start_response: StartResponse) -> Generator[bytes, None, None]:
-        failed, streaming = True, False
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
         try:
-            for piece in self._pieces(pieces, start_response):
-                streaming = True
-                yield piece
-            failed = False
-        except GeneratorExit:  # the client went away: a stream that had begun was its delivery. T25
-            failed = not streaming
+            return self._next()
+        except StopIteration:
             raise
-        finally:
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                close()
-            self._end(failed, streaming)
+        except BaseException:
+            self._give_back()
+            raise
 
-    def _pieces(self, pieces: Iterable[bytes], start_response: StartResponse) -> Generator[bytes, None, None]:
-        source = iter(pieces)
-        single = isinstance(pieces, (list, tuple)) and len(pieces) == 1
-        started = False
-        while (piece := self._next(source)) is not None:
-            if (single or self._delivering.whole) and not self._record(started):
-                yield self._refuse(start_response)
-                return
-            if piece and not started:
-                self._send_start(start_response)
-                started = True
-            yield piece
-        if not self._record(started):
-            yield self._refuse(start_response)
-        elif not started:
-            self._send_start(start_response)
+    def _next(self) -> bytes:
+        while True:
+            piece = self._pull()
+            if (piece is None or self._single or self._delivering.whole) and not self._record():
+                return self._refuse()
+            if piece or piece is None:
+                self._send_start()
+            if piece is None:
+                raise StopIteration
+            if piece:
+                self._streaming = self._delivering.counts
+                return piece
 
-    def _next(self, source: Iterator[bytes]) -> bytes | None:
+    def _pull(self) -> bytes | None:
         """The next piece, with those written through the callable that WSGI still allows."""
-        piece = next(source, None)
+        piece = next(self._source, None)
         if self._written:
             piece = b"".join([*self._written, piece or b""])
             self._written.clear()
@@ -169,35 +212,48 @@ class _Delivery:
             self._delivering.add(piece)
         return piece
 
-    def _record(self, started: bool) -> bool:
+    def _record(self) -> bool:
         """Record before the last piece leaves. False: it could not be, and nothing has left yet. Raises StoreError."""
         if self._over or not self._delivering.counts:
             return True
         try:
-            self._paying.record(self._admission, self._delivering, whole=True)
+            self._paying.record(self._admission, self._delivering.finish())
         except StoreError:
-            if started:
+            if self._streaming:
                 raise  # the stream breaks off: without its end it was not delivered
             return False
         self._over = True
         return True
 
-    def _refuse(self, start_response: StartResponse) -> bytes:
+    def _refuse(self) -> bytes:
+        """What can't be recorded is not delivered: the same credential brings it again."""
+        self._give_back()
+        self._source = iter(())
         problem = StoreUnavailable(retry_after_s=RETRY_IN_FLIGHT_S, reference=self._admission.receipt.reference)
-        return b"".join(_answer(refusal(problem), self._environ, start_response))
+        self._started = None
+        return b"".join(send_answer(refusal(problem), self._environ, self._start_response))
 
-    def _send_start(self, start_response: StartResponse) -> None:
+    def _send_start(self) -> None:
         if self._started is not None:
-            start_response(*self._started)
+            started, self._started = self._started, None
+            self._start_response(*started)
 
-    def _end(self, failed: bool, streaming: bool) -> None:
-        if self._over:
-            return
-        if streaming and not failed and self._delivering.counts:
-            with contextlib.suppress(StoreError):
-                self._paying.record(self._admission, self._delivering, whole=False)
-                return
-        self._paying.gate.abandoned(self._admission)
+    def _give_back(self) -> None:
+        if not self._over:
+            self._over = True
+            self._paying.abandoned(self._admission)
+
+    def close(self) -> None:
+        """The server is done with the answer. Who hung up on a stream had its delivery. T25"""
+        try:
+            _close(self._pieces)
+        finally:
+            delivery = self._delivering.interrupted() if self._streaming and not self._over else None
+            if delivery is not None:
+                with contextlib.suppress(StoreError):
+                    self._paying.record(self._admission, delivery)
+                    self._over = True
+            self._give_back()
 
 
 def incoming(environ: WSGIEnvironment, body: bytes | None) -> Incoming:
@@ -208,19 +264,27 @@ def incoming(environ: WSGIEnvironment, body: bytes | None) -> Incoming:
     return Incoming(environ["REQUEST_METHOD"], path_of(environ), environ.get("QUERY_STRING", ""), headers, body)
 
 
-def _read(environ: WSGIEnvironment) -> bytes | None:
-    """The whole body, or None if it is larger than what is bound, or its length is not told."""
-    length = environ.get("CONTENT_LENGTH") or "0"
-    stream = environ["wsgi.input"]
-    if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
+def read_body(environ: WSGIEnvironment) -> bytes | None:
+    """The whole body, or None if it is larger than what is bound, broke off, or its length is not told."""
+    length, stream = environ.get("CONTENT_LENGTH") or "", environ["wsgi.input"]
+    if not length and environ.get("wsgi.input_terminated"):
         body: bytes = stream.read(MAX_BOUND_BODY + 1)
         return body if len(body) <= MAX_BOUND_BODY else None
-    if not length.isascii() or not length.isdigit() or int(length) > MAX_BOUND_BODY:
+    if not length:  # a body whose end the server does not mark could be read by the handler and not by us
+        return None if environ.get("HTTP_TRANSFER_ENCODING") else b""
+    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BOUND_BODY:
         return None
     whole: bytes = stream.read(int(length))
-    return whole
+    return whole if len(whole) == int(length) else None
 
 
-def _answer(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def send_answer(answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Send a whole answer; to HEAD without its body."""
     start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", list(answer.sized()))
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else answer.body]
+
+
+def _close(pieces: Iterable[bytes]) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,77 @@
+"""The Starlette door. A middleware by route table, or a decorator on an endpoint:
+
+    app = Starlette(routes, middleware=[Middleware(CoinslotMiddleware, slot=slot, routes={"/paid/*": "0.01"})])
+
+    @paid(slot, "0.01")
+    async def endpoint(request): ...
+
+The decorator serves functions, sync and async, and the methods of an HTTPEndpoint. Authentication comes first where it
+stands outside: a middleware listed before ours, or a decorator above ours. The receipt is `request.state.receipt`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coinslot.errors import ConfigError
+from coinslot.server.price import Amount, Price, Pricing
+from coinslot.transports.asgi import EXPOSED as EXPOSED
+from coinslot.transports.asgi import CoinslotMiddleware as CoinslotMiddleware
+from coinslot.transports.asgi import Paying, Receive, Scope, Send
+from coinslot.transports.slot import Slot
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def paid(
+    slot: Slot,
+    amount: Amount | Pricing,
+    *,
+    description: str | None = None,
+    external_id: str | None = None,
+    splits: Mapping[str, Amount] | None = None,
+    bind_body: bool = True,
+) -> Callable[[Endpoint], Endpoint]:
+    """Charge for an endpoint: "0.01" whole tokens, or a function of the request; see `Slot.price`. Raises UsageError."""
+    price = slot.price(amount, description=description, external_id=external_id, splits=splits, bind_body=bind_body)
+    paying = Paying(slot)
+
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        if not inspect.isroutine(endpoint):
+            raise ConfigError("put @paid on a function, or on the methods of an HTTPEndpoint")
+
+        @wraps(endpoint)
+        async def answer(*args: Any) -> Response:
+            return _Paid(paying, price, endpoint, args)
+
+        return answer  # type: ignore[return-value]  # the same call, always asynchronous
+
+    return decorate
+
+
+class _Paid(Response):
+    """The endpoint, waiting behind its price: it is called when the framework sends its answer."""
+
+    def __init__(self, paying: Paying, price: Price, endpoint: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        super().__init__()
+        self._paying, self._price, self._endpoint, self._args = paying, price, endpoint, args
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        *instance, request = self._args
+
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            again = type(request)(scope, receive, send) if isinstance(request, Request) else request
+            if inspect.iscoroutinefunction(self._endpoint):
+                response = await self._endpoint(*instance, again)
+            else:
+                response = await run_in_threadpool(self._endpoint, *instance, again)
+            await response(scope, receive, send)
+
+        await self._paying.serve(self._price, run, scope, receive, send)
