@@ -9,6 +9,7 @@ import pytest
 from coinslot.client.events import Declined, Offered, Paid, Paying, Presented
 from coinslot.client.purse import Policy, Quote
 from coinslot.core.accept import parse_accept
+from coinslot.core.canonical import encode_object
 from coinslot.core.challenge import Challenge, format_challenge
 from coinslot.core.credential import decode_credential
 from coinslot.core.digest import body_digest
@@ -261,6 +262,25 @@ def test_odd_receipts_only_warn(door: Door, shop: Shop) -> None:
         assert isinstance(got.payment, Paid)
         assert got.payment.receipt is None
         assert warning in (got.payment.warning or "")
+
+
+@pytest.mark.guard("T24")
+def test_a_receipt_that_claims_more_changes_nothing(door: Door, shop: Shop) -> None:
+    """What was paid, and by which reference, is what we signed; the receipt's claims stay in the receipt."""
+    lie = {"status": "success", "method": "toy", "reference": "0xlie", "timestamp": "2030-01-01T00:00:00Z"}
+
+    def answer(seen: Seen) -> Reply:
+        reply = shop(seen)
+        claims = (("Payment-Receipt", encode_object({**lie, "amount": "999999999"})),)
+        return replace(reply, headers=claims) if reply.status == 200 else reply
+
+    with Site(answer) as site:
+        got = door.get(site.url)
+    assert isinstance(got.payment, Paid)
+    assert got.payment.terms.amount_units == 10_000
+    assert got.payment.receipt is not None
+    assert (got.payment.receipt.reference, got.payment.receipt.extra["amount"]) == ("0xlie", "999999999")
+    assert shop.bank.look_up(str(got.payment.reference)) is not None
 
 
 def test_other_answers_to_a_credential_are_returned_with_a_note(door: Door, shop: Shop) -> None:

@@ -141,7 +141,7 @@ def test_come_back_later_is_obeyed_with_the_same_credential(door: Door, shop: Sh
 
 @pytest.mark.guard("F11")
 def test_coming_back_ends(door: Door, shop: Shop, bank: Bank) -> None:
-    """A server that is never done, or says to come back tomorrow: unknown, with reference and resume, in bounded time."""
+    """A server that is never done, or says to come back tomorrow: unknown, in bounded time."""
     for wait, tries in (("0", 10), ("86400", 1)):
         with (
             Site(lambda seen, wait=wait: _later(shop, seen, wait)) as site,
@@ -265,8 +265,9 @@ def test_money_moved_by_the_method_and_lost_is_unknown(make_door, shop: Shop, ba
     assert [event.reference for event in door.told(Unknown)] == [caught.value.reference]
 
 
+@pytest.mark.guard("F14")
 def test_an_unanswered_login_does_not_pay_twice(shop: Shop, alice: dict[str, object], bank: Bank) -> None:
-    """An authentication scheme that sends the request again after a 401 presents the same payment, and pays no second."""
+    """A login that sends the request again after a 401 presents the same payment, and pays no second."""
 
     class Login(httpx.Auth):
         def auth_flow(self, request):

@@ -85,10 +85,9 @@ def test_a_redirect_within_a_site_is_paid_at_its_end(door: Door, shop: Shop, ban
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_nothing_is_paid_after_a_redirect_elsewhere(door: Door, shop: Shop, bank: Bank, status: int) -> None:
     """Another port is another origin: an error before anything is signed."""
-    with Site(shop) as elsewhere:
-        with Site(redirecting(shop, status, lambda: f"{elsewhere.url}/end")) as site:
-            with pytest.raises(PolicyRefused, match="redirect led from"):
-                door.get(f"{site.url}/start")
+    with Site(shop) as elsewhere, Site(redirecting(shop, status, lambda: f"{elsewhere.url}/end")) as site:
+        with pytest.raises(PolicyRefused, match="redirect led from"):
+            door.get(f"{site.url}/start")
         assert [seen.path for seen in elsewhere.seen] == ["/end"]
         assert elsewhere.paid == []
     assert bank.submissions() == 0
@@ -98,9 +97,11 @@ def test_nothing_is_paid_after_a_redirect_elsewhere(door: Door, shop: Shop, bank
 def test_a_detour_through_another_site_is_not_paid(door: Door, shop: Shop, bank: Bank) -> None:
     """Here, there and back: what to buy here was chosen there, so nothing is paid."""
     with Site(lambda seen: Reply(302, b"", (("Location", f"{site.url}/dear"),))) as elsewhere:
-        with Site(redirecting(shop, 302, lambda: f"{elsewhere.url}/")) as site:
-            with pytest.raises(PolicyRefused, match="redirect led from"):
-                door.get(f"{site.url}/start")
+        there = redirecting(shop, 302, lambda: f"{elsewhere.url}/")
+        site = Site(there)
+        with site, pytest.raises(PolicyRefused, match="redirect led from"):
+            door.get(f"{site.url}/start")
+        assert [seen.path for seen in site.seen] == ["/start", "/dear"]
         assert site.paid == []
     assert bank.submissions() == 0
 
@@ -159,7 +160,7 @@ def test_two_requests_are_two_payments(door: Door, shop: Shop, bank: Bank) -> No
 @pytest.mark.spec("CORE-079", "CORE-081")
 @pytest.mark.guard("T37")
 def test_no_credential_goes_over_plain_http(make_door, shop: Shop, bank: Bank) -> None:
-    """A site that is neither https nor this machine is refused before anything is signed; here it is reached by proxy."""
+    """A site that is neither https nor this machine is refused before anything is signed; here by proxy."""
     with Site(shop) as proxy:
         door = make_door(proxy=proxy.url)
         with pytest.raises(PolicyRefused, match="not encrypted"):

@@ -1,6 +1,6 @@
 """A small seller of the toy method, independent of the gate: what a client meets. Mischief is added around it.
 
-    shop = Shop(bank)                       # or Shop(bank, price="2.5", currency="shell", header="Payment-Authorization")
+    shop = Shop(bank)                       # or Shop(bank, price="2.5", currency="shell")
     with Site(shop) as site: ...            # GET anything -> 402, paid -> 200 b"paid for /path"
 
 One credential is answered once; a repeat gets the stored answer, as from our gate.
@@ -19,9 +19,9 @@ from coinslot.core.canonical import encode_object
 from coinslot.core.challenge import Challenge, KeyRing, format_challenge
 from coinslot.core.credential import Credential, decode_credential
 from coinslot.core.instant import format_instant
+from coinslot.core.problem import problem_body
 from coinslot.drive import RealWorld, run
 from coinslot.errors import InvalidChallenge, Problem
-from coinslot.core.problem import problem_body
 from coinslot.intents.charge import Recognised, Settled, receipt_of
 from coinslot.method import Extras, load, settings
 from support.site import Reply, Seen

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Self
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -57,7 +58,7 @@ class Site:
     seen: list[Seen] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> Self:
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -81,7 +82,7 @@ class Site:
                     return
                 self._send(reply)
 
-            do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do  # noqa: N815
+            do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do
 
             def _body(self) -> bytes:
                 if self.headers.get("transfer-encoding", "").lower() != "chunked":

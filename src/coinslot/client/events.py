@@ -53,7 +53,7 @@ class Paid:
     origin: str
     terms: Terms
     reference: str | None
-    receipt: Receipt | None
+    receipt: Receipt | None = field(repr=False)
     warning: str | None
     resume: object = field(repr=False)
 

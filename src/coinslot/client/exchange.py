@@ -267,7 +267,7 @@ def _present(purse: Purse, journey: Journey, resume: Resume, body: bytes, *, dou
 
 
 def _persist(purse: Purse, resume: Resume, body: bytes, *, again: bool) -> Flow[tuple[Answer, bool]]:
-    """The first final answer, and whether the credential had been presented before. The same one every time."""
+    """The first final answer, and whether the credential had been presented before. The same one every time. F11"""
     waited_s = 0.0
     for _ in range(MAX_PRESENTATIONS):
         purse.observe(Paying(resume.origin, resume.terms, resume.reference, again))
@@ -327,6 +327,7 @@ def _conclude(answer: Answer, purse: Purse, journey: Journey, resume: Resume) ->
     event: Paid | Presented
     if 200 <= answer.status < 300:
         receipt, warning = read_receipt(answer.fields("payment-receipt"), resume.payment_method)
+        # What was paid is what we signed, whatever the receipt claims. T24
         event = Paid(resume.origin, resume.terms, resume.reference, receipt, warning, resume)
         journey.finished = True
     else:

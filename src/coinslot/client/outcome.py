@@ -34,7 +34,7 @@ def pause_after(status: int, retry_after: Sequence[str], now_s: float) -> float 
 
 
 def read_receipt(fields: Sequence[str], method: str) -> tuple[Receipt | None, str | None]:
-    """The receipt of a paid answer, and what is odd about it. Never a reason to fail: the content is here. T24"""
+    """The receipt of a paid answer, and what is odd about it. Never a reason to fail: the content is here."""
     if not fields:
         return None, "the server sent no receipt"
     try:
