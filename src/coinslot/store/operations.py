@@ -290,7 +290,7 @@ def _same_entry(db: Db, entry: Entry) -> None:
 
 
 def _draw(db: Db, wish: Claim) -> None:
-    """Draw on every budget or on none. Sorted, so that two claims never wait for each other."""
+    """Draw on every budget or on none. Sorted, so that two claims never wait for each other. T22"""
     for budget in sorted(wish.budgets, key=lambda each: (each.key, each.window_s)):
         if budget.units < 0:
             raise UsageError("a budget can't be drawn on by a negative amount")

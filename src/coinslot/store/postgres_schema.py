@@ -40,8 +40,9 @@ def upgrade(connection: psycopg.Connection[Any]) -> None:
 
 def _version(connection: psycopg.Connection[Any]) -> int:
     """The schema's version, 0 for none. Raises StoreNewer."""
-    (table,) = connection.execute("SELECT to_regclass('coinslot_schema')").fetchone() or (None,)
-    if table is None:
+    # Not to_regclass: it may answer from a cache that doesn't know yet what another process created meanwhile.
+    visible = "SELECT 1 FROM pg_class WHERE relname = 'coinslot_schema' AND pg_table_is_visible(oid)"
+    if connection.execute(visible).fetchone() is None:
         return 0
     found = connection.execute("SELECT version FROM coinslot_schema").fetchone()
     version = int(found[0]) if found else 0
