@@ -157,6 +157,7 @@ def test_a_chain_that_does_not_answer_is_no_finding(
     assert json.loads(shown.err)["error"]["code"] == "rpc-unreachable"
 
 
+@pytest.mark.guard("T38")
 def test_files_that_others_may_use(
     record: Record, config: Path, own_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

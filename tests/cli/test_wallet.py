@@ -148,11 +148,14 @@ def test_a_bad_key_is_refused_unrepeated(text: str, tmp_path: Path, capsys: pyte
     assert told(capsys, "list") == []
 
 
-def test_no_option_takes_a_key(capsys: pytest.CaptureFixture[str]) -> None:
-    """A key on the command line is not understood, and not repeated either."""
+@pytest.mark.guard("T38")
+def test_no_argument_is_a_key(key_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key on the command line is refused, whatever else is given, and not repeated."""
+    good = ["--key-file", str(key_file)]
     for arguments in (["--private-key", KEY], [f"--private-key={KEY}"], [f"--key={KEY}"], [KEY], [KEY[2:], "--json"]):
-        assert main(["wallet", "import", "dev", *arguments]) == ExitCode.USAGE
+        assert main(["wallet", "import", "dev", *good, *arguments]) == ExitCode.USAGE
         assert "ac0974" not in "".join(capsys.readouterr())
+    assert told(capsys, "list") == []
 
 
 def test_a_wallet_is_never_overwritten(key_file: Path, own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -251,6 +251,7 @@ def test_of_two_processes_one_wins(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["main.json"]
 
 
+@pytest.mark.guard("T38")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
 def test_nobody_else_may_read(wallets: Keystore, umask: int) -> None:
     """The file is 0600 in a folder of 0700 whatever the umask, also if the folder was wider before."""
@@ -324,6 +325,7 @@ NOT_KEYS = [
 NOT_KEYS += ["\uff14f" * 32, "-" + "4f" * 31 + "f"]
 
 
+@pytest.mark.guard("T38")
 @pytest.mark.parametrize("text", [*NOT_KEYS, None, 5, b"4f" * 32])
 def test_a_key_is_64_hex_digits(text: object) -> None:
     """Anything but 64 hex digits, with or without 0x, is refused, and the refusal doesn't repeat it. T38"""

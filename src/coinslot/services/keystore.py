@@ -219,7 +219,7 @@ class Keystore:
         return _decode(data, name, str(path))
 
     def _write(self, name: str, data: bytes) -> None:
-        """All or nothing, and never over another: a link fails where a rename would replace."""
+        """All or nothing, for its owner only (T38), never over another: a link fails where a rename would replace."""
         path = self._path(name)
         with _told(path):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
