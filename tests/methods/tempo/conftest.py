@@ -1,4 +1,4 @@
-"""The fixture of the tempo tests."""
+"""The fixtures of the tempo tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from coinslot.drive import RealWorld
 from support.devnet import Chain
+from support.rpcfault import FaultyNode
 from support.temposhop import Shop
 
 
@@ -17,3 +18,11 @@ def shop(devnet: Chain) -> Iterator[Shop]:
     """Both sides on the local chain."""
     with httpx.Client() as client:
         yield Shop(devnet, RealWorld(client))
+
+
+@pytest.fixture
+def faulty(devnet: Chain) -> Iterator[FaultyNode]:
+    """A faulty node in front of the local chain; healthy until told otherwise."""
+    node = FaultyNode(devnet.rpc_url)
+    yield node
+    node.close()
