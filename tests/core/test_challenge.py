@@ -230,7 +230,7 @@ def test_what_could_blur_the_slots_is_not_bound(name: str, bad: str) -> None:
     assert not KeyRing((KEY,)).issued(dataclasses.replace(told, id="i"))
 
 
-@pytest.mark.spec("CORE-019", "CORE-037", "CHG-013")
+@pytest.mark.spec("CORE-019", "CORE-037")
 @given(CHALLENGES, st.sampled_from(("id", *BOUND)), VISIBLE)
 def test_a_changed_field_is_not_ours(challenge: Challenge, name: str, value: str) -> None:
     """Each bound field, and the id itself, is protected by the id."""

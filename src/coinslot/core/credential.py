@@ -61,7 +61,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def _read(raw: bytes) -> _Wire:
-    """The fields of a credential; a member that stands twice is refused, at any depth.
+    """The fields of a credential; a member that stands twice is refused (in the payload, when that is read).
 
     The fast decoder keeps the last of two members. But whatever it drops is missing when its answer is written again,
     and nothing grows in between: as many bytes as before mean that nothing was dropped. Else (unknown members, spaces,
