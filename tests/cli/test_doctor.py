@@ -128,6 +128,16 @@ def test_an_entry_that_balances_and_lies(record: Record, config: Path, capsys: p
     assert found(examined(capsys, "--config", str(config))) == [("ledger", f"charge/{paid.proof}")]
 
 
+def test_a_payment_whose_end_nobody_learns(record: Record, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Broadcast, left alone, and still unknown after ten minutes; a fresh one is still being settled."""
+    old, new = record.pay(upto=Stage.PREPARED), record.pay(upto=Stage.PREPARED)
+    lie(record, "update coinslot_payments set lease_owner = null")
+    lie(record, "update coinslot_payments set claimed_at = claimed_at - 700 where challenge_id = ?", old.challenge.id)
+    report = examined(capsys, "--config", str(config))
+    assert found(report) == [("store", old.challenge.id)]
+    assert new.challenge.id not in str(report)
+
+
 def test_a_payment_that_nobody_here_can_check(record: Record, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The configuration accepts another currency than was paid."""
     paid = record.pay()

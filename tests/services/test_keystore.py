@@ -16,7 +16,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from coinslot.errors import CoinslotError, ConfigError, UsageError, WalletError, WalletExists, WalletLocked
-from coinslot.services.keystore import LEAST_COST_N, FoundKey, Keystore, find_key, home, parse_key, parse_passphrase
+from coinslot.services.keystore import (
+    LEAST_COST_N,
+    FoundKey,
+    Keystore,
+    Wallet,
+    find_key,
+    home,
+    parse_key,
+    parse_passphrase,
+)
 
 KEY = "0x" + "4f" * 32
 OTHER_KEY = "0x" + "5e" * 32
@@ -33,9 +42,16 @@ def wallets(tmp_path: Path) -> Keystore:
     return Keystore(tmp_path / "wallets", cost_n=LEAST_COST_N)
 
 
+def keep(store: Keystore, name: str = "main", key: str = KEY, passphrase: str = PASSPHRASE) -> Wallet:
+    """Keep a key."""
+    return store.create(
+        name, method="toy", address=ADDRESS, private_key=key, passphrase=passphrase, created_at_s=1_790_000_000
+    )
+
+
 def put(store: Keystore, name: str = "main", key: str = KEY) -> Path:
     """Keep a key, and say where."""
-    return store.create((name, "toy", ADDRESS), key, PASSPHRASE, 1_790_000_000).path
+    return keep(store, name, key).path
 
 
 def ask(_: str) -> str:
@@ -58,7 +74,9 @@ def test_what_goes_in_comes_out(
     """Any key under any passphrase comes back, by another handle, with its name, method and address."""
     assume(address.isprintable() and address.isascii())
     folder = tmp_path_factory.mktemp("wallets")
-    made = Keystore(folder, cost_n=LEAST_COST_N).create(("w", method, address), key, passphrase, 1_790_000_000)
+    made = Keystore(folder, cost_n=LEAST_COST_N).create(
+        "w", method=method, address=address, private_key=key, passphrase=passphrase, created_at_s=1_790_000_000
+    )
     again = Keystore(folder)
     assert (made.name, made.method, made.address, made.created_at) == ("w", method, address, "2026-09-21T14:13:20Z")
     assert again.find("w") == made
@@ -83,7 +101,7 @@ def test_two_files_of_one_key_share_nothing(wallets: Keystore) -> None:
 
 def test_new_files_cost_a_guesser_128_mebibytes(tmp_path: Path) -> None:
     """Unless asked otherwise a file is stretched with N = 2**17, r = 8, p = 1."""
-    path = Keystore(tmp_path).create(("main", "toy", ADDRESS), KEY, PASSPHRASE, 0).path
+    path = put(Keystore(tmp_path))
     kdf = json.loads(path.read_text())["kdf"]
     assert (kdf["name"], kdf["n"], kdf["r"], kdf["p"]) == ("scrypt", 2**17, 8, 1)
 
@@ -102,7 +120,7 @@ def test_a_wrong_passphrase_opens_nothing(tmp_path_factory: pytest.TempPathFacto
 
 def test_one_sentence_is_one_passphrase(wallets: Keystore) -> None:
     """A passphrase typed with combining accents opens what one with composed letters closed."""
-    wallets.create(("main", "toy", ADDRESS), KEY, "caf\u00e9", 0)
+    keep(wallets, passphrase="caf\u00e9")
     assert wallets.unlock("main", "cafe\u0301") == KEY
 
 
@@ -210,13 +228,15 @@ RACER = """
 import sys
 from pathlib import Path
 from coinslot.errors import WalletExists
-from coinslot.services.keystore import LEAST_COST_N, Keystore
+from coinslot.services.keystore import (
+    LEAST_COST_N, FoundKey, Keystore, Wallet, find_key, home, parse_key, parse_passphrase,
+)
 store = Keystore(Path(sys.argv[1]), cost_n=LEAST_COST_N)
 key = "0x" + sys.argv[2] * 32
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    store.create(("main", "toy", "0xab"), key, "race", 0)
+    store.create("main", method="toy", address="0xab", private_key=key, passphrase="race", created_at_s=0)
     print("won", key)
 except WalletExists:
     print("lost", key)
@@ -338,7 +358,7 @@ def test_a_key_is_64_hex_digits(text: object) -> None:
 def test_a_passphrase_must_protect(wallets: Keystore, text: str) -> None:
     """An empty, blank, endless or unreadable passphrase is refused and nothing is written."""
     with pytest.raises(UsageError):
-        wallets.create(("main", "toy", ADDRESS), KEY, text, 0)
+        keep(wallets, passphrase=text)
     assert wallets.names() == []
 
 
@@ -403,9 +423,9 @@ def test_no_failure_shows_the_key(wallets: Keystore) -> None:
     shown = [repr(find_key("main", wallets, ask, {})), repr(wallets.find("main")), repr(wallets)]
     failures = [
         lambda: put(wallets),
-        lambda: wallets.create(("new", "toy", ADDRESS), KEY + "00", PASSPHRASE, 0),
-        lambda: wallets.create(("new", "toy", ADDRESS), KEY, PASSPHRASE * 100, 0),
-        lambda: wallets.create(("New", "toy", ADDRESS), KEY, PASSPHRASE, 0),
+        lambda: keep(wallets, "new", KEY + "00"),
+        lambda: keep(wallets, "new", KEY, PASSPHRASE * 100),
+        lambda: keep(wallets, "New"),
         lambda: wallets.unlock("main", PASSPHRASE + "!"),
         lambda: wallets.unlock("gone", PASSPHRASE),
         lambda: find_key(None, wallets, ask, {"COINSLOT_PRIVATE_KEY": KEY + "0"}),

@@ -56,7 +56,7 @@ def new(
     """Make a fresh key and keep it. It is never shown: `export` writes it to a file if another program needs it."""
     store, (method, keys) = _free(name), _keyed(method)
     key = run(keys.new_key(), RealWorld())
-    _told(_keep(store, (name, method, keys.address_of(key)), key, passphrase_file), "New wallet", as_json)
+    _told(_keep(store, name, (method, keys), key, passphrase_file), "New wallet", as_json)
 
 
 @app.command("import", context_settings={"allow_extra_args": True})
@@ -78,7 +78,7 @@ def import_key(
         )
     store, (method, keys) = _free(name), _keyed(method)
     key = read_key(key_file)
-    _told(_keep(store, (name, method, keys.address_of(key)), key, passphrase_file), "Imported wallet", as_json)
+    _told(_keep(store, name, (method, keys), key, passphrase_file), "Imported wallet", as_json)
 
 
 @app.command("list")
@@ -191,9 +191,12 @@ def _free(name: str) -> Keystore:
     return store
 
 
-def _keep(store: Keystore, wallet: tuple[str, str, str], key: str, passphrase_file: Path | None) -> Wallet:
-    passphrase = read_passphrase(passphrase_file, f"New passphrase for wallet {wallet[0]}", twice=True)
-    return store.create(wallet, key, passphrase, time.time())
+def _keep(store: Keystore, name: str, keyed: tuple[str, Keyed], key: str, passphrase_file: Path | None) -> Wallet:
+    method, address = keyed[0], keyed[1].address_of(key)  # before a passphrase is asked: the key may be none
+    passphrase = read_passphrase(passphrase_file, f"New passphrase for wallet {name}", twice=True)
+    return store.create(
+        name, method=method, address=address, private_key=key, passphrase=passphrase, created_at_s=time.time()
+    )
 
 
 def _proven(store: Keystore, wallet: Wallet, passphrase_file: Path | None) -> str:

@@ -23,6 +23,8 @@ PAGE = 500
 MOST_AHEAD_S = 30.0
 # Blocks of a quiet chain may be old, and a node that catches up is behind; two minutes are neither.
 MOST_BEHIND_S = 120.0
+# A resolver asks the chain every few seconds; nothing stays unknown for ten minutes while one runs.
+STUCK_S = 600.0
 PAID = frozenset({Stage.SETTLED, Stage.DELIVERED})
 
 
@@ -57,6 +59,7 @@ def audit(store: Store, accepted: Sequence[Accepted], since_s: float | None) -> 
     report = Report()
     yield from wait(store.ping())
     yield from _sums(store, report)
+    yield from _stuck(store, report)
     for each in accepted:
         yield from _clock(each, report)
     entries = yield from _entries(store, None, report)
@@ -80,6 +83,15 @@ def _sums(store: Store, report: Report) -> Flow[None]:
     for asset, accounts in (yield from wait(store.balances())).items():
         if off := sum(accounts.values()):
             report.find("ledger", asset, f"the accounts of this asset sum to {off} base units instead of zero")
+
+
+def _stuck(store: Store, report: Report) -> Flow[None]:
+    """Payments that were broadcast and whose end nobody asks about: no gate runs on this store, or its node fails."""
+    at_s = yield from now()
+    for payment in (yield from wait(store.unresolved(PAGE))):
+        if at_s - payment.claimed_at_s > STUCK_S:
+            reference = payment.prepared.reference if payment.prepared else "?"
+            report.find("store", payment.challenge.id, f"broadcast as {reference} long ago; its outcome is not known")
 
 
 def _entries(store: Store, after: str | None, report: Report) -> Flow[dict[str, Entry]]:

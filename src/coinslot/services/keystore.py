@@ -175,12 +175,13 @@ class Keystore:
         file = self._read(name)
         return Wallet(file.name, file.method, file.address, file.created_at, self._path(name))
 
-    def create(self, wallet: tuple[str, str, str], private_key: str, passphrase: str, created_at_s: float) -> Wallet:
-        """Keep a key as wallet (name, method, address). Raises UsageError, WalletError, WalletExists.
+    def create(
+        self, name: str, *, method: str, address: str, private_key: str, passphrase: str, created_at_s: float
+    ) -> Wallet:
+        """Keep a key under a name. Raises UsageError, WalletError, WalletExists.
 
         When it returns, the file is on disk, whole and synced.
         """
-        name, method, address = parse_name(wallet[0]), wallet[1], wallet[2]
         secret, passed = bytes.fromhex(parse_key(private_key)[2:]), parse_passphrase(passphrase)
         if self._path(name).exists():  # only to be quick: _write decides
             raise WalletExists(f"a wallet called {name!r} exists: {self._path(name)}")
