@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from coinslot.core.canonical import encode_object
+from coinslot.core.challenge import MAX_DESCRIPTION_CHARS
+from coinslot.core.header import quote
 from coinslot.drive import Flow, call
-from coinslot.errors import ConfigError, UsageError
+from coinslot.errors import ConfigError, MalformedHeader, UsageError
 from coinslot.method import ChargeSeller, Extras
 from coinslot.money import parse_decimal
 from coinslot.server.request import Incoming
@@ -59,6 +61,7 @@ class Price:
     def __post_init__(self) -> None:
         if not 1 <= len(self.sellers) <= MAX_SELLERS:
             raise UsageError(f"a price needs one to {MAX_SELLERS} ways to be paid")
+        _check_description(self.extras.description)
         fixed = () if callable(self.amount) else self._offers(parse_decimal(self.amount))
         object.__setattr__(self, "_fixed", fixed)
 
@@ -78,6 +81,18 @@ class Price:
         if amount is None:
             return []
         return [(one.method, one.intent, dict(one.offer(amount, self.extras))) for one in self.sellers]
+
+
+def _check_description(text: str | None) -> None:
+    """It travels in a header: what could end that header is refused when the price is made. T40"""
+    if text is None:
+        return
+    try:
+        quote(text)
+    except MalformedHeader as error:
+        raise UsageError(f"description: {error}") from None
+    if len(text) > MAX_DESCRIPTION_CHARS:
+        raise UsageError(f"description: at most {MAX_DESCRIPTION_CHARS} characters")
 
 
 _ROUTE = re.compile(r"(?:(?P<methods>[A-Za-z]+(?:,[A-Za-z]+)*|\*) +)?(?P<path>/[^\s?#]*)\Z", re.ASCII)

@@ -15,8 +15,7 @@ from typing import Any, TypeAlias
 
 from coinslot.drive import RealAsyncWorld, run_async
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
-from coinslot.server.answer import EXPOSED as EXPOSED
-from coinslot.server.answer import Answer, refusal
+from coinslot.server.answer import EXPOSED, Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
 from coinslot.server.delivery import Delivering
 from coinslot.server.gate import RETRY_IN_FLIGHT_S, Admission
@@ -31,6 +30,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_EXPOSE = "access-control-expose-headers"
 RECEIPT = "coinslot.receipt"
 # RFC 6455: the server refuses the connection for a reason of policy.
 _POLICY_VIOLATION = 1008
@@ -140,10 +140,15 @@ class Paying:
         """Ask the gate. `body` is what was read to be bound; None if there was more than can be. Raises what a pricing
         function raises.
         """
+        return await self.admit(price, incoming(scope, body))
+
+    async def admit(self, price: Price, request: Incoming) -> Answer | Admission:
+        """The same for a request that is read already."""
         self.slot.resolving.ensure()
-        if price.bind_body and body is None:
+        if price.bind_body and request.body is None:
             return refusal(BodyTooLarge(f"a body bound to a payment may have {MAX_BOUND_BODY} bytes"))
-        request = incoming(scope, body if price.bind_body else None)
+        if not price.bind_body:
+            request = Incoming(request.method, request.path, request.query, request.headers, None)
         return await run_async(self.slot.gate.admit(request, price), self._world)
 
     async def record(self, admission: Admission, delivery: Delivery | None) -> None:
@@ -315,6 +320,15 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replay
+
+
+def allowing(answer: Answer, framework: Iterable[tuple[bytes, bytes]]) -> Answer:
+    """An answer with the permissions that a CORS layer between the framework and us has given."""
+    given = [(name.lower(), value) for name, value in _decoded(framework)]
+    exposed = [*(value for name, value in given if name == _EXPOSE), ", ".join(EXPOSED)]
+    permits = [pair for pair in given if pair[0] == "vary" or pair[0].startswith("access-control-")]
+    kept = [pair for pair in (*answer.headers, *permits) if pair[0] != _EXPOSE]
+    return Answer(answer.status, (*kept, (_EXPOSE, ", ".join(exposed))), answer.body)
 
 
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:

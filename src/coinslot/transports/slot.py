@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from coinslot.core.challenge import KeyRing
 from coinslot.drive import RealWorld, run
@@ -23,6 +24,15 @@ from coinslot.transports.secret import challenge_keys
 
 Table: TypeAlias = Mapping[str, Any]
 RouteTable: TypeAlias = Mapping[str, "Amount | Pricing | Price | None"]
+
+
+class PriceOptions(TypedDict, total=False):
+    """What a price may say besides its amount; see `Slot.price`."""
+
+    description: str | None
+    external_id: str | None
+    splits: Mapping[str, Amount] | None
+    bind_body: bool
 
 
 class Slot:
@@ -89,9 +99,9 @@ def _decimal(amount: Amount) -> Decimal:
 
 def _sellers(methods: Mapping[str, Table | Sequence[Table]]) -> list[ChargeSeller]:
     found: list[ChargeSeller] = []
-    world = RealWorld()
-    for name, given in methods.items():
-        method = load(name)
-        for table in [given] if isinstance(given, Mapping) else given:
-            found += run(method.sellers(settings(method.Accept, table, name)), world)
+    with closing(RealWorld()) as world:
+        for name, given in methods.items():
+            method = load(name)
+            for table in [given] if isinstance(given, Mapping) else given:
+                found += run(method.sellers(settings(method.Accept, table, name)), world)
     return found

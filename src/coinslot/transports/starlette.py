@@ -12,35 +12,31 @@ stands outside: a middleware listed before ours, or a decorator above ours. The 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from coinslot.errors import ConfigError
+from coinslot.server.answer import EXPOSED
 from coinslot.server.price import Amount, Price, Pricing
-from coinslot.transports.asgi import EXPOSED as EXPOSED
-from coinslot.transports.asgi import CoinslotMiddleware as CoinslotMiddleware
-from coinslot.transports.asgi import Paying, Receive, Scope, Send
-from coinslot.transports.slot import Slot
+from coinslot.transports.asgi import CoinslotMiddleware, Paying, Receive, Scope, Send
+from coinslot.transports.slot import PriceOptions, Slot
+
+__all__ = ["EXPOSED", "CoinslotMiddleware", "paid"]
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-def paid(
-    slot: Slot,
-    amount: Amount | Pricing,
-    *,
-    description: str | None = None,
-    external_id: str | None = None,
-    splits: Mapping[str, Amount] | None = None,
-    bind_body: bool = True,
-) -> Callable[[Endpoint], Endpoint]:
-    """Charge for an endpoint: "0.01" whole tokens, or a function of the request; see `Slot.price`. Raises UsageError."""
-    price = slot.price(amount, description=description, external_id=external_id, splits=splits, bind_body=bind_body)
+def paid(slot: Slot, amount: Amount | Pricing, **options: Unpack[PriceOptions]) -> Callable[[Endpoint], Endpoint]:
+    """Charge for an endpoint: "0.01" whole tokens, or a function of the request; see `Slot.price`.
+
+    Raises UsageError, and ConfigError for what is no function.
+    """
+    price = slot.price(amount, **options)
     paying = Paying(slot)
 
     def decorate(endpoint: Endpoint) -> Endpoint:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coinslot.drive import RealWorld, run
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
-from coinslot.server.answer import EXPOSED as EXPOSED
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
 from coinslot.server.delivery import Delivering
