@@ -15,13 +15,14 @@ would pay twice). This overrides the status table of the document where that ans
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NoReturn
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from coinslot.core.canonical import canonical
+from coinslot.core.challenge import Challenge
 from coinslot.core.credential import Credential, find_credential
 from coinslot.core.digest import same_body
+from coinslot.core.header import printable_ascii
 from coinslot.core.instant import parse_instant
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow, failpoint, now, sleep, wait
@@ -32,6 +33,7 @@ from coinslot.errors import (
     ChallengeUsed,
     InvalidChallenge,
     KeyReused,
+    LedgerError,
     MalformedHeader,
     MethodUnsupported,
     OutcomePending,
@@ -51,6 +53,7 @@ from coinslot.method import ChargeSeller
 from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
+from coinslot.server.holding import Hold, let_go, obtain
 from coinslot.server.issue import Issuer, header_values
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, request_hash, scope
@@ -124,7 +127,7 @@ class Gate:
 
     def abandoned(self, admission: Admission) -> None:
         """The handler gave no 2xx answer: the same credential may come again. Never waits, never fails."""
-        self.store.release(admission.lease)
+        let_go(self.store, admission.lease)
 
     # --- the six steps ---------------------------------------------------------------------------
 
@@ -134,13 +137,14 @@ class Gate:
             raise PaymentRequired("this resource costs money; pay one of the challenges and repeat the request")
 
         # 1 recognise: first authenticate, then look it up, then the time, which only gates what was never claimed
-        seller, recognised = self._recognise(credential, request, price)
+        credential = self._authenticate(credential, request, price)
         asked = _Request(request, price, _credential_hash(credential), _idempotency_key(request))
         known = yield from wait(self.store.find(credential.challenge.id))
         if known is not None:
-            return (yield from self._again(known, asked, seller, recognised))
+            return (yield from self._again(known, credential, asked))
+        seller, recognised = _recognise(credential, price)
         if (yield from now()) >= recognised.expires_at_s:  # T10
-            raise PaymentExpired("this challenge has expired and was never paid; pay a fresh one")
+            raise PaymentExpired("this challenge has expired and nothing was presented in time; pay a fresh one")
 
         # 2 check
         checked = yield from seller.check(recognised)
@@ -149,69 +153,28 @@ class Gate:
         claimed = yield from self._claim(checked, asked)
         if isinstance(claimed, Payment):
             if claimed.challenge.id == credential.challenge.id:
-                return (yield from self._again(claimed, asked, seller, recognised))
+                return (yield from self._again(claimed, credential, asked))
             return (yield from self._keyed(claimed, asked))
-        failpoint("gate.claimed")
+        with Hold(self.store, claimed) as hold:
+            failpoint("gate.claimed")
 
-        return (yield from self._settle_and_record(claimed, checked, None, seller, asked))
-
-    def _settle_and_record(
-        self, lease: Lease, checked: Checked | None, prepared: Prepared | None, seller: ChargeSeller, asked: _Request
-    ) -> Flow[Admission]:
-        """Steps 4 to 6, under a lease that is dropped unless it ends in an admission."""
-        held = True
-        try:
-            # 4 settle
-            if prepared is None and checked is not None:
-                prepared = yield from self._prepare(lease, checked, seller)
-            if prepared is None:
-                raise UsageError("nothing to settle")
-            outcome = yield from self._broadcast_and_confirm(prepared, seller)
-            if isinstance(outcome, Refused):
-                yield from wait(self.store.fail(lease, outcome.reason))
-                raise VerificationFailed(f"the network refused this payment: {outcome.reason}")
-            if isinstance(outcome, Pending):
-                self._pending(prepared)
-
-            # 5 record
-            terms = seller.terms(prepared.challenge.request_object())
-            receipt = receipt_of(prepared, outcome)
-            try:
-                yield from wait(self.store.settle(lease, receipt, post_charge(terms, prepared, outcome)))
-            except StoreError:  # paid, and not on record: the resolver will find it by its hash
-                self._pending(prepared)
-            failpoint("gate.settled")
-            self._tell(
-                Paid(
-                    asked.incoming.path,
-                    seller.method,
-                    prepared.payer,
-                    terms.asset.key,
-                    terms.amount_units,
-                    outcome.reference,
-                )
-            )
-
-            # 6 receipt
-            held = False
-            return Admission(lease, receipt, prepared.payer, terms)
-        finally:
-            if held:
-                self.store.release(lease)
+            # 4 settle, 5 record, 6 receipt
+            prepared = yield from self._prepare(hold, checked, seller)
+            return (yield from self._settle(hold, prepared, seller, asked))
 
     # --- 1 recognise -----------------------------------------------------------------------------
 
-    def _recognise(self, credential: Credential, request: Incoming, price: Price) -> tuple[ChargeSeller, Recognised]:
-        """Ours, for this realm, method, path, query and body. Raises a Problem. T03 T04 T12"""
+    def _authenticate(self, credential: Credential, request: Incoming, price: Price) -> Credential:
+        """Issued by us, for this realm, method, path, query and body. Raises a Problem. T03 T04 T12
+
+        The credential comes back without its description, the one member that our key does not vouch for.
+        """
         echo = credential.challenge
-        candidates = [one for one in price.sellers if (one.method, one.intent) == (echo.method, echo.intent)]
-        if not candidates:
-            raise MethodUnsupported(f"this route takes {_methods(price)}")
         if echo.realm != self.issuer.realm or not self.issuer.keys.issued(echo):
+            _sellers_of(price, echo)
             raise InvalidChallenge("this challenge was not issued here; pay a fresh one")
         try:
             bound = echo.opaque_map()
-            expires_at_s = parse_instant(echo.expires or "")
             body_matches = same_body(echo.digest, request.body or b"") if echo.digest else not request.body
         except MalformedHeader as error:
             raise InvalidChallenge(str(error)) from None
@@ -219,8 +182,9 @@ class Gate:
             raise InvalidChallenge("this challenge was issued for another method, path or query")
         if not body_matches:
             raise InvalidChallenge("this challenge was issued for another body")
-        seller, terms = _whose(candidates, echo.request_object())
-        return seller, Recognised(credential, terms, expires_at_s)
+        if echo.description is None:
+            return credential
+        return replace(credential, challenge=replace(echo, description=None))
 
     # --- 3 claim ---------------------------------------------------------------------------------
 
@@ -230,15 +194,15 @@ class Gate:
             checked.recognised.credential.challenge,
             checked.proof,
             checked.payer,
-            request_hash(asked.incoming),
+            request_hash(asked.incoming, self.issuer.realm),
             asked.credential_hash,
             asked.idempotency_key,
             checked.budgets,
         )
-        result = yield from wait(self.store.claim(claim))
+        result = yield from obtain(self.store, self.store.claim(claim))
         if isinstance(result, Taken) and result.by == "idempotency" and result.payment.stage is Stage.CLAIMED:
             yield from self._drop_abandoned(result.payment)
-            result = yield from wait(self.store.claim(claim))
+            result = yield from obtain(self.store, self.store.claim(claim))
         if isinstance(result, OverBudget):
             raise VerificationFailed(
                 "the server's fee budget is used up; pay the network fee yourself or come back later"
@@ -251,118 +215,146 @@ class Gate:
 
     def _drop_abandoned(self, payment: Payment) -> Flow[None]:
         """A claim whose process died before anything was prepared: nothing was sent, so its key may be used again."""
-        lease = yield from wait(self.store.take(payment.challenge.id))
-        if lease is not None:
-            yield from wait(self.store.fail(lease, "abandoned before anything was sent"))
+        lease = yield from obtain(self.store, self.store.take(payment.challenge.id))
+        if lease is None:
+            return
+        with Hold(self.store, lease) as hold:
+            payment = yield from self._reread(payment)  # F07: what was sent meanwhile is not abandoned
+            if payment.stage is Stage.CLAIMED:
+                yield from wait(self.store.fail(hold.lease, "abandoned before anything was sent"))
+                hold.pass_on()
 
     # --- 4 settle --------------------------------------------------------------------------------
 
-    def _prepare(self, lease: Lease, checked: Checked, seller: ChargeSeller) -> Flow[Prepared]:
+    def _prepare(self, hold: Hold, checked: Checked, seller: ChargeSeller) -> Flow[Prepared]:
         try:
             prepared = yield from seller.prepare(checked)
         except Problem as problem:
-            yield from wait(self.store.fail(lease, problem.detail))
+            yield from wait(self.store.fail(hold.lease, problem.detail))
+            hold.pass_on()
             raise
-        yield from wait(self.store.prepare(lease, prepared))  # F09: bytes and hash before anything leaves
+        yield from wait(self.store.prepare(hold.lease, prepared))  # F09: bytes and hash before anything leaves
         failpoint("gate.prepared")
         return prepared
 
-    def _broadcast_and_confirm(self, prepared: Prepared, seller: ChargeSeller) -> Flow[Outcome]:
+    def _settle(self, hold: Hold, prepared: Prepared, seller: ChargeSeller, asked: _Request) -> Flow[Admission]:
         """Broadcast, then ask the chain until it tells or patience ends. A lost answer is no answer. F11"""
-        try:
+        with suppress(ChainError, Problem):  # only the chain knows now, whatever the node said
             yield from seller.broadcast(prepared)
-        except ChainError:
-            pass  # only the chain knows now, whatever the node said
-        except VerificationFailed as problem:  # the node refused the bytes for good, unless they are on the chain
-            outcome = yield from self._ask(prepared, seller)
-            return outcome if isinstance(outcome, Settled) else Refused(problem.detail)
         failpoint("gate.broadcast")
-        until = (yield from now()) + self.patience_s
+        began = yield from now()
         while True:
             outcome = yield from self._ask(prepared, seller)
-            if not isinstance(outcome, Pending) or (yield from now()) >= until:
-                return outcome
+            if not isinstance(outcome, Pending):
+                break
+            if not began <= (yield from now()) < began + self.patience_s:  # F21: also where the clock was set back
+                break
             yield from sleep(CONFIRM_EVERY_S)
+        if isinstance(outcome, Refused):
+            yield from wait(self.store.fail(hold.lease, outcome.reason))
+            hold.pass_on()
+            raise VerificationFailed(f"the network refused this payment: {outcome.reason}")
+        if isinstance(outcome, Pending):
+            raise _pending(prepared)
+        return (yield from self._record(hold, prepared, outcome, seller, asked))
 
     def _ask(self, prepared: Prepared, seller: ChargeSeller) -> Flow[Outcome]:
         try:
             return (yield from seller.confirm(prepared))
-        except ChainError as error:
+        except (ChainError, Problem) as error:  # F11: no answer is not "unpaid"
             return Pending(type(error).__name__)
 
-    def _pending(self, prepared: Prepared) -> NoReturn:
-        raise OutcomePending(SENT_NOT_KNOWN, retry_after_s=RETRY_PENDING_S, reference=prepared.reference)
+    # --- 5 record, 6 receipt ---------------------------------------------------------------------
+
+    def _record(
+        self, hold: Hold, prepared: Prepared, settled: Settled, seller: ChargeSeller, asked: _Request
+    ) -> Flow[Admission]:
+        terms = seller.terms(prepared.challenge.request_object())
+        receipt = receipt_of(prepared, settled)
+        try:
+            yield from wait(self.store.settle(hold.lease, receipt, post_charge(terms, prepared, settled)))
+        except (StoreError, LedgerError):  # paid, and not on record: the resolver will find it by its hash
+            raise _pending(prepared) from None
+        failpoint("gate.settled")
+        self._tell(
+            Paid(
+                asked.incoming.path,
+                seller.method,
+                prepared.payer,
+                terms.asset.key,
+                terms.amount_units,
+                settled.reference,
+            )
+        )
+        return Admission(hold.pass_on(), receipt, prepared.payer, terms)
 
     # --- whoever comes again ---------------------------------------------------------------------
 
-    def _again(
-        self, payment: Payment, asked: _Request, seller: ChargeSeller, recognised: Recognised
-    ) -> Flow[Answer | Admission]:
+    def _again(self, payment: Payment, credential: Credential, asked: _Request) -> Flow[Answer | Admission]:
         """The challenge is used. The same credential gets what it paid for, no more and no less. T01 F14"""
         if payment.credential_hash != asked.credential_hash:
             raise ChallengeUsed("this challenge was used with another proof")
         if payment.stage is Stage.DELIVERED:
             return self._replayed(payment, asked)
-        lease = yield from self._take(payment)
-        # Nobody else moves it now; read it again, since it may have moved before we held the lease.
-        fresh = yield from wait(self.store.find(payment.challenge.id))
-        payment = fresh or payment
-        if payment.stage is Stage.SETTLED and payment.receipt is not None:
-            return Admission(lease, payment.receipt, payment.payer, recognised.terms)
-        if payment.stage is Stage.FAILED:
-            return (yield from self._look_again(lease, payment, seller, asked))
-        checked = None
-        if payment.prepared is None:
-            checked = yield from self._check_again(lease, recognised, seller)
-        return (yield from self._settle_and_record(lease, checked, payment.prepared, seller, asked))
+        seller, terms = _seller_of(payment, asked.price)
+        with (yield from self._take(payment)) as hold:
+            payment = yield from self._reread(payment)
+            if payment.stage is Stage.SETTLED and payment.receipt is not None:
+                return Admission(hold.pass_on(), payment.receipt, payment.payer, terms)
+            recognised = Recognised(credential, terms, _expiry(credential.challenge))
+            if payment.stage is Stage.FAILED:
+                return (yield from self._look_again(hold, payment, recognised, seller, asked))
+            prepared = payment.prepared
+            if prepared is None:
+                checked = yield from seller.check(recognised)
+                prepared = yield from self._prepare(hold, checked, seller)
+            return (yield from self._settle(hold, prepared, seller, asked))
 
-    def _take(self, payment: Payment) -> Flow[Lease]:
-        lease = None if payment.leased else (yield from wait(self.store.take(payment.challenge.id)))
+    def _take(self, payment: Payment) -> Flow[Hold]:
+        lease = None
+        if not payment.leased:
+            lease = yield from obtain(self.store, self.store.take(payment.challenge.id))
         if lease is None:
             raise PaymentInFlight(
                 "this payment is being settled or delivered; repeat the request with the same credential",
                 retry_after_s=RETRY_IN_FLIGHT_S,
                 reference=payment.prepared.reference if payment.prepared else None,
             )
-        return lease
+        return Hold(self.store, lease)
 
-    def _check_again(self, lease: Lease, recognised: Recognised, seller: ChargeSeller) -> Flow[Checked]:
-        held = True
-        try:
-            checked = yield from seller.check(recognised)
-            held = False
-            return checked
-        finally:
-            if held:
-                self.store.release(lease)
+    def _reread(self, payment: Payment) -> Flow[Payment]:
+        """The payment under our lease: nobody else moves it now, but someone may have before we held it."""
+        return (yield from wait(self.store.find(payment.challenge.id))) or payment
 
-    def _look_again(self, lease: Lease, payment: Payment, seller: ChargeSeller, asked: _Request) -> Flow[Admission]:
-        """It failed by what we knew; if the chain shows it after all, it was paid, and 402 would ask for it twice."""
-        outcome: Outcome = Refused(payment.reason or "it failed before")
-        held = True
-        try:
-            if payment.prepared is not None:
-                outcome = yield from self._ask(payment.prepared, seller)
-            held = isinstance(outcome, Refused)
-        finally:
-            if held:
-                self.store.release(lease)
-        if isinstance(outcome, Refused) or payment.prepared is None:
-            raise VerificationFailed(f"this payment failed: {payment.reason or 'refused'}")
-        return (yield from self._settle_and_record(lease, None, payment.prepared, seller, asked))
+    def _look_again(
+        self, hold: Hold, payment: Payment, recognised: Recognised, seller: ChargeSeller, asked: _Request
+    ) -> Flow[Admission]:
+        """It failed by what we knew. If the chain shows it after all, it was paid, and 402 would ask for it twice.
+
+        It is looked up and never sent again: its payer was told to pay anew, and may have done so. F13
+        """
+        prepared = payment.prepared
+        if prepared is None:
+            prepared = yield from seller.prepare((yield from seller.check(recognised)))
+        outcome = yield from self._ask(prepared, seller)
+        if isinstance(outcome, Refused):
+            raise VerificationFailed(f"this payment failed: {payment.reason or outcome.reason}")
+        if isinstance(outcome, Pending):
+            raise _pending(prepared)
+        return (yield from self._record(hold, prepared, outcome, seller, asked))
 
     def _keyed(self, payment: Payment, asked: _Request) -> Flow[Answer | Admission]:
         """The payer made this request before under the same Idempotency-Key: the first payment's outcome, no second."""
-        if payment.request_hash != request_hash(asked.incoming):
+        if payment.request_hash != request_hash(asked.incoming, self.issuer.realm):
             raise KeyReused("this Idempotency-Key was used for another request")
         if payment.stage is Stage.DELIVERED:
             return self._replayed(payment, asked)
         if payment.stage is Stage.SETTLED and payment.receipt is not None:
-            lease = yield from self._take(payment)
-            _, terms = _whose(asked.price.sellers, payment.challenge.request_object())
-            return Admission(lease, payment.receipt, payment.payer, terms)
+            _, terms = _seller_of(payment, asked.price)
+            with (yield from self._take(payment)) as hold:
+                return Admission(hold.pass_on(), payment.receipt, payment.payer, terms)
         if payment.prepared is not None and not payment.leased:
-            self._pending(payment.prepared)
+            raise _pending(payment.prepared)
         raise PaymentInFlight(
             "a payment under this Idempotency-Key is being processed", retry_after_s=RETRY_IN_FLIGHT_S
         )
@@ -406,20 +398,55 @@ def _idempotency_key(request: Incoming) -> str | None:
     values = request.all("idempotency-key")
     if not values:
         return None
-    if len(values) > 1 or not 0 < len(values[0]) <= MAX_IDEMPOTENCY_KEY:
-        raise BadRequest(f"Idempotency-Key must be one value of 1 to {MAX_IDEMPOTENCY_KEY} characters")
+    if len(values) > 1 or not 0 < len(values[0]) <= MAX_IDEMPOTENCY_KEY or not printable_ascii(values[0]):  # T41
+        raise BadRequest(f"Idempotency-Key must be one value of 1 to {MAX_IDEMPOTENCY_KEY} ASCII characters")
     return values[0]
 
 
-def _methods(price: Price) -> str:
-    return ", ".join(dict.fromkeys(f"{one.method}/{one.intent}" for one in price.sellers))
+def _pending(prepared: Prepared) -> OutcomePending:
+    return OutcomePending(SENT_NOT_KNOWN, retry_after_s=RETRY_PENDING_S, reference=prepared.reference)
 
 
-def _whose(sellers: Sequence[ChargeSeller], request: dict[str, object]) -> tuple[ChargeSeller, Terms]:
-    """The seller that once made this request, and its terms. Raises InvalidChallenge if none of ours did."""
-    for seller in sellers:
+def _expiry(challenge: Challenge) -> float:
+    try:
+        return parse_instant(challenge.expires or "")
+    except MalformedHeader as error:
+        raise InvalidChallenge(f"expires: {error}") from None
+
+
+def _sellers_of(price: Price, challenge: Challenge) -> list[ChargeSeller]:
+    """Who takes this method and intent here. Raises MethodUnsupported."""
+    found = [one for one in price.sellers if (one.method, one.intent) == (challenge.method, challenge.intent)]
+    if not found:
+        named = ", ".join(dict.fromkeys(f"{one.method}/{one.intent}" for one in price.sellers))
+        raise MethodUnsupported(f"this route takes {named}")
+    return found
+
+
+def _whose(price: Price, challenge: Challenge) -> tuple[ChargeSeller, Terms]:
+    """The seller that once made this offer, and its terms. Raises MethodUnsupported, InvalidChallenge."""
+    request = challenge.request_object()
+    for seller in _sellers_of(price, challenge):
         try:
             return seller, seller.terms(request)
         except InvalidChallenge:
             continue
     raise InvalidChallenge("this challenge asks for what is no longer sold here; pay a fresh one")
+
+
+def _recognise(credential: Credential, price: Price) -> tuple[ChargeSeller, Recognised]:
+    """What was never presented before, under our own terms, read from what we bound. Raises a Problem."""
+    seller, terms = _whose(price, credential.challenge)
+    return seller, Recognised(credential, terms, _expiry(credential.challenge))
+
+
+def _seller_of(payment: Payment, price: Price) -> tuple[ChargeSeller, Terms]:
+    """Who takes a payment that is under way. If the route takes it no more, that is no reason to ask for another."""
+    try:
+        return _whose(price, payment.challenge)
+    except (MethodUnsupported, InvalidChallenge):
+        raise OutcomePending(
+            "this payment was begun with a payment method that is not set up here any more; ask who runs this service",
+            retry_after_s=RETRY_PENDING_S,
+            reference=payment.prepared.reference if payment.prepared else None,
+        ) from None

@@ -48,8 +48,12 @@ def scope(request: Incoming) -> str:
     return base64url_encode(hashed.digest())
 
 
-def request_hash(request: Incoming) -> str:
-    """What a payment is for, body included where it is bound: the identity that an Idempotency-Key stands for."""
+def request_hash(request: Incoming, realm: str) -> str:
+    """What a payment is for, body included where it is bound: the identity that an Idempotency-Key stands for.
+
+    With the realm, since several services may share a store. T12
+    """
     hashed = hashlib.sha256(scope(request).encode("ascii"))
+    hashed.update(hashlib.sha256(realm.encode("utf-8")).digest())
     hashed.update(b"unbound" if request.body is None else hashlib.sha256(request.body).digest())
     return base64url_encode(hashed.digest())

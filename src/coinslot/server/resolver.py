@@ -5,62 +5,81 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coinslot.drive import Flow, wait
-from coinslot.errors import ChainError, InvalidChallenge, LeaseLost
-from coinslot.intents.charge import Pending, Refused, receipt_of
+from coinslot.errors import ChainError, InvalidChallenge, LeaseLost, LedgerError, Problem, RpcUnreachable
+from coinslot.intents.charge import Pending, Prepared, Refused, Terms, receipt_of
 from coinslot.ledger import post_charge
 from coinslot.method import ChargeSeller
 from coinslot.server.events import Observer, Resolved
-from coinslot.store.protocol import Lease, Payment, Store
+from coinslot.server.holding import Hold, obtain
+from coinslot.store.protocol import Lease, Payment, Stage, Store
 
 # One round asks about this many; the rest wait for the next, so that a pile-up never blocks a round for long.
 ROUND = 32
+# A look at what is open takes in this many: more than any node leaves open in the time that a transaction lives.
+SEEN = 1024
 
 
-def resolve_round(store: Store, sellers: Sequence[ChargeSeller], observe: Observer | None = None) -> Flow[int]:
-    """Ask about every open payment once, oldest first; how many are still open. Raises StoreError. F09 F11"""
+def resolve_round(
+    store: Store, sellers: Sequence[ChargeSeller], observe: Observer | None = None, turn: int = 0
+) -> Flow[int]:
+    """Ask about open payments once; how many of those asked about are still open. Raises StoreError. F09 F11
+
+    `turn` counts the rounds: each begins where the one before ended, so that payments that stay open (whose network
+    is down, whose method was taken out of the settings) never keep the others from their turn.
+    """
+    waiting = list((yield from wait(store.unresolved(SEEN))))
+    start = turn * ROUND % len(waiting) if len(waiting) > ROUND else 0  # F16
+    silent: set[int] = set()
     pending = 0
-    for payment in (yield from wait(store.unresolved(ROUND))):
-        lease = yield from wait(store.take(payment.challenge.id))
-        if lease is None:
-            continue
-        held = True
-        try:
-            held = not (yield from _resolve(store, lease, payment, sellers, observe))
-        except (ChainError, LeaseLost):
+    for payment in (waiting[start:] + waiting[:start])[:ROUND]:
+        known = _seller_of(payment.prepared, sellers)
+        if known is None or id(known[0]) in silent:
             pending += 1
             continue
-        finally:
-            if held or payment.prepared is None:
-                store.release(lease)
-        pending += held
+        lease = yield from obtain(store, store.take(payment.challenge.id))
+        if lease is None:
+            continue
+        with Hold(store, lease) as hold:
+            try:
+                pending += not (yield from _resolve(store, hold.lease, known, observe))
+            except RpcUnreachable:
+                silent.add(id(known[0]))
+                pending += 1
+            except (ChainError, Problem, LedgerError, LeaseLost):
+                pending += 1
     return pending
 
 
-def _resolve(
-    store: Store, lease: Lease, payment: Payment, sellers: Sequence[ChargeSeller], observe: Observer | None
-) -> Flow[bool]:
-    """Whether the end is known now; then it is recorded and the lease is dropped."""
-    prepared = payment.prepared
+def _seller_of(prepared: Prepared | None, sellers: Sequence[ChargeSeller]) -> tuple[ChargeSeller, Terms] | None:
+    """Who can ask about a payment, and what was asked."""
     if prepared is None:
-        return False
+        return None
+    challenge = prepared.challenge
     for seller in sellers:
-        if (seller.method, seller.intent) != (prepared.challenge.method, prepared.challenge.intent):
-            continue
-        try:
-            terms = seller.terms(prepared.challenge.request_object())
-        except InvalidChallenge:
-            continue
-        outcome = yield from seller.confirm(prepared)
-        if isinstance(outcome, Pending):
-            return False
-        if isinstance(outcome, Refused):
-            yield from wait(store.fail(lease, outcome.reason))
-        else:
-            entry = post_charge(terms, prepared, outcome)
-            yield from wait(store.settle(lease, receipt_of(prepared, outcome), entry))
-            yield from wait(store.release(lease))  # the delivery is owed to whoever comes with the credential
-        if observe is not None:
-            stage = "failed" if isinstance(outcome, Refused) else "settled"
-            observe(Resolved(prepared.challenge.id, prepared.reference, stage))
+        if (seller.method, seller.intent) == (challenge.method, challenge.intent):
+            try:
+                return seller, seller.terms(challenge.request_object())
+            except InvalidChallenge:
+                continue
+    return None
+
+
+def _resolve(store: Store, lease: Lease, known: tuple[ChargeSeller, Terms], observe: Observer | None) -> Flow[bool]:
+    """Whether the end of a payment is known now, and on record."""
+    payment: Payment | None = yield from wait(store.find(lease.challenge_id))  # it may have moved before we held it
+    if payment is None or payment.prepared is None or payment.stage is not Stage.PREPARED:
         return True
-    return False
+    seller, terms = known
+    prepared = payment.prepared
+    outcome = yield from seller.confirm(prepared)
+    if isinstance(outcome, Pending):
+        return False
+    if isinstance(outcome, Refused):
+        yield from wait(store.fail(lease, outcome.reason))
+    else:  # the delivery is owed to whoever comes with the credential
+        entry = post_charge(terms, prepared, outcome)
+        yield from wait(store.settle(lease, receipt_of(prepared, outcome), entry))
+    if observe is not None:
+        stage = "failed" if isinstance(outcome, Refused) else "settled"
+        observe(Resolved(prepared.challenge.id, prepared.reference, stage))
+    return True

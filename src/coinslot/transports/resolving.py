@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
 
 from coinslot.drive import RealWorld, run
 from coinslot.errors import StoreError
@@ -30,17 +32,24 @@ class Resolving:
         self._lock = threading.Lock()
         self._pid = 0
         self._stop = threading.Event()
+        self._thread = threading.Thread()
 
     def ensure(self) -> None:
-        """Start the thread unless it runs in this very process; costs a comparison when it does."""
-        if self._pid == os.getpid():
+        """Start the thread unless it runs in this very process; costs two comparisons when it does.
+
+        A thread that died of a bug in a payment method is started again. After `stop`, none is.
+        """
+        if self._pid == os.getpid() and (self._thread.is_alive() or self._stop.is_set()):
             return
         with self._lock:
-            if self._pid == os.getpid():
+            if self._pid != os.getpid():
+                self._pid, self._stop = os.getpid(), threading.Event()
+            elif self._thread.is_alive() or self._stop.is_set():
                 return
-            self._pid = os.getpid()
-            self._stop = threading.Event()
-            threading.Thread(target=self._loop, args=(self._stop,), name="coinslot-resolver", daemon=True).start()
+            self._thread = threading.Thread(
+                target=self._loop, args=(self._stop,), name="coinslot-resolver", daemon=True
+            )
+            self._thread.start()
 
     def stop(self) -> None:
         """End the loop after the round it is in."""
@@ -48,8 +57,11 @@ class Resolving:
 
     def _loop(self, stop: threading.Event) -> None:
         world = RealWorld()
-        while not stop.wait(self._every_s):
-            try:
-                run(resolve_round(self._store, self._sellers, self._observe), world)
-            except StoreError:
-                continue  # busy or broken now: the next round asks again
+        try:
+            for turn in count():
+                if stop.wait(self._every_s):
+                    return
+                with suppress(StoreError):  # busy or broken now: the next round asks again
+                    run(resolve_round(self._store, self._sellers, self._observe, turn), world)
+        finally:
+            world.close()
