@@ -144,8 +144,8 @@ class _Scene:
     def owns(self, account: Account) -> Holding:
         """What an account owns of the token, asked from the chain itself."""
         keys = keys_of(load(self.method))
-        found = run(keys.balances(self.chain.rpc_url, account.address, [self.token]), RealWorld())
-        return found[0]
+        with closing(RealWorld()) as world:
+            return run(keys.balances(self.chain.rpc_url, account.address, [self.token]), world)[0]
 
 
 def _challenge(story: _Story, response: httpx.Response) -> Challenge:

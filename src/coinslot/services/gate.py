@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 
 import msgspec
 
@@ -39,10 +40,12 @@ class Gate:
 
     def __init__(self, config: GateConfig) -> None:
         self.metrics = Metrics()
+        with closing(RealWorld()) as world:
+            accepted = run(accept(config.accept), world)
         self.slot = Slot(
             config.realm or config.listen,
             store=config.store,
-            sellers=[one for table in run(accept(config.accept), RealWorld()) for one in table.sellers],
+            sellers=[one for table in accepted for one in table.sellers],
             expires_in_s=config.expires_in_s,
             alternate_header=config.payment_header,
             observe=self.metrics,
@@ -103,6 +106,7 @@ class Gate:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._proxy.close()
+                await self._paying.close()
                 self.slot.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

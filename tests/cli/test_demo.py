@@ -1,0 +1,35 @@
+"""`coinslot demo`: the main job, for real."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from coinslot.cli.main import main
+
+pytestmark = pytest.mark.devnet
+
+
+def test_the_demo_pays_for_real(capsys: pytest.CaptureFixture[str]) -> None:
+    """A chain, a gate, one payment; the seller has exactly the price, and replays get nothing new."""
+    assert main(["demo", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["seller_received_units"] == told["challenge"]["request"]["amount"] == "10000"
+    assert int(told["buyer_spent_units"]) >= 10_000
+    assert told["receipt"]["status"] == "success"
+    assert told["replays"] == {"same": 200, "another_path": 402, "changed": 402}
+
+
+def test_the_demo_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:
+    """In six chapters that a newcomer can follow."""
+    assert main(["demo"]) == 0
+    told = capsys.readouterr().out
+    for words in ("1. A local", "HTTP 402", "Payment-Receipt", "seller", "+0.01", "Paid once, served once"):
+        assert words in told
+
+
+def test_an_unknown_chain_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """And names those there are."""
+    assert main(["demo", "--chain", "gold"]) == 2
+    assert "tempo" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""The gate's guards, taken out one by one."""
+
+from support.mutation import Mutation
+
+HERE = "tests/services/gate/test_gate.py::"
+
+MUTATIONS = [
+    Mutation(
+        "T42",
+        "services/gate.py",
+        'if _AMBIGUOUS.search(raw_path.split(b"?", 1)[0]):',
+        "if False:",
+        HERE + "test_a_path_with_two_readings_is_refused",
+    ),
+    Mutation(
+        "T42",
+        "server/price.py",
+        'methods | {"HEAD"} if "GET" in methods else methods',
+        "methods",
+        HERE + "test_head_costs_what_get_costs",
+    ),
+    Mutation(
+        "T44",
+        "services/proxy.py",
+        "dropped = HOP_BY_HOP | PAYMENT_REQUEST | FORWARDED",
+        "dropped = HOP_BY_HOP | FORWARDED",
+        HERE + "test_payments_stay_with_the_gate_and_hops_with_their_connection",
+    ),
+    Mutation(
+        "T44",
+        "services/proxy.py",
+        'return bool(payment_parts([value.decode("latin-1")]))',
+        "return False",
+        HERE + "test_other_authorization_reaches_the_api_on_free_routes",
+    ),
+    Mutation(
+        "T44",
+        "services/proxy.py",
+        "dropped = HOP_BY_HOP | PAYMENT_ANSWER | _OURS",
+        "dropped = HOP_BY_HOP | _OURS",
+        HERE + "test_the_api_cannot_speak_of_payments_in_our_name",
+    ),
+]
