@@ -156,6 +156,10 @@ class Paying:
         if delivery is not None:
             await run_async(self.slot.gate.delivered(admission, delivery), self._world)
 
+    async def close(self) -> None:
+        """Close the connections to nodes that this door opened."""
+        await self._world.aclose()
+
     def abandoned(self, admission: Admission) -> None:
         """Give the payment back to whoever made it."""
         self.slot.gate.abandoned(admission)
