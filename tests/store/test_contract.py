@@ -165,6 +165,7 @@ def reach(store: Store, stage: Stage) -> Lease:
     return lease
 
 
+@pytest.mark.guard("F09")
 @pytest.mark.parametrize(
     ("stage", "step"),
     [

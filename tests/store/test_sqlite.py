@@ -237,7 +237,7 @@ store.ping().result()
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300 * 1024, hard))
 told, failures, n = [], 0, 0
-while failures < 5:
+while failures < 5 and n < 3000:
     n += 1
     try:
         leased(store, claim(f"{n}"))
