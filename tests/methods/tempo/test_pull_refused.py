@@ -147,7 +147,6 @@ DEVIATIONS: dict[str, tuple[Craft, str]] = {
     "an end after the challenge's": (field(valid_before=int(time.time()) + 3600), "longer than the challenge"),
     "an end that is past": (field(valid_before=int(time.time()) - 1), "not valid any more"),
     "a start in the future": (field(valid_after=int(time.time()) + 15), "not valid yet"),
-    "no fee token": (field(fee_token=None), "names no TIP-20 token"),
     "a fee token that is none": (field(fee_token=NO), "names no TIP-20 token"),
     "a wish for a sponsor": (
         field(fee_payer_signature=AWAITING_FEE_PAYER, fee_token=None),

@@ -151,7 +151,7 @@ SMUGGLED: dict[str, tuple[Craft, str]] = {
     "a nonce beside the expiring one": (field(nonce=1), "expiring nonce"),
     "no end": (field(valid_before=None), "no valid_before"),
     "a late end": (field(valid_before=int(time.time()) + 110), "more than 90 s"),
-    "a start": (field(valid_after=1), "not valid yet"),
+    "a start in the future": (field(valid_after=int(time.time()) + 15), "not valid yet"),
     "another chain": (field(chain_id=1), "another chain"),
     "no sponsor wanted": (field(fee_payer_signature=None, fee_token=PATH), "does not leave its fee"),
     "another sponsor": (own_sponsor, "does not leave its fee|names a fee token"),

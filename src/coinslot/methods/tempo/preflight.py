@@ -7,10 +7,10 @@ here and the chain is bounded by the sponsor's budgets. T34
 
 from __future__ import annotations
 
-from coinslot.chains.evm.abi import decode_uint256, encode_address, encode_call
+from coinslot.chains.evm.abi import decode_address, decode_uint256, encode_address, encode_call
 from coinslot.chains.evm.address import ZERO_ADDRESS
 from coinslot.chains.evm.hexdata import parse_quantity, to_hex
-from coinslot.chains.evm.rpc import Receipt, get_receipt
+from coinslot.chains.evm.rpc import Receipt, eth_call, get_receipt
 from coinslot.drive import Flow, rpc
 from coinslot.errors import (
     BadTransaction,
@@ -32,6 +32,7 @@ from coinslot.methods.tempo.transaction.fields import Call, TempoTransaction
 from coinslot.methods.tempo.transaction.read import read_transaction
 
 _NO_HASH = "0x" + "00" * 32
+FEE_MANAGER = "0xfeec000000000000000000000000000000000000"
 REVERTED = 3  # the JSON-RPC code of an execution that reverted
 
 
@@ -48,7 +49,8 @@ def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, 
     """
     final = read_transaction(pulled.raw)  # what will be broadcast, not what we think we made of it
     tx, payer = final.transaction, final.sender
-    balance = Call(pulled.fee_token, 0, encode_call("balanceOf(address)", encode_address(pulled.fee_payer)))
+    fee_token = pulled.fee_token or (yield from _chosen_fee_token(url, pulled.fee_payer, terms.asset.id))
+    balance = Call(fee_token, 0, encode_call("balanceOf(address)", encode_address(pulled.fee_payer)))
     asked = [(ZERO_ADDRESS, balance), (ZERO_ADDRESS, key_call(payer, final.signer.key))]
     answers = yield from simulate(url, [*asked, *((payer, call) for call in tx.calls)])
     held, key, moved = answers[0], answers[1], answers[2:]
@@ -58,7 +60,8 @@ def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, 
         raise PaymentInsufficient("the transfer would be refused: not enough balance, or a rule of the token")
     logs = tuple(log for each in moved for log in each.logs)
     require_paid(Receipt(_NO_HASH, True, 0, _NO_HASH, payer, logs), payer, terms, binding)
-    _require_fee(held, tx, terms, pulled, sponsored=sponsored)
+    spent = terms.amount_units if fee_token == terms.asset.id and not sponsored else 0
+    _require_fee(held, tx, spent, sponsored=sponsored)
     if sponsored:
         yield from _require_gas(url, tx, payer)
 
@@ -73,12 +76,21 @@ def _require_key(answer: Simulated, tx: TempoTransaction) -> None:
         raise VerificationFailed("the access key that signed is not authorized for this account (any more)")
 
 
-def _require_fee(held: Simulated, tx: TempoTransaction, terms: TempoTerms, pulled: Pulled, *, sponsored: bool) -> None:
+def _chosen_fee_token(url: str, payer: str, paid: str) -> Flow[str]:
+    """What the chain takes a fee in where the transaction doesn't say: the account's own choice, else what it pays."""
+    answer = yield from eth_call(url, FEE_MANAGER, encode_call("userTokens(address)", encode_address(payer)))
+    try:
+        chosen = decode_address(answer)
+    except BadTransaction as error:
+        raise RpcUnreachable(f"the account's fee token: {error}") from None
+    return paid if chosen == ZERO_ADDRESS else chosen
+
+
+def _require_fee(held: Simulated, tx: TempoTransaction, spent: int, *, sponsored: bool) -> None:
     try:
         balance = decode_uint256(held.returned) if held.succeeded else 0
     except BadTransaction:
         balance = 0
-    spent = terms.amount_units if pulled.fee_token == terms.asset.id and not sponsored else 0
     if balance >= fee_units(tx.max_fee) + spent:
         return
     if sponsored:  # TCHG-046, TCHG-076

@@ -40,7 +40,8 @@ EXPIRY_SLACK_S = 5
 class Pulled:
     """A transaction that we will broadcast.
 
-    `raw` are the final bytes, `hash` what the chain will know them by; `fee_payer` pays the fee in `fee_token`.
+    `raw` are the final bytes, `hash` what the chain will know them by; `fee_payer` pays the fee in `fee_token`, or in
+    what the chain chooses for it.
     `bound`: it carries the memo of its challenge, so it can't be another payment.
     """
 
@@ -48,7 +49,7 @@ class Pulled:
     raw: bytes = field(repr=False)
     hash: str
     fee_payer: str
-    fee_token: str
+    fee_token: str | None
     bound: bool
 
 
@@ -111,11 +112,14 @@ def _require_fields(tx: TempoTransaction, terms: TempoTerms, times: tuple[float,
         raise VerificationFailed("the transaction is not valid yet")
 
 
-def _own_fee_token(signed: SignedTransaction) -> str:
-    """The token in which the sender pays its own fee (TCHG "Client-Paid Fees")."""
+def _own_fee_token(signed: SignedTransaction) -> str | None:
+    """The token in which the sender pays its own fee (TCHG "Client-Paid Fees").
+
+    The document has clients name it; deployed ones leave it to the chain, which costs nobody but them.
+    """
     tx = signed.transaction
     if signed.raw[0] != TRANSACTION_TYPE or tx.sponsored:
         raise VerificationFailed("the transaction wants a sponsor, and this charge has none")
-    if tx.fee_token is None or not is_tip20(tx.fee_token):  # TCHG-045
+    if tx.fee_token is not None and not is_tip20(tx.fee_token):  # TCHG-045
         raise VerificationFailed("the transaction names no TIP-20 token to pay its fee in")
     return tx.fee_token
