@@ -1,0 +1,38 @@
+"""Stop a store between two steps of a gate: another request acts there, as another process could at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+from coinslot.drive import run
+from coinslot.server.answer import Answer
+from coinslot.server.gate import Admission
+from coinslot.store.protocol import Lease, Store
+from support.till import GET, Till, asking
+
+
+class Between:
+    """A store that lets something happen before the first `take`, and passes everything on."""
+
+    def __init__(self, store: Store, before_take: Callable[[], None]) -> None:
+        self._store = store
+        self._before_take: Callable[[], None] | None = before_take
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def take(self, challenge_id: str) -> Future[Lease | None]:
+        """Something happens first, once."""
+        act, self._before_take = self._before_take, None
+        if act is not None:
+            act()
+        return self._store.take(challenge_id)
+
+
+def interleaved(till: Till, credential: str, before_take: Callable[[], None], **headers: str) -> Answer | Admission:
+    """Present a credential while something else happens between the look-up and the lease."""
+    till.store.ping().result()  # what was queued before (a lease given back) is written
+    gate = replace(till.gate, store=Between(till.store, before_take))  # type: ignore[arg-type]
+    return run(gate.admit(asking(GET, credential, **headers), till.price), till.world)
