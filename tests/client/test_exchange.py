@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 
 from coinslot.client.events import Declined, Offered, Paid, Paying, Presented
 from coinslot.client.purse import Policy, Quote
+from coinslot.client.wallet import wallet
 from coinslot.core.accept import parse_accept
 from coinslot.core.canonical import encode_object
 from coinslot.core.challenge import Challenge, format_challenge
 from coinslot.core.credential import decode_credential
 from coinslot.core.digest import body_digest
-from coinslot.errors import BodyNotRepeatable, NoPayableOffer, PolicyRefused
+from coinslot.errors import BodyNotRepeatable, NoPayableOffer, PolicyRefused, UsageError
 from support.doors import Door
 from support.shop import Shop
 from support.site import Reply, Seen, Site
@@ -313,6 +316,33 @@ def test_approval_is_asked_with_all_that_matters(make_door, shop: Shop, bank: Ba
     assert quotes[0].origin == site.url
     assert quotes[0].terms.amount_units == 10_000
     assert quotes[0].description == "Weather"
+
+
+def test_approval_may_take_its_time(alice: dict[str, object], shop: Shop, bank: Bank) -> None:
+    """Under an asynchronous client `approve` may be awaited; under another it is an error of the caller's."""
+
+    async def approve(quote: Quote) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    with Site(shop) as site:
+        assert Door("httpx-async", wallet(toy=alice), Policy(approve=approve)).get(site.url).status == 200
+        with pytest.raises(UsageError, match="asynchronous"):
+            Door("httpx", wallet(toy=alice), Policy(approve=approve)).get(site.url)
+    assert bank.settled() == 1
+
+
+def test_an_offer_that_expires_during_approval_is_not_paid(make_door, shop: Shop, bank: Bank) -> None:
+    """Looked at again after the yes."""
+    shop.valid_s = 1.2
+
+    def approve(quote: Quote) -> bool:
+        time.sleep(max(0.0, quote.expires_at_s - time.time()))
+        return True
+
+    with Site(shop) as site, pytest.raises(NoPayableOffer, match="waited for approval"):
+        make_door(policy=Policy(approve=approve)).get(site.url)
+    assert site.paid == []
 
 
 def test_a_push_payment_is_presented_by_its_hash(make_door, shop: Shop, bank: Bank) -> None:

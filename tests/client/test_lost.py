@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+import types
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from email.utils import formatdate
 from time import time
+from typing import Any
 
 import httpx
 import pytest
@@ -232,6 +235,59 @@ def test_a_cancelled_paid_request_is_unknown(shop: Shop, alice: dict[str, object
     assert isinstance(error.__cause__, asyncio.CancelledError)
     assert bank.look_up(str(error.reference)) is not None
     assert error.resume is not None
+
+
+@types.coroutine
+def _cancelled_at(step: int, work: Coroutine[Any, Any, Any]):
+    """Run to the end, but at the n-th time that it waits for anything, cancel it there instead."""
+    failure: BaseException | None = None
+    for count in itertools.count(1):
+        failure = asyncio.CancelledError() if count == step else failure
+        try:
+            waiting_for = work.send(None) if failure is None else work.throw(failure)
+        except StopIteration as end:
+            return end.value
+        failure = None
+        try:
+            yield waiting_for
+        except asyncio.CancelledError as error:  # of a library's own making, meant for what runs inside
+            failure = error
+
+
+@pytest.mark.guard("F29", "F14")
+def test_cancelled_at_any_await_it_pays_once_and_can_be_resumed(
+    shop: Shop, alice: dict[str, object], bank: Bank
+) -> None:
+    """For every n: cancelled at its n-th wait, a request is cancelled with nothing presented, or unknown with its
+    reference; resumed, it is answered; the money has moved at most once.
+    """
+
+    async def main(step: int) -> tuple[str, int]:
+        before = bank.settled()
+        async with pay(httpx.AsyncClient(trust_env=False), wallet(toy=alice)) as client:
+            try:
+                await _cancelled_at(step, client.get(site.url))
+            except asyncio.CancelledError:
+                assert site.paid == []
+                return "cancelled", bank.settled() - before
+            except PaymentOutcomeUnknown as error:
+                resume, reference = error.resume, error.reference
+            else:
+                return "done", bank.settled() - before
+            resumed = await client.get(site.url, extensions={"coinslot_resume": resume})
+        assert (resumed.status_code, resumed.extensions["coinslot"].reference) == (200, reference)
+        return "unknown", bank.settled() - before
+
+    ends = []
+    for step in range(1, 200):
+        with Site(shop) as site:
+            ends.append(asyncio.run(main(step)))
+        if ends[-1][0] == "done":
+            break
+    kinds = [kind for kind, _ in ends]
+    assert kinds == sorted(kinds, key=["cancelled", "unknown", "done"].index)
+    assert {"cancelled", "unknown"} < set(kinds)
+    assert all(moved == (0 if kind == "cancelled" else 1) for kind, moved in ends)
 
 
 @pytest.mark.guard("F29")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from coinslot.client.events import Paid
+from coinslot.client.purse import Purse
 from coinslot.client.wallet import Wallet, wallet
 from coinslot.errors import BodyNotRepeatable, PaymentOutcomeUnknown, UsageError
 from coinslot.transports.httpx import AsyncPayingTransport, PayingTransport, pay
@@ -67,7 +70,6 @@ def test_every_mount_pays(purse: Wallet, shop: Shop) -> None:
 
 def test_transports_may_be_used_by_themselves(purse: Wallet, shop: Shop) -> None:
     """As any other httpx transport, around any other."""
-    from coinslot.client.exchange import Purse
 
     async def main(url: str) -> str:
         transport = AsyncPayingTransport(httpx.AsyncHTTPTransport(), Purse(purse))
@@ -156,8 +158,13 @@ def test_a_file_that_was_read_to_its_end_is_not_paid_for(purse: Wallet, shop: Sh
     """httpx would send nothing the second time: an error before anything is signed."""
     path = tmp_path / "body"
     path.write_bytes(b"x" * 100)
-    with Site(shop) as site, pay(httpx.Client(trust_env=False), purse) as client, path.open("rb") as file:
-        pytest.raises(BodyNotRepeatable, client.post, site.url, content=file)
+    with (
+        Site(shop) as site,
+        path.open("rb") as file,
+        pay(httpx.Client(trust_env=False), purse) as client,
+        pytest.raises(BodyNotRepeatable),
+    ):
+        client.post(site.url, content=file)
     assert site.paid == []
 
 
@@ -180,6 +187,20 @@ def test_only_paid_requests_get_more_time(purse: Wallet, shop: Shop) -> None:
     assert paid == {**free, "read": 60}
     assert long == long_paid == {"connect": 1, "read": 300, "write": 300, "pool": 300}
     assert never == never_paid == {"connect": None, "read": None, "write": None, "pool": None}
+
+
+@pytest.mark.spec("CORE-079")
+def test_https_is_paid_over_tls(purse: Wallet, shop: Shop) -> None:
+    """A site with a certificate that the client trusts is paid; the credential went through TLS."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with Site(shop, tls=server) as site, pay(httpx.Client(verify=trusting, trust_env=False), purse) as client:
+        assert client.get(f"{site.url}/x").text == "paid for /x"
+    assert site.url.startswith("https:")
+    assert len(site.paid) == 1
 
 
 def test_extensions_shared_between_requests_stay_apart(purse: Wallet, shop: Shop, bank: Bank) -> None:

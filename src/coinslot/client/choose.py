@@ -20,6 +20,8 @@ from coinslot.method import ChargePayer
 
 # An error lists so many offers and no more.
 MAX_LISTED = 8
+# No registered method and intent have longer names together.
+MAX_NAME_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class Situation:
     origin: str
     body: bytes
     now_s: float
+
+
+def offer_name(challenge: Challenge) -> str:
+    """Method and intent, to show."""
+    return plain(f"{challenge.method}/{challenge.intent}", MAX_NAME_CHARS)
 
 
 def _in_time(challenge: Challenge, now_s: float) -> float:
@@ -111,7 +118,7 @@ def choose(
             reason = str(error)
         except NoPayableOffer as error:
             reason = str(error)
-        reasons.append(f"{plain(challenge.method, 40)}/{plain(challenge.intent, 40)}: {plain(reason)}")
+        reasons.append(f"{offer_name(challenge)}: {plain(reason)}")
     if forbidden is not None:
         raise forbidden
     more = f" and {len(reasons) - MAX_LISTED} more" if len(reasons) > MAX_LISTED else ""

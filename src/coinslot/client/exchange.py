@@ -12,23 +12,20 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from coinslot.client.choose import Choice, Situation, choose
+from coinslot.client.choose import Choice, Situation, choose, offer_name
 from coinslot.client.events import (
     Declined,
-    Observer,
     Offered,
     Paid,
     Paying,
     Presented,
     Refused,
     Unknown,
-    ignore,
 )
 from coinslot.client.journey import Journey, Resume
 from coinslot.client.outcome import pause_after, read_receipt, refusal
-from coinslot.client.purse import Policy, Quote
+from coinslot.client.purse import Policy, Purse, Quote
 from coinslot.client.text import is_private, origin_of, plain
-from coinslot.client.wallet import Wallet
 from coinslot.core.accept import Range, format_accept, parse_accept
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge, parse_challenges
 from coinslot.core.credential import encode_credential
@@ -99,21 +96,6 @@ class Errand(Protocol):
         """The bytes that were or will be sent, or None if they can't be had again."""
 
 
-@dataclass(frozen=True)
-class Purse:
-    """Everything a client pays with and by: the wallet, the policy, and who is told."""
-
-    wallet: Wallet
-    policy: Policy = field(default_factory=Policy)
-    observe: Observer = ignore
-    likes: tuple[Range, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        allowed = self.policy.methods
-        likes = (one for one in self.wallet.accepts() if allowed is None or one.method in allowed)
-        object.__setattr__(self, "likes", tuple(likes))
-
-
 def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
     """The answer to a request, paid for if that is asked and allowed.
 
@@ -132,10 +114,10 @@ def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
     if answer.status != PAYMENT_REQUIRED:
         return answer if journey.resume is None else _conclude(answer, purse, journey, journey.resume)
     challenges, unreadable = _offers(answer)
-    if not challenges:
-        return answer  # a 402 of the application's own, or of another scheme
+    if not challenges:  # a 402 of the application's own, or of another scheme
+        return answer if journey.resume is None else _conclude(answer, purse, journey, journey.resume)
     yield from call(answer.read, MAX_PROBLEM_BYTES)
-    purse.observe(Offered(origin, tuple(f"{one.method}/{one.intent}" for one in challenges), unreadable))
+    purse.observe(Offered(origin, tuple(offer_name(one) for one in challenges), unreadable))
     if journey.resume is not None:
         raise _second(purse, origin, journey.resume)
     try:

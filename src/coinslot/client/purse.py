@@ -11,7 +11,10 @@ from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 
+from coinslot.client.events import Observer, ignore
 from coinslot.client.text import origin_of, plain
+from coinslot.client.wallet import Wallet
+from coinslot.core.accept import Range
 from coinslot.core.challenge import Challenge
 from coinslot.errors import PolicyRefused, UsageError
 from coinslot.intents.charge import Terms
@@ -129,3 +132,18 @@ class Policy:
 
 def _no(reason: str) -> PolicyRefused:
     return PolicyRefused(f"{reason}. Nothing was signed.")
+
+
+@dataclass(frozen=True)
+class Purse:
+    """Everything a client pays with and by: the wallet, the policy, and who is told."""
+
+    wallet: Wallet
+    policy: Policy = field(default_factory=Policy)
+    observe: Observer = ignore
+    likes: tuple[Range, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        allowed = self.policy.methods
+        likes = (one for one in self.wallet.accepts() if allowed is None or one.method in allowed)
+        object.__setattr__(self, "likes", tuple(likes))
