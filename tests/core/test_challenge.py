@@ -198,6 +198,32 @@ def test_members_are_looked_at_one_by_one() -> None:
             from_members({**told, name: value})
 
 
+@pytest.mark.guard("T09")
+@pytest.mark.parametrize("name", ["expires", "digest", "opaque", "header"])
+def test_an_empty_bound_value_is_refused(name: str) -> None:
+    """For the MAC absent and empty are one; so only absent may pass."""
+    told = {"id": "i", "realm": "r", "method": "m", "intent": "c", "request": "e30"}
+    with pytest.raises(MalformedHeader, match=name):
+        from_members({**told, name: ""})
+
+
+@pytest.mark.guard("T40")
+@pytest.mark.parametrize("name", ["id", "realm", "request", "description", "digest", "opaque"])
+@pytest.mark.parametrize("bad", ["\r\nSet-Cookie: a=b", "\n", "\x00", '", id="j', "\\"])
+def test_no_value_ends_its_line(name: str, bad: str) -> None:
+    """Whatever a value holds, it stays that one value of that one header, or is refused."""
+    told = dataclasses.replace(PLAIN, **{"id": "i", name: f"a{bad}"})
+    try:
+        field = format_challenge(told)
+    except MalformedHeader:
+        return
+    assert "\r" not in field
+    assert "\n" not in field
+    part = payment_parts([field])[0]
+    assert dict(part.parameters)[name] == f"a{bad}"
+    assert len(dict(part.parameters)) == len(part.parameters)
+
+
 # --- binding -------------------------------------------------------------------------------------
 
 
@@ -318,7 +344,7 @@ def test_random_secrets_are_accepted(salt: bytes) -> None:
 
 
 @pytest.mark.spec("CORE-086", "CORE-087")
-@pytest.mark.guard("T38")
+@pytest.mark.guard("T38", "T11")
 def test_a_key_ring_shows_no_keys() -> None:
     """Neither its text nor its errors nor what it issues carry a secret."""
     ring = KeyRing((KEY, OLD))

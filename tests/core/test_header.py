@@ -101,6 +101,16 @@ def test_nothing_after_a_broken_part_is_read(text: str) -> None:
 
 
 @pytest.mark.guard("T40")
+@pytest.mark.parametrize(
+    "field",
+    ['Basic realm="a" Payment id="x"', "Basic realm=a Payment abc", "Bearer abc Payment def", 'A b="c"d Payment e'],
+)
+def test_a_scheme_begins_after_a_comma_only(field: str) -> None:
+    """Ours too: what follows a broken part without a comma belongs to nobody."""
+    assert [part.scheme for part in split_field(field)] == [field.partition(" ")[0]]
+
+
+@pytest.mark.guard("T40")
 @pytest.mark.parametrize("bad", ["\r", "\n", "\r\n ", "\x00", "\x7f", "\ud800"])
 def test_control_characters_make_a_field_unreadable(bad: str) -> None:
     """Wherever they stand: in a token, between parts or inside quotes."""
