@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -58,6 +59,23 @@ def test_what_was_acknowledged_survives_a_kill(disk_url: str, opened, child) -> 
     assert sorted(each.id for each in store.entries(None, 999).result()) == sorted(
         f"charge/{each.proof}" for each in paid
     )
+
+
+@pytest.mark.guard("F16")
+def test_two_busy_writers_starve_nobody(disk_url: str, opened, child) -> None:
+    """While two processes write without a pause, a third gets its turn within the wait, every time."""
+    workers = [child("work", disk_url, f"w{n}") for n in range(2)]
+    assert all(told(worker) for worker in workers)
+    drains = [threading.Thread(target=worker.stdout.read) for worker in workers]
+    for drain in drains:
+        drain.start()
+    store = opened(wait_s=2.0)
+    for n in range(50):
+        leased(store, claim(f"third-{n}"))
+    assert [worker.poll() for worker in workers] == [None, None]
+    for worker, drain in zip(workers, drains, strict=True):
+        worker.kill()
+        drain.join()
 
 
 @pytest.mark.parametrize(

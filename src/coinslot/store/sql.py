@@ -92,14 +92,13 @@ class SqlStore(ABC):
         """Run what gives a lease, with the owner's id and a token for it; the heart beats from then on."""
         heart, token = self._heart, secrets.token_hex(8)
         heart.start()
-        if not heart.due():
-            return self._write(lambda db: run(db, heart.owner, token), name, atomic=atomic)
 
-        def run_with_beat(db: Db) -> T:
-            operations.beat(db, heart.owner, self._lease_s)
+        def lively(db: Db) -> T:
+            if heart.due():  # now, and not when it was asked: the queue may have been long
+                operations.beat(db, heart.owner, self._lease_s)
             return run(db, heart.owner, token)
 
-        return self._write(run_with_beat, name)
+        return self._write(lively, name, atomic=atomic)
 
     # --- the protocol
 
