@@ -134,7 +134,8 @@ class Holding:
 class Keyed(Protocol):
     """Optional: what a method publishes as `keys` if its payers sign with a key of 32 bytes that a wallet can keep.
 
-    A private key is text here: "0x" and 64 hex digits. An address is in the method's canonical spelling.
+    A private key is text here: "0x" and 64 hex digits; the method's Wallet settings take it as `private_key`. An
+    address is in the method's canonical spelling.
     """
 
     def new_key(self) -> Flow[str]:

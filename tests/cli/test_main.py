@@ -81,9 +81,9 @@ def test_no_error_is_without_a_code_and_none_is_shadowed() -> None:
 
 def test_errors_are_explained_in_one_paragraph() -> None:
     """What was wrong, what was kept safe, what to do next."""
-    error = errors.PolicyRefused("the price is above --max-spend")
-    assert explain(error) == "the price is above --max-spend. Nothing was signed or sent."
-    assert error_code(error) == "policy-refused"
+    error = errors.BodyNotRepeatable("the body is a pipe")
+    assert explain(error) == "the body is a pipe. Nothing was signed or sent."
+    assert error_code(error) == "body-not-repeatable"
     assert error_code(errors.OutcomePending()) == "payment-outcome-unknown"
 
 

@@ -249,8 +249,11 @@ def fetch(
     body = _body(data)
     verb = request or ("HEAD" if head else "POST" if body is not None else "GET")
     ask = _Ask(verb.upper(), url, _headers(header, body), body)
-    table = method_table("Wallet", chosen, flags, {})
-    table["private_key"] = _key(chosen, wallet, passphrase_file, dry_run)
+    table = method_table("Wallet", chosen, flags, environment())
+    if getattr(load(chosen), "keys", None) is not None:  # a method whose payers sign with a key that a wallet keeps
+        table["private_key"] = _key(chosen, wallet, passphrase_file, dry_run)
+    elif wallet is not None:
+        raise ConfigError(f"--wallet: payment method {chosen!r} has no keys that a wallet could keep")
     client = httpx.Client(follow_redirects=location, timeout=max_time)
     pay(client, wallet_of(**{chosen: table}), _policy(max_spend, story, dry_run), story)
 
