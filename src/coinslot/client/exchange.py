@@ -41,8 +41,9 @@ from coinslot.errors import (
 )
 
 PAYMENT_REQUIRED = 402
-# How often one credential is presented while the server says "409 or 503, come back": a few blocks of any chain.
-MAX_PRESENTATIONS = 10
+# How often one credential is presented while the server says "409 or 503, come back": every second or two, for as long
+# as the pauses may last.
+MAX_PRESENTATIONS = 30
 # And how long all its pauses together may last, in seconds: about as long as a person waits.
 MAX_WAIT_S = 60.0
 # What is read of an answer that nobody else will see: problem details are a few hundred bytes.
