@@ -83,6 +83,11 @@ def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt) -> Header
     )
 
 
+def without_receipt(headers: Iterable[tuple[str, str]]) -> Headers:
+    """An answer's headers without receipts: an answer that is no delivery has none, whoever put it there. CORE-047"""
+    return tuple(pair for pair in headers if pair[0].lower() != "payment-receipt")
+
+
 def kept_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """What of a delivered answer's headers is kept for a replay."""
     return tuple(pair for pair in headers if pair[0].lower() not in _NOT_KEPT)

@@ -6,6 +6,7 @@ A door feeds the handler's response into a Delivering and does what it says:
     add(chunk)                  remember a piece (up to the limit)
     whole                       whether the pieces so far are all there will be, by Content-Length
     finish()                    the Delivery to record BEFORE the last piece is sent, or None if there is none
+    interrupted()               the Delivery to record if the client left a stream before its end
 
 An answer outside 2xx, an exception, or a handler that stops half-way leaves the payment redeemable by the same
 credential.
@@ -16,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from coinslot.core.receipt import Receipt
-from coinslot.server.answer import Headers, kept_headers, paid_headers
+from coinslot.errors import StoreError
+from coinslot.server.answer import Headers, kept_headers, paid_headers, without_receipt
 from coinslot.store.protocol import MAX_KEPT_BODY, Delivery
 
 
@@ -30,6 +32,7 @@ class Delivering:
         self._kept: list[bytes] | None = []
         self._size = 0
         self._expected: int | None = None
+        self._ended = False
 
     @property
     def counts(self) -> bool:
@@ -41,7 +44,7 @@ class Delivering:
         self._status, self._headers = status, tuple(headers)
         lengths = [value for name, value in self._headers if name.lower() == "content-length"]
         self._expected = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdecimal() else None
-        return paid_headers(self._headers, self._receipt) if self.counts else self._headers
+        return paid_headers(self._headers, self._receipt) if self.counts else without_receipt(self._headers)
 
     def add(self, chunk: bytes) -> None:
         """Remember a piece, or forget all of them once there are too many to keep."""
@@ -57,12 +60,24 @@ class Delivering:
         return self._expected is not None and self._size >= self._expected
 
     def finish(self) -> Delivery | None:
-        """What to record once the answer is whole."""
+        """What to record once the answer is whole.
+
+        Raises StoreError for an answer that ends before the length it promised: no client takes that for whole, so it
+        is not put on record, and the same credential may come again. (Answers to HEAD promise and have no body.)
+        """
         if not self.counts:
             return None
+        self._ended = True
+        if self._expected is not None and 0 < self._size < self._expected:
+            raise StoreError("an answer that ended before its promised length is no delivery")
         body = b"".join(self._kept) if self._kept is not None else None
         return Delivery(self._status, kept_headers(self._headers), body)
 
     def interrupted(self) -> Delivery | None:
-        """What to record when the client went away in the middle: it had its delivery, the rest is not kept."""
-        return Delivery(self._status, kept_headers(self._headers), None) if self.counts else None
+        """What to record when the client went away in the middle: it had its delivery, the rest is not kept. T25
+
+        None after `finish`: then the answer did come to its end, and only the record of it failed.
+        """
+        if not self.counts or self._ended:
+            return None
+        return Delivery(self._status, kept_headers(self._headers), None)
