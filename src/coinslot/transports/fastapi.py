@@ -22,9 +22,9 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, NoReturn, TypeVar, Unpack
+from typing import Annotated, Any, NoReturn, TypeVar, Unpack
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -98,6 +98,14 @@ def paid(slot: Slot, amount: Amount | Pricing, **options: Unpack[PriceOptions]) 
     return decorate
 
 
+def _the_request(request: Request) -> Request:
+    return request
+
+
+# As a dependency, since FastAPI hands the request itself to one parameter only, and the endpoint may want it.
+_OURS = Annotated[Request, Depends(_the_request)]
+
+
 def _signature(endpoint: Callable[..., Any]) -> inspect.Signature:
     """The endpoint's own parameters, annotations resolved where it was written, and the request for us."""
     try:
@@ -105,7 +113,7 @@ def _signature(endpoint: Callable[..., Any]) -> inspect.Signature:
     except NameError:  # names that only type checkers know, or of an enclosing function: FastAPI says what it lacks
         signature = inspect.signature(endpoint)
     own = list(signature.parameters.values())
-    ours = inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    ours = inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=_OURS)
     rest = [one for one in own if one.kind is inspect.Parameter.VAR_KEYWORD]
     return signature.replace(parameters=[*(one for one in own if one not in rest), ours, *rest])
 
