@@ -141,9 +141,16 @@ MUTATIONS = [
     Mutation(
         "F03",
         EXCHANGE,
-        "except (Exception, Cancelled) as error:",
-        "except Cancelled as error:",
+        "except (Exception, Cancelled) as error:  # broad on purpose: ",
+        "except Cancelled as error:  # ",
         f"{LOST}test_a_lost_answer_is_an_unknown_outcome",
+    ),
+    Mutation(
+        "F03",
+        EXCHANGE,
+        "            raise _lost(purse, journey.resume, error) from error\n",
+        "            raise\n",
+        f"{LOST}test_an_answer_lost_after_a_redirect_is_unknown",
     ),
     Mutation(
         "F03",
@@ -169,8 +176,8 @@ MUTATIONS = [
     Mutation(
         "F29",
         EXCHANGE,
-        "except (Exception, Cancelled) as error:",
-        "except Exception as error:",
+        "except (Exception, Cancelled) as error:  # broad on purpose: ",
+        "except Exception as error:  # ",
         f"{LOST}test_a_cancelled_paid_request_is_unknown",
     ),
     Mutation(

@@ -76,6 +76,7 @@ def test_free_answers_pass(door: Door, bank: Bank) -> None:
     assert len(site.seen) == 1
 
 
+@pytest.mark.spec("CORE-018")
 def test_a_402_of_the_application_is_returned(door: Door, bank: Bank) -> None:
     """A 402 without a Payment challenge, or with one that can't be read, is an answer like any other."""
     broken = 'Payment id="", realm="x", method="toy", intent="charge", request="e30"'

@@ -70,6 +70,23 @@ def test_a_lost_payment_is_resumed_not_repeated(door: Door, shop: Shop, bank: Ba
     assert bank.settled() == 1
 
 
+@pytest.mark.guard("F03")
+def test_an_answer_lost_after_a_redirect_is_unknown(door: Door, shop: Shop, bank: Bank) -> None:
+    """Paid here, redirected there, and lost there: unknown with the reference; resumed, the redirect comes again."""
+
+    def answer(seen: Seen) -> Reply:
+        if seen.path == "/there":
+            return Reply(200, b"content", drop=None if len(site.seen) > 3 else "all")
+        reply = shop(seen)
+        return replace(reply, status=303, headers=(("Location", "/there"),)) if seen.credential else reply
+
+    with Site(answer) as site:
+        with pytest.raises(PaymentOutcomeUnknown) as caught:
+            door.get(f"{site.url}/here")
+        got = door.get(f"{site.url}/here", resume=caught.value.resume)
+    assert (got.status, got.body, bank.settled()) == (200, b"content", 1)
+
+
 def test_a_resumed_payment_may_be_lost_again(door: Door, shop: Shop, bank: Bank) -> None:
     """As often as it takes."""
     with Site(losing(shop, 2)) as site:

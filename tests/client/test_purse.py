@@ -16,7 +16,7 @@ from coinslot.errors import NoPayableOffer, PolicyRefused, UsageError
 from coinslot.intents.charge import Payee, Terms
 from coinslot.money import Asset
 from support.shop import Shop
-from support.site import Site
+from support.site import Reply, Seen, Site
 from support.toybank import Bank
 
 COIN = Asset("toy:main", "coin", 6, "COIN", "USD")
@@ -79,7 +79,7 @@ def test_what_the_policy_names_is_paid(make_door, shop: Shop) -> None:
         assert make_door(policy=policy).get(site.url).status == 200
 
 
-@pytest.mark.spec("CORE-103", "DISC-033", "DISC-034")
+@pytest.mark.spec("CORE-103")
 @pytest.mark.guard("T47")
 def test_words_of_the_server_change_nothing(make_door, shop: Shop, bank: Bank) -> None:
     """A description and a realm that promise a low price, or a known name, don't raise the limit."""
@@ -88,6 +88,26 @@ def test_words_of_the_server_change_nothing(make_door, shop: Shop, bank: Bank) -
     with Site(shop) as site, pytest.raises(PolicyRefused, match="asks for 3 COIN"):
         make_door(policy=Policy()).get(site.url)
     assert bank.submissions() == 0
+
+
+@pytest.mark.spec("DISC-033", "DISC-034")
+def test_only_the_402_of_this_request_counts(door, shop: Shop, bank: Bank) -> None:
+    """A price learnt before, or published in a discovery document, is no price: each 402 is read and judged anew."""
+
+    def answer(seen: Seen) -> Reply:
+        if seen.path == "/openapi.json":
+            return Reply(200, b'{"paths":{"/x":{"get":{"x-payment-info":{"offers":[{"amount":"1"}]}}}}}')
+        return shop(seen)
+
+    with Site(answer) as site:
+        assert door.get(f"{site.url}/openapi.json").status == 200
+        assert door.get(f"{site.url}/x").payment.terms.amount_units == 10_000
+        shop.price = "0.5"
+        assert door.get(f"{site.url}/x").payment.terms.amount_units == 500_000
+        shop.price = "1.5"
+        with pytest.raises(PolicyRefused):
+            door.get(f"{site.url}/x")
+    assert [seen.path for seen in site.seen] == ["/openapi.json", *["/x"] * 5]
 
 
 @pytest.mark.guard("T47")

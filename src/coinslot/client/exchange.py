@@ -111,7 +111,7 @@ def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
     if journey.due is not None:
         return (yield from _present_again(errand, purse, journey, journey.due))
     headers = () if errand.fields("accept-payment") or not purse.likes else (_accept(purse.likes),)
-    answer: Answer = yield from send(Ask(headers))
+    answer = yield from _ask(purse, journey, headers)
     if answer.status != PAYMENT_REQUIRED:
         return answer if journey.resume is None else _conclude(answer, purse, journey, journey.resume)
     challenges, unreadable = _offers(answer)
@@ -129,6 +129,20 @@ def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
     resume = yield from _pay(errand, purse, choice, body)
     journey.resume = resume  # from here on this request never pays again. F14
     return (yield from _present(purse, journey, resume, body, doubt=False))
+
+
+def _ask(purse: Purse, journey: Journey, headers: tuple[tuple[str, str], ...]) -> Flow[Answer]:
+    """The answer to the request without a credential. Where a paid request was redirected to, losing it loses what was
+    paid for. F03
+    """
+    answer: Answer
+    try:
+        answer = yield from send(Ask(headers))
+    except (Exception, Cancelled) as error:  # broad on purpose, see _present
+        if journey.resume is not None:
+            raise _lost(purse, journey.resume, error) from error
+        raise
+    return answer
 
 
 # --- before anything is signed -------------------------------------------------------------------
@@ -241,8 +255,7 @@ def _present(purse: Purse, journey: Journey, resume: Resume, body: bytes, *, dou
         purse.observe(Unknown(resume.origin, resume.terms, resume.reference, plain(str(error))))
         raise
     except (Exception, Cancelled) as error:  # broad on purpose: whatever stopped us, the credential has left. F03 F29
-        purse.observe(Unknown(resume.origin, resume.terms, resume.reference, type(error).__name__))
-        raise _unknown(resume, f"no answer came ({type(error).__name__})") from error
+        raise _lost(purse, resume, error) from error
     if not challenged:
         return _conclude(answer, purse, journey, resume)
     journey.finished = True
@@ -276,6 +289,11 @@ def _unknown(resume: Resume, why: str, *, resumable: bool = True) -> PaymentOutc
         reference=resume.reference,
         resume=resume if resumable else None,
     )
+
+
+def _lost(purse: Purse, resume: Resume, error: BaseException) -> PaymentOutcomeUnknown:
+    purse.observe(Unknown(resume.origin, resume.terms, resume.reference, type(error).__name__))
+    return _unknown(resume, f"no answer came ({type(error).__name__})")
 
 
 def _second(purse: Purse, origin: str, resume: Resume) -> PaymentRefused:
