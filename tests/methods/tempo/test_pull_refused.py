@@ -52,6 +52,11 @@ def field(**changes: object) -> Craft:
     return lambda tx, key, challenge: signed(tx, key, **changes)
 
 
+def timed(name: str, ahead_s: int) -> Craft:
+    """The same transaction with a time so many seconds from when it is made, signed."""
+    return lambda tx, key, challenge: signed(tx, key, **{name: int(time.time()) + ahead_s})
+
+
 def extended(tail: bytes) -> Craft:
     """Bytes after the arguments of the transfer."""
 
@@ -144,9 +149,9 @@ DEVIATIONS: dict[str, tuple[Craft, str]] = {
     "an access list": (field(access_list=(AccessEntry(NO, (bytes(32),)),)), "an access list"),
     "account delegations": (delegating, "an authorization list is not taken"),
     "no end": (field(valid_before=None), "no valid_before"),
-    "an end after the challenge's": (field(valid_before=int(time.time()) + 3600), "longer than the challenge"),
-    "an end that is past": (field(valid_before=int(time.time()) - 1), "not valid any more"),
-    "a start in the future": (field(valid_after=int(time.time()) + 15), "not valid yet"),
+    "an end after the challenge's": (timed("valid_before", 3600), "longer than the challenge"),
+    "an end that is past": (timed("valid_before", -1), "not valid any more"),
+    "a start in the future": (timed("valid_after", 15), "not valid yet"),
     "a fee token that is none": (field(fee_token=NO), "names no TIP-20 token"),
     "a wish for a sponsor": (
         field(fee_payer_signature=AWAITING_FEE_PAYER, fee_token=None),
@@ -246,7 +251,8 @@ def test_a_source_may_be_left_out(shop: Shop) -> None:
         ("one twice", "does more than the payment"),
         ("swapped amounts", "less than|not exactly"),
         ("the whole to the recipient", "not exactly"),
-        ("an unasked memo on a share", "carries one unasked"),
+        ("another challenge's memo on a share", "names another"),
+        ("this challenge's memo on all", None),
         ("the memo on a share only", "no memo that binds"),
     ],
 )
@@ -264,10 +270,11 @@ def test_each_share_needs_a_transfer_of_its_own(shop: Shop, name: str, reason: s
         "one twice": (main, share, share),
         "swapped amounts": (transfer_call(PATH, SELLER, 50_000, bound), transfer_call(PATH, other, 200_000)),
         "the whole to the recipient": (transfer_call(PATH, SELLER, PRICE, bound), share),
-        "an unasked memo on a share": (
+        "another challenge's memo on a share": (
             main,
             transfer_call(PATH, other, 50_000, attribution_memo("other.example", "i")),
         ),
+        "this challenge's memo on all": (main, transfer_call(PATH, other, 50_000, bound)),
         "the memo on a share only": (
             transfer_call(PATH, SELLER, 200_000),
             transfer_call(PATH, other, 50_000, bound),

@@ -32,7 +32,13 @@ from coinslot.methods.tempo.proof import proof_digest, source_of
 from coinslot.methods.tempo.terms import PUSH, TempoTerms, read_terms
 from coinslot.methods.tempo.tip20 import transfer_call
 from coinslot.methods.tempo.tokens import Token, asset, fee_units
-from coinslot.methods.tempo.transaction.build import serialise, sign, sign_with_access_key, transaction_hash
+from coinslot.methods.tempo.transaction.build import (
+    serialise,
+    serialise_for_fee_payer,
+    sign,
+    sign_with_access_key,
+    transaction_hash,
+)
 from coinslot.methods.tempo.transaction.fields import AWAITING_FEE_PAYER, EXPIRING_NONCE_KEY, TempoTransaction
 from coinslot.money import Asset
 
@@ -65,6 +71,7 @@ class PayerConfig:
     max_fee_per_gas: int
     client_id: str | None
     tokens: Mapping[str, Token]
+    sponsor_envelope: bool
 
     @property
     def by_access_key(self) -> bool:
@@ -123,7 +130,10 @@ class TempoChargePayer:
         mode = self._mode(mine)
         tx = yield from self._transaction(challenge, mine)
         signed = self._sign(tx)
-        raw = serialise(signed)
+        if mine.sponsored and self.config.sponsor_envelope:
+            raw = serialise_for_fee_payer(signed, self.config.account)
+        else:
+            raw = serialise(signed)
         if mode == PUSH:
             reference = yield from self._push(raw)
             return Presentation({"type": "hash", "hash": reference}, source, reference)

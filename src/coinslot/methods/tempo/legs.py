@@ -6,12 +6,15 @@ Each leg needs a transfer of its own. What the primary transfer's memo must be:
                                               pulled only, see pull.py
     otherwise                                 the attribution memo of this challenge, as deployed SDKs demand it
     otherwise, by option                      none at all ("plain"), which binds as little as a memo of the server's
+
+A split's transfer carries the memo that the split names; where it names none, none or, as some deployed clients write
+it, the attribution memo of this challenge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from coinslot.core.challenge import Challenge
@@ -68,7 +71,8 @@ def require_legs(currency: str, legs: Sequence[Leg], moved: Sequence[Moved], bin
         raise VerificationFailed("no transfer of the currency that was asked for")
     taken = []
     for index, leg in enumerate(legs):
-        found = _find(leg, left, binding if index == 0 and leg.memo is None else None)
+        judge = binding if index == 0 else replace(binding, plain_allowed=True)
+        found = _find(leg, left, judge if leg.memo is None else None)
         left.remove(found)  # a transfer pays one leg only
         taken.append(found)
     return tuple(taken)
@@ -87,9 +91,7 @@ def _find(leg: Leg, left: Sequence[Moved], binding: Binding | None) -> Moved:
     if binding is None:
         good = [each for each in exact if each.memo == leg.memo]
         if not good:  # T05: a memo nobody asked for could be another challenge's
-            raise VerificationFailed(
-                f"the transfer to {leg.recipient} does not carry the memo asked for, or carries one unasked"
-            )
+            raise VerificationFailed(f"the transfer to {leg.recipient} does not carry the memo asked for")
         return good[0]
     # The bound one first, so that a plain transfer of the same amount is left for a leg that wants it plain.
     exact.sort(key=lambda each: each.memo is None)

@@ -98,6 +98,7 @@ class TempoMethod:
             max_fee_per_gas=wallet.max_fee_per_gas,
             client_id=wallet.client_id,
             tokens={**own, **pinned(number)},
+            sponsor_envelope=wallet.sponsor_envelope,
         )
         return (TempoChargePayer(config),)
 

@@ -147,6 +147,13 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         str | None, Meta(description="name of the paying program; a hash of it goes into the memo on the chain")
     ] = None
     tokens: Annotated[tuple[KnownToken, ...], Meta(description="more tokens that may be paid")] = ()
+    sponsor_envelope: Annotated[
+        bool,
+        Meta(
+            description="hand a payment whose fee the server pays over in the 0x78 envelope that deployed servers "
+            "read; else as type 0x76 with a placeholder, as the document writes it"
+        ),
+    ] = True
 
     def __repr__(self) -> str:
         """Everything but the key."""
