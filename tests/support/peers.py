@@ -1,0 +1,183 @@
+"""Other implementations of the protocol as long-running processes, installed outside this tree.
+
+`mppx` (JavaScript) and `pympp` (Python) are pinned in tests/interop/package.json and requirements.txt and installed on
+first use under COINSLOT_INTEROP_DIR, by default ~/.cache/coinslot/interop. What can't be installed is skipped with its
+reason; in CI a skip fails.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent / "interop"
+# An answer of a peer that takes longer than this has failed: a payment takes a block or two.
+ANSWER_S = 60.0
+# Installing from a slow mirror.
+INSTALL_S = 300.0
+
+
+def home() -> Path:
+    """Where the peers are installed."""
+    default = Path.home() / ".cache" / "coinslot" / "interop"
+    return Path(os.environ.get("COINSLOT_INTEROP_DIR") or default)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """One installation at a time, also among the processes of one test run."""
+    home().mkdir(parents=True, exist_ok=True)
+    with (home() / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _install(name: str, pins: Path, build: Sequence[Sequence[str]]) -> Path:
+    """The folder of a peer, made by these commands unless it is there. Skips the test where that fails."""
+    place = home() / f"{name}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    ready = place / ".ready"
+    if ready.exists():
+        return place
+    with _locked():
+        if ready.exists():
+            return place
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        shutil.copy(pins, place)
+        for command in build:
+            try:
+                done = subprocess.run(
+                    command, cwd=place, capture_output=True, text=True, timeout=INSTALL_S, check=False
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                pytest.skip(f"{name} can't be installed: {error}")
+            if done.returncode:
+                pytest.skip(f"{name} can't be installed: {(done.stderr or done.stdout).strip()[-400:]}")
+        ready.touch()
+    return place
+
+
+def mppx_home() -> Path:
+    """The folder with mppx's node_modules and our scripts."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("mppx needs Node 20 and npm")
+    npm = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+    place = _install("node", HERE / "package.json", [npm])
+    for script in HERE.glob("*.mjs"):  # ES modules find packages beside themselves only
+        target = place / script.name
+        if not target.exists() or target.read_bytes() != script.read_bytes():
+            fresh = place / f"{script.name}.{os.getpid()}"
+            shutil.copy(script, fresh)
+            fresh.replace(target)
+    return place
+
+
+def pympp_home() -> Path:
+    """The virtual environment with pympp."""
+    pip = ["bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
+    return _install("python", HERE / "requirements.txt", [[sys.executable, "-m", "venv", "."], pip])
+
+
+class PeerError(Exception):
+    """What the peer raised, by name and text."""
+
+
+@dataclass
+class Peer:
+    """A peer that takes orders by name. Calls from several threads run side by side."""
+
+    command: Sequence[str]
+    folder: Path
+    _ids: Iterator[int] = field(default_factory=itertools.count)
+    _waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._process = subprocess.Popen(
+            self.command,
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+        self._lock = threading.Lock()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            self._waiting.pop(answer["id"]).put(answer)
+        for waiting in self._waiting.values():
+            waiting.put({"error": "the peer's process ended"})
+
+    def call(self, op: str, **args: Any) -> Any:
+        """What the peer answers to one order. Raises PeerError."""
+        return self.order(op, args)
+
+    def order(self, op: str, args: dict[str, Any]) -> Any:
+        """The same with the arguments as one object."""
+        number, box = next(self._ids), queue.SimpleQueue[dict[str, Any]]()
+        self._waiting[number] = box
+        assert self._process.stdin
+        with self._lock:
+            self._process.stdin.write(json.dumps({"id": number, "op": op, "args": args}) + "\n")
+            self._process.stdin.flush()
+        answer = box.get(timeout=ANSWER_S)
+        if "error" in answer:
+            raise PeerError(answer["error"])
+        return answer["value"]
+
+    def batch(self, op: str, args: Sequence[dict[str, Any]]) -> list[Any]:
+        """What the peer answers to many orders of one kind. Raises PeerError for the first that failed."""
+        answers = self.order("batch", {"op": op, "list": list(args)})
+        failed = [one["error"] for one in answers if "error" in one]
+        if failed:
+            raise PeerError(failed[0])
+        return [one["value"] for one in answers]
+
+    def stop(self) -> None:
+        """End the process."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(5)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def mppx() -> Iterator[Peer]:
+    """mppx, ready for orders (tests/interop/peer.mjs)."""
+    peer = Peer(["node", "peer.mjs"], mppx_home())
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture(scope="session")
+def pympp() -> Iterator[Peer]:
+    """pympp, ready for orders (tests/interop/peer.py)."""
+    place = pympp_home()
+    peer = Peer([str(place / "bin" / "python"), str(HERE / "peer.py")], place)
+    yield peer
+    peer.stop()
