@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from coinslot.store.open import open_store
@@ -20,9 +22,17 @@ Child = Callable[..., subprocess.Popen[str]]
 DISKS = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
+def _schema(server: str) -> str:
+    """A schema of its own in a shared database: made in a moment, where a database takes a while."""
+    name = f"s_{secrets.token_hex(8)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}".encode())
+    return f"{server}?options=-csearch_path%3D{name}"
+
+
 def _url(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
     if kind == "postgres":
-        return str(request.getfixturevalue("postgres_db"))
+        return _schema(str(request.getfixturevalue("postgres_url")))
     return "memory:" if kind == "memory" else f"sqlite:///{folder}/payments.db"
 
 
