@@ -292,6 +292,10 @@ def test_a_transfer_told_of_twice_is_counted_once() -> None:
         require_paid(once, payer, terms, Binding(challenge))
     twice = replace(once, logs=(plain, with_memo, plain))
     require_paid(twice, payer, terms, Binding(challenge))
+    three = replace(terms, legs=(*terms.legs, Leg(shop_, 10)))
+    with pytest.raises((VerificationFailed, PaymentInsufficient)):
+        require_paid(twice, payer, three, Binding(challenge))
+    require_paid(replace(once, logs=(plain, with_memo, plain, plain)), payer, three, Binding(challenge))
 
 
 @pytest.mark.guard("T32")

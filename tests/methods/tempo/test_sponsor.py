@@ -70,6 +70,11 @@ def field(**changes: object) -> Craft:
     return lambda tx, key, challenge: signed(tx, key, **changes)
 
 
+def timed(name: str, ahead_s: int) -> Craft:
+    """The same transaction with a time so many seconds from when it is made, signed."""
+    return lambda tx, key, challenge: signed(tx, key, **{name: int(time.time()) + ahead_s})
+
+
 def also(*extra: Call) -> Craft:
     """The payment, and something else."""
     return lambda tx, key, challenge: signed(tx, key, calls=(*tx.calls, *extra))
@@ -150,8 +155,8 @@ SMUGGLED: dict[str, tuple[Craft, str]] = {
     "a lane of its own": (field(nonce_key=5), "expiring nonce"),
     "a nonce beside the expiring one": (field(nonce=1), "expiring nonce"),
     "no end": (field(valid_before=None), "no valid_before"),
-    "a late end": (field(valid_before=int(time.time()) + 110), "more than 90 s"),
-    "a start in the future": (field(valid_after=int(time.time()) + 15), "not valid yet"),
+    "a late end": (timed("valid_before", 110), "more than 90 s"),
+    "a start in the future": (timed("valid_after", 15), "not valid yet"),
     "another chain": (field(chain_id=1), "another chain"),
     "no sponsor wanted": (field(fee_payer_signature=None, fee_token=PATH), "does not leave its fee"),
     "another sponsor": (own_sponsor, "does not leave its fee|names a fee token"),
@@ -232,6 +237,30 @@ def test_each_sponsored_payment_draws_on_two_budgets(sponsored: Shop) -> None:
     assert key.address in mine.key
     assert key.address not in all_.key
     assert mine.key != all_.key
+
+
+@pytest.mark.guard("T31")
+@pytest.mark.parametrize("others", [0, 2])
+def test_gas_that_does_not_suffice_is_noticed_before_it_costs_anything(sponsored: Shop, others: int) -> None:
+    """Whatever limit the payer chose: either it is refused, or it pays; a sponsor's fee for nothing is not among it."""
+    seller = sponsored.seller(**seller_settings())
+    splits = tuple((fresh_address(), Decimal("0.01")) for _ in range(others))
+    refusals, settled = [], 0
+    for gas_limit in range(50_000, 1_000_000, 90_000):
+        key = sponsored.account(dollars=1)
+        challenge = sponsored.challenge(seller, splits=splits)
+        tx = sponsored.transaction(sponsored.payer(key), challenge)
+        checked = sponsored.check(seller, challenge, payload(signed(tx, key, gas_limit=gas_limit)))
+        try:
+            ready = sponsored.prepare(seller, checked)
+        except VerificationFailed as error:
+            refusals.append(error.detail)
+            continue
+        assert isinstance(sponsored.settle(seller, ready), Settled), gas_limit
+        settled += 1
+    assert settled
+    assert refusals
+    assert all("gas limit is too low" in each for each in refusals)
 
 
 @pytest.mark.spec("TCHG-046", "TCHG-076")

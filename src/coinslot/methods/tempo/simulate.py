@@ -20,11 +20,12 @@ _METHOD = "eth_simulateV1"
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What one call would do: whether it succeeds, what it returns, which events it tells."""
+    """What one call would do: whether it succeeds, what it returns, which events it tells, how much gas it takes."""
 
     succeeded: bool
     returned: bytes
     logs: tuple[Log, ...]
+    gas_used: int
 
 
 def simulate(url: str, calls: Sequence[tuple[str, Call]]) -> Flow[tuple[Simulated, ...]]:
@@ -54,6 +55,7 @@ def _simulated(result: object) -> Simulated:
         parse_quantity(fields["status"]) == 1,
         parse_hex(fields["returnData"]),
         tuple(_log(_object(log)) for log in logs),
+        parse_quantity(fields["gasUsed"]),
     )
 
 
