@@ -43,7 +43,7 @@ def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
         if not isinstance(name, str):
             raise ConfigError(f"{where}: 'method' must name a payment method; installed: {_installed()}")
         method = methods.load(name)
-        settings = methods.settings(method.Accept, fields, f"{where} ({name})")
+        settings = methods.settings(method.Accept, fields, f"{where} ({name})", os.environ)
         found.append(Accepted(method, settings, tuple((yield from method.sellers(settings)))))
     return found
 

@@ -124,6 +124,21 @@ def test_settings_come_from_tables_too(shop: Shop) -> None:
     assert wallet.tokens[0].peg == "USD"
 
 
+@pytest.mark.guard("T38")
+def test_a_secret_may_stay_in_the_environment() -> None:
+    """The file names the variable; a variable that is not set is a named mistake, and so is saying it twice."""
+    table = {"rpc_url": "x", "recipient": "y", "fee_payer_key_env": "MY_KEY"}
+    made = settings(METHOD.Accept, table, "x", {"MY_KEY": SECRET})
+    assert isinstance(made, Accept)
+    assert made.fee_payer_key == SECRET
+    with pytest.raises(ConfigError, match="fee_payer_key_env"):
+        settings(METHOD.Accept, table, "x", {})
+    with pytest.raises(ConfigError, match="both set"):
+        settings(METHOD.Accept, {**table, "fee_payer_key": SECRET}, "x", {"MY_KEY": SECRET})
+    with pytest.raises(ConfigError, match="unknown setting 'nonsense_env'"):
+        settings(METHOD.Accept, {"nonsense_env": "MY_KEY"}, "x", {"MY_KEY": SECRET})
+
+
 def test_settings_of_the_other_side_are_refused(shop: Shop) -> None:
     """A mistake of the program, not of its user."""
     with pytest.raises(UsageError):
