@@ -70,7 +70,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Sit
 def test_any_server_is_paid_once_and_the_end_is_honest(
     stage: tuple[Stage, Site, dict[str, object]], kind: str, script: Sequence[str]
 ) -> None:
-    """At most one credential and one payment. Once it has left, the end is a note, a refusal or "unknown", each with the
+    """At most one credential and one payment. Once it has left, the end is a note, a refusal or "unknown", with the
     reference; never an ordinary error that hides what was paid.
     """
     played, site, alice = stage
