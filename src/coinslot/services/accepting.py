@@ -8,6 +8,7 @@ recipient = "0x..."
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
