@@ -211,7 +211,9 @@ class Till:
 
     def resolve(self) -> int:
         """One round of the resolver; how many payments are still open."""
-        return run(resolve_round(self.store, self.sellers, self.events.append), self.world)
+        pending = run(resolve_round(self.store, self.sellers, self.events.append), self.world)
+        self.store.ping().result()  # the leases it gave back are written
+        return pending
 
     def payment(self, credential: str) -> Payment:
         """What is on record about a credential."""
