@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, assert_never, cast
 import httpx
 import msgspec
 
+from coinslot.core.canonical import nested_deeper
 from coinslot.errors import RpcRefused, RpcUnreachable, StoreBroken, UsageError
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ RPC_TIMEOUT_S = 20.0
 STORE_WAIT_S = 30.0
 # The largest JSON-RPC answer we read: receipts with many logs are tens of KiB; more is not for us.
 RPC_ANSWER_BYTES = 8 * 1024 * 1024
+# Deeper than any JSON-RPC result; a simulation's call trace is about twenty.
+RPC_ANSWER_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +186,11 @@ def _collect(effect: Rpc, content: bytearray, chunk: bytes) -> None:
 
 
 def _rpc_result(effect: Rpc, status: int, content: bytearray) -> object:
+    if nested_deeper(content.decode("latin-1"), RPC_ANSWER_DEPTH):
+        raise RpcUnreachable(f"{effect.method}: the answer is nested more than {RPC_ANSWER_DEPTH} deep")
     try:
         answer = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RpcUnreachable(f"{effect.method}: HTTP {status} without a JSON-RPC answer") from error
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
         problem = answer["error"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -81,3 +83,15 @@ def test_foreign_bases_and_kinds_are_understood() -> None:
     """Deployed servers have kinds that the document doesn't."""
     assert problem_slug(b'{"type":"https://example.org/p/invalid-payload"}') == "invalid-payload"
     assert problem_slug(b'{"type":"payment-action-required"}') == "payment-action-required"
+
+
+@pytest.mark.guard("T41")
+def test_brackets_never_reach_the_decoders_recursion() -> None:
+    """Also in a program that raised its recursion limit, where a decoder would run off the stack."""
+    program = (
+        "import sys; sys.setrecursionlimit(10**6)\n"
+        "from coinslot.core.problem import problem_slug\n"
+        "assert problem_slug(b'[' * 60_000) is None\n"
+        "assert problem_slug(b'{\"type\":' * 7_000) is None\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
-import msgspec
-
 from coinslot.client.text import plain
-from coinslot.core.problem import problem_slug
+from coinslot.core.problem import problem_members, problem_slug
 from coinslot.core.receipt import Receipt, decode_receipt
 from coinslot.errors import MalformedHeader
 
@@ -51,11 +49,7 @@ def read_receipt(fields: Sequence[str], method: str) -> tuple[Receipt | None, st
 def refusal(body: bytes, credential: str) -> tuple[str | None, str]:
     """The last segment of the problem's type, and its detail, cleaned; our credential never shines through. T38"""
     slug = problem_slug(body)
-    try:
-        members: object = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        members = None
-    detail = members.get("detail") if isinstance(members, Mapping) else None
+    detail = problem_members(body).get("detail")
     token = credential.partition(" ")[2]
     text = detail.replace(token, "[credential]") if isinstance(detail, str) else ""
     return (plain(slug, MAX_SLUG_CHARS) or None) if slug else None, plain(text)

@@ -85,7 +85,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _strict = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
 
 
-def _depth_exceeds(text: str, limit: int) -> bool:
+def nested_deeper(text: str, limit: int) -> bool:
+    """Whether JSON text is nested more than `limit` deep, found without recursion.
+
+    To be asked before any decoder: their own guard is Python's recursion limit, and a program that raised it would
+    crash on a page of brackets. Bytes can be asked about as latin-1.
+    """
     if text.count("[") + text.count("{") <= limit:
         return False
     depth = 0
@@ -106,7 +111,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         raise MalformedHeader(f"JSON longer than {MAX_WIRE_BYTES} bytes")
     try:
         text = raw.decode("utf-8")
-        if _depth_exceeds(text, MAX_DEPTH):  # T41
+        if nested_deeper(text, MAX_DEPTH):  # T41
             raise MalformedHeader(f"JSON nested more than {MAX_DEPTH} deep")
         value = _strict.decode(text)
     except ValueError:  # its message and its `doc` would carry the text

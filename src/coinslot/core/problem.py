@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from coinslot.core.canonical import MAX_DEPTH, nested_deeper
 from coinslot.errors import Problem
 
 BASE = "https://paymentauth.org/problems/"
@@ -31,17 +32,22 @@ def problem_body(problem: Problem, **members: object) -> bytes:
     return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
 
 
+def problem_members(body: bytes) -> Mapping[str, Any]:
+    """The members of a problem that somebody else wrote; none if it can't be read, whatever it is. T41"""
+    if len(body) > MAX_PROBLEM_BYTES or nested_deeper(body.decode("latin-1"), MAX_DEPTH):
+        return {}
+    try:
+        members: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return members if isinstance(members, Mapping) else {}
+
+
 def problem_slug(body: bytes) -> str | None:
     """The last path segment of a problem's `type`, whatever its base, or None where it isn't a plain word.
 
     For clients, to be reported and never trusted: the other side wrote it.
     """
-    if len(body) > MAX_PROBLEM_BYTES:
-        return None
-    try:
-        members: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    kind = members.get("type") if isinstance(members, Mapping) else None
+    kind = problem_members(body).get("type")
     slug = kind.rsplit("/", 1)[-1] if isinstance(kind, str) else ""
     return slug if _SLUG.match(slug) else None
