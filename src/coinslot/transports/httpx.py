@@ -228,7 +228,10 @@ class _AsyncPaidStream(httpx.AsyncByteStream):
             raise _cut_off(self._payment, error) from error
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        try:
+            await self._inner.aclose()
+        except asyncio.CancelledError as error:  # httpx closes before it hands the answer over
+            raise _cut_off(self._payment, error) from error
 
 
 # --- the doors -----------------------------------------------------------------------------------
