@@ -86,13 +86,19 @@ def _mac_input(challenge: Challenge) -> bytes:
     return text.encode("ascii")
 
 
-def _mac(key: bytes, text: bytes) -> str:
-    return base64url_encode(hmac.digest(key, text, "sha256"))
+def _prepared(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod="sha256")
+
+
+def _mac(keyed: hmac.HMAC, text: bytes) -> str:
+    mac = keyed.copy()
+    mac.update(text)
+    return base64url_encode(mac.digest())
 
 
 def bind(key: bytes, challenge: Challenge) -> str:
     """The id of these fields under a key (CORE section 5.1.2.1). Raises UsageError if they can't be bound."""
-    return _mac(key, _mac_input(challenge))
+    return _mac(_prepared(key), _mac_input(challenge))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ class KeyRing:
     """
 
     keys: tuple[bytes, ...] = field(repr=False)
+    # Each key hashed in once, to be copied for each challenge: a third less than keying every time.
+    _keyed: tuple[hmac.HMAC, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.keys or any(len(key) < MIN_KEY_BYTES for key in self.keys):  # T11
@@ -113,6 +121,7 @@ class KeyRing:
             raise UsageError("a challenge secret must be random; this one repeats a few characters")
         if len(set(self.keys)) != len(self.keys):
             raise UsageError("the same challenge secret is listed twice")
+        object.__setattr__(self, "_keyed", tuple(map(_prepared, self.keys)))
 
     def issue(self, challenge: Challenge) -> Challenge:
         """The challenge with its id. Raises UsageError if a field can't travel."""
@@ -126,8 +135,9 @@ class KeyRing:
             raise UsageError(f"header is {ALTERNATE_HEADER} or absent; digest and opaque are absent or not empty")
         if challenge.description is not None and len(challenge.description) > MAX_DESCRIPTION_CHARS:
             raise UsageError(f"a description of more than {MAX_DESCRIPTION_CHARS} characters")
+        ident = _mac(self._keyed[0], _mac_input(challenge))
         return Challenge(
-            bind(self.keys[0], challenge), challenge.realm, challenge.method, challenge.intent, challenge.request,
+            ident, challenge.realm, challenge.method, challenge.intent, challenge.request,
             challenge.expires, challenge.digest, challenge.opaque, challenge.header, challenge.description,
         )  # fmt: skip  # one by one: dataclasses.replace costs four times as much
 
@@ -142,7 +152,7 @@ class KeyRing:
             return False
         given = challenge.id.encode("utf-8", "replace")
         # The first match ends it: which of our keys it was is no secret.
-        return any(hmac.compare_digest(_mac(key, text).encode("ascii"), given) for key in self.keys)  # T19
+        return any(hmac.compare_digest(_mac(keyed, text).encode("ascii"), given) for keyed in self._keyed)  # T19
 
 
 def from_members(members: Mapping[str, object]) -> Challenge:

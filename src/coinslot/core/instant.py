@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import datetime
+from functools import lru_cache
 
 from coinslot.errors import MalformedHeader
 
@@ -16,9 +18,17 @@ _RFC3339 = re.compile(
 
 def format_instant(at_s: float) -> str:
     """RFC 3339 text in UTC with whole seconds, rounded down, such as 2026-01-31T12:05:00Z."""
+    return _format(math.floor(at_s))
+
+
+@lru_cache(maxsize=64)  # a second's challenges share their text
+def _format(at_s: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
 
 
+@lru_cache(
+    maxsize=1024
+)  # all that is payable now was issued in the last minutes, many in each second; errors aren't kept
 def parse_instant(text: str) -> float:
     """Seconds since 1970 of an RFC 3339 time. A time without a zone is refused, never guessed.
 
