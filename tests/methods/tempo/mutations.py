@@ -213,6 +213,13 @@ MUTATIONS = [
         "RECEIPT_WAIT_S = 0.0",
         f"{HERE}/test_push.py::test_a_replica_that_lags_gets_a_moment",
     ),
+    Mutation(
+        "T35",
+        SELLER,
+        "if not pulled.bound or (yield from get_receipt(self.config.rpc_url, pulled.hash)) is None:",
+        "if True:",
+        f"{HERE}/test_settle.py::test_a_payment_that_somebody_else_broadcast_settles_as_ours",
+    ),
     # what a wallet believes, and what it shows
     Mutation(
         "T47",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from decimal import Decimal
 
 import pytest
 
 from coinslot.chains.evm.hexdata import to_hex
-from coinslot.intents.charge import Settled
+from coinslot.core.challenge import Challenge
+from coinslot.drive import RealAsyncWorld, run_async
+from coinslot.intents.charge import Outcome, Settled
+from coinslot.methods.tempo.charge_payer import TempoChargePayer
+from coinslot.methods.tempo.charge_seller import TempoChargeSeller
 from coinslot.methods.tempo.transaction.key_authorization import KeyAuthorization, sign_key_authorization
 from support.temposhop import ALPHA, DOLLAR, Shop, fresh_address
 
@@ -124,3 +129,22 @@ def test_the_receipt_echoes_the_sellers_own_reference(shop: Shop) -> None:
     outcome = shop.through(seller, challenge, shop.pay(shop.payer(), challenge))
     assert isinstance(outcome, Settled)
     assert outcome.extra == {"externalId": "order-7"}
+
+
+def test_an_event_loop_pays_and_settles_by_the_same_flows(shop: Shop) -> None:
+    """The sync and the async driver drive one and the same code."""
+
+    async def story(seller: TempoChargeSeller, payer: TempoChargePayer, challenge: Challenge) -> Outcome:
+        world = RealAsyncWorld()
+        try:
+            shown = await run_async(payer.pay(challenge, payer.terms(challenge)), world)
+            recognised = shop.recognised(seller, challenge, shown.payload, shown.source)
+            prepared = await run_async(seller.prepare(await run_async(seller.check(recognised), world)), world)
+            await run_async(seller.broadcast(prepared), world)
+            return await run_async(seller.confirm(prepared), world)
+        finally:
+            await world.aclose()
+
+    seller, payer = shop.seller(), shop.payer()
+    assert isinstance(asyncio.run(story(seller, payer, shop.challenge(seller))), Settled)
+    assert shop.held(seller.config.recipient) == DOLLAR // 4

@@ -21,6 +21,7 @@ from coinslot.methods.tempo.push import require_paid
 from coinslot.methods.tempo.terms import Leg, TempoTerms
 from coinslot.methods.tempo.tip20 import TRANSFER_TOPIC, TRANSFER_WITH_MEMO_TOPIC
 from coinslot.methods.tempo.tokens import asset
+from coinslot.methods.tempo.transaction.build import serialise
 from support.rpcfault import FaultyNode, answer, drop, drop_after, edit
 from support.temposhop import ALPHA, DOLLAR, PATH, Shop, fresh_address, payload, signed
 
@@ -86,13 +87,26 @@ def test_settings_may_change_while_a_payment_is_under_way(shop: Shop) -> None:
     assert isinstance(shop.confirm(changed, ready), Settled)
 
 
-def test_a_payment_that_somebody_else_broadcast_settles_as_ours(shop: Shop) -> None:
-    """T35 in small: who sent the bytes makes no difference."""
-    seller = shop.seller()
-    ready = prepared(shop, seller)
-    shop.chain.rpc(SYNC, "0x" + ready.raw.hex())
+@pytest.mark.guard("T35")
+@pytest.mark.parametrize("when", ["before it is checked", "before it is prepared", "before it is broadcast"])
+def test_a_payment_that_somebody_else_broadcast_settles_as_ours(shop: Shop, when: str) -> None:
+    """Who sent the bytes makes no difference, also if the account is empty by now: it has paid for this challenge."""
+    seller, key = shop.seller(), shop.account()
+    challenge = shop.challenge(seller, "4.5")
+    tx = shop.transaction(shop.payer(key), challenge)
+    raw = serialise(tx)
+
+    def broadcast(now: str) -> None:
+        if now == when:
+            shop.chain.rpc(SYNC, "0x" + raw.hex())
+
+    broadcast("before it is checked")
+    checked = shop.check(seller, challenge, payload(raw))
+    broadcast("before it is prepared")
+    ready = shop.prepare(seller, checked)
+    broadcast("before it is broadcast")
     assert isinstance(shop.settle(seller, ready), Settled)
-    assert shop.held(seller.config.recipient) == DOLLAR // 4
+    assert shop.held(seller.config.recipient) == 4_500_000
 
 
 # --- the chain's word ----------------------------------------------------------------------------

@@ -17,12 +17,18 @@ from typing import Any
 
 from coinslot.chains.evm.address import parse_address
 from coinslot.chains.evm.hexdata import parse_hex, to_hex
-from coinslot.chains.evm.rpc import code_at
+from coinslot.chains.evm.rpc import code_at, get_receipt
 from coinslot.chains.evm.signature import SIGNATURE_BYTES
 from coinslot.core.challenge import Challenge
 from coinslot.core.credential import Credential
 from coinslot.drive import Flow, now
-from coinslot.errors import InvalidChallenge, MalformedCredential, UsageError, VerificationFailed
+from coinslot.errors import (
+    InvalidChallenge,
+    MalformedCredential,
+    PaymentInsufficient,
+    UsageError,
+    VerificationFailed,
+)
 from coinslot.intents.charge import INTENT, Budget, Checked, Outcome, Prepared, Recognised, Settled, Terms
 from coinslot.method import Extras
 from coinslot.methods.tempo.legs import Binding
@@ -200,9 +206,17 @@ class TempoChargeSeller:
             yield from require_fresh(self.config.rpc_url, evidence.hash)
         if self.config.simulate or terms.sponsored:
             binding = self._binding(challenge)
-            yield from preflight(self.config.rpc_url, evidence, terms, binding, sponsored=terms.sponsored)
+            yield from self._preflight(evidence, terms, binding)
         dead_after_s = float(evidence.signed.transaction.valid_before or 0)
         return Prepared(challenge, checked.payer, checked.proof, evidence.hash, evidence.raw, dead_after_s)
+
+    def _preflight(self, pulled: Pulled, terms: TempoTerms, binding: Binding) -> Flow[None]:
+        """What would fail now has perhaps happened: the payer may have broadcast it too, and has paid then. T35"""
+        try:
+            yield from preflight(self.config.rpc_url, pulled, terms, binding, sponsored=terms.sponsored)
+        except (VerificationFailed, PaymentInsufficient):
+            if not pulled.bound or (yield from get_receipt(self.config.rpc_url, pulled.hash)) is None:
+                raise
 
     def broadcast(self, prepared: Prepared) -> Flow[None]:
         """Send the bytes, if there are any. Raises RpcUnreachable, RpcRefused; then only confirm knows."""
