@@ -50,6 +50,13 @@ def asgi_server(app: Any, **options: Any) -> Iterator[str]:
 
 
 class _Quiet(WSGIRequestHandler):
+    raw_requestline: bytes
+
+    def get_environ(self) -> dict[str, Any]:
+        """With the path as it came: wsgiref mends leading slashes, other servers do not."""
+        self.path = self.raw_requestline.split()[1].decode("latin-1")
+        return super().get_environ()
+
     def log_message(self, *_: object) -> None:
         """Nothing."""
 

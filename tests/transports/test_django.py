@@ -8,10 +8,8 @@ from functools import wraps
 from types import ModuleType
 from typing import Any
 
-import django
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -25,29 +23,16 @@ from django.views import View
 from coinslot.errors import ConfigError
 from coinslot.transports.django import EXPOSED, CoinslotMiddleware, paid
 from coinslot.transports.slot import Slot
+from support.djangosite import configured
 from support.doorcases import EXPOSED as READABLE
 from support.doorcases import GET_PATHS, DoorCases, House, Site, exposed
 from support.serving import Payer, asgi_server, wsgi_server
-
-if not settings.configured:
-    settings.configure(
-        DEBUG=False,
-        ALLOWED_HOSTS=["*"],
-        SECRET_KEY="for tests",  # signs nothing here
-        ROOT_URLCONF=__name__,
-        LOGGING_CONFIG=None,
-        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],
-        CORS_ALLOW_ALL_ORIGINS=True,
-        CORS_EXPOSE_HEADERS=[],
-        INSTALLED_APPS=["corsheaders"],
-    )
-    django.setup()
 
 Mark = Callable[[Any], Any]
 PAGE = {"Origin": "https://page.example"}
 CORS = "corsheaders.middleware.CorsMiddleware"
 OURS = "coinslot.transports.django.CoinslotMiddleware"
-urlpatterns: list[Any] = []
+assert configured
 
 
 def reply(house: House, name: str) -> Mark:
@@ -132,6 +117,12 @@ class TestDjango(DoorCases):
         assert (answer.status_code, answer.text) == (200, "Ann")
 
 
+@pytest.mark.guard("T25")
+def test_hanging_up_is_no_free_pass(url: str, house: House, payer: Payer) -> None:
+    """A stream that was left in the middle was delivered, as far as money goes."""
+    DoorCases().test_who_hangs_up_on_a_stream_had_the_delivery(url, house, payer)
+
+
 def test_authentication_comes_before_the_price(slot: Slot, payer: Payer) -> None:
     """A decorator above ours sends strangers away without a challenge."""
 
@@ -172,12 +163,12 @@ def test_cors_first_exposes_what_a_page_must_read(
     assert house.calls == ["paid"]
 
 
-class _Sync(View):
+class _Sync(View):  # type: ignore[misc]  # Django has no types
     def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse("sync")
 
 
-class _Async(View):
+class _Async(View):  # type: ignore[misc]  # Django has no types
     async def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse("async")
 

@@ -17,7 +17,7 @@ from support.doorcases import EXPOSED as READABLE
 from support.doorcases import GET_PATHS, DoorCases, House, Site, exposed
 from support.serving import Payer, wsgi_server
 
-Mark = Callable[[Any], Any]
+Mark = Callable[..., Any]
 PAGE = {"Origin": "https://page.example"}
 
 
@@ -101,7 +101,8 @@ def test_cors_exposes_what_a_page_must_read(
     app = application(house, paid(slot, "0.01") if way == "decorator" else lambda view: view)
     if way == "middleware":
         app.wsgi_app = CoinslotMiddleware(app.wsgi_app, slot, {"/paid": "0.01"})  # type: ignore[method-assign]
-    CORS(app, **({"expose_headers": [*EXPOSED, *own]} if own else {}))
+    options: dict[str, Any] = {"expose_headers": [*EXPOSED, *own]} if own else {}
+    CORS(app, **options)
     with wsgi_server(app) as url:
         asked = payer.client.get(f"{url}/paid", headers=PAGE)
         given = payer.get(f"{url}/paid", headers=PAGE)

@@ -105,8 +105,8 @@ def test_cors_outermost_exposes_what_a_page_must_read(
     slot: Slot, house: House, payer: Payer, way: str, own: list[str] | None
 ) -> None:
     """On the 402 and on the paid answer; an expose list of one's own must name ours, for it replaces them."""
-    allow = {"allow_origins": ["*"], "allow_headers": ["Authorization"]}
-    cors = Middleware(CORSMiddleware, **allow, **({"expose_headers": [*EXPOSED, *own]} if own else {}))
+    options: dict[str, Any] = {"allow_origins": ["*"], "allow_headers": ["Authorization"]}
+    cors = Middleware(CORSMiddleware, **options | ({"expose_headers": [*EXPOSED, *own]} if own else {}))
     if way == "decorator":
         app = Starlette(routes=routes(house, paid(slot, "0.01")), middleware=[cors])
     else:
@@ -134,7 +134,7 @@ def test_a_class_is_not_priced_as_a_whole(slot: Slot) -> None:
 
 def test_an_error_of_the_endpoint_meets_the_handlers_of_the_application(slot: Slot, payer: Payer) -> None:
     """Exception handlers see it as if there was no price, and the payment is given back."""
-    seen = []
+    seen: list[type[Exception]] = []
 
     @paid(slot, "0.01")
     def endpoint(request: Request) -> Response:

@@ -49,7 +49,7 @@ class Answer:
 
 
 def refusal(problem: Problem, challenges: Sequence[str] = (), **members: object) -> Answer:
-    """A problem as a response; never stored by caches (CORE-111), never with a receipt (CORE-047)."""
+    """A problem as a response; never stored by caches (CORE-111, T39), never with a receipt (CORE-047)."""
     headers = [("content-type", CONTENT_TYPE), ("cache-control", "no-store")]
     headers += [("www-authenticate", one) for one in challenges]
     if problem.retry_after_s is not None:

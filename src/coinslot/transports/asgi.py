@@ -193,7 +193,7 @@ class Handover:
         self._send = send
         self._delivering = Delivering(admission.receipt)
         self._start: Message | None = None
-        self._recorded = False
+        self._over = False
         self._refused = False
         self._streaming = False
         self._gone = False
@@ -226,13 +226,17 @@ class Handover:
 
     async def end(self, failed: bool) -> None:
         """The handler is done. Who hung up on a stream had its delivery: else hanging up would be a free pass. T25"""
-        if self._recorded:
+        if self._over:
             return
         delivery = self._delivering.interrupted() if self._streaming and (self._gone or not failed) else None
         if delivery is not None:
             await self._paying.interrupted(self._admission, delivery)
         else:
-            self._paying.abandoned(self._admission)
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._over = True
+        self._paying.abandoned(self._admission)
 
     async def pass_on(self, message: Message) -> None:
         """The send of the application. Raises StoreError if a stream that has begun can't be recorded."""
@@ -255,9 +259,12 @@ class Handover:
             raise
 
     async def _body(self, message: Message) -> None:
-        if self._delivering.counts and not self._recorded:
+        if not self._over:
             self._delivering.add(message.get("body", b""))
-            if not message.get("more_body", False) or self._delivering.whole:
+            last = not message.get("more_body", False) or self._delivering.whole
+            if last and not self._delivering.counts:  # before it leaves: whoever has it may come again at once
+                self._give_back()
+            elif last:
                 try:
                     await self._paying.record(self._admission, self._delivering.finish())
                 except StoreError:
@@ -265,7 +272,7 @@ class Handover:
                         raise  # the stream breaks off: without its end it was not delivered
                     await self._refuse()
                     return
-                self._recorded = True
+                self._over = True
         if self._start is not None:
             start, self._start = self._start, None
             await self._out(start)

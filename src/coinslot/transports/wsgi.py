@@ -191,7 +191,7 @@ class Handover:
     def _next(self) -> bytes:
         while True:
             piece = self._pull()
-            if (piece is None or self._single or self._delivering.whole) and not self._record():
+            if (piece is None or self._single or self._delivering.whole) and not self._ending():
                 return self._refuse()
             if piece or piece is None:
                 self._send_start()
@@ -211,9 +211,14 @@ class Handover:
             self._delivering.add(piece)
         return piece
 
-    def _record(self) -> bool:
-        """Record before the last piece leaves. False: it could not be, and nothing has left yet. Raises StoreError."""
-        if self._over or not self._delivering.counts:
+    def _ending(self) -> bool:
+        """Record, or give back, before the last piece leaves: whoever has it may come again at once.
+
+        False: it could not be recorded, and nothing has left yet. Raises StoreError.
+        """
+        if not self._delivering.counts:
+            self._give_back()
+        if self._over:
             return True
         try:
             self._paying.record(self._admission, self._delivering.finish())
