@@ -139,12 +139,12 @@ def test_a_proof_pays_no_price_and_a_price_of_zero_takes_nothing_else(shop: Shop
 
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_older_versions_are_an_option(shop: Shop, version: str) -> None:
-    """Refused unless the seller lists them."""
+    """Refused unless the seller lists them; written only if the wallet says so."""
     strict, lenient = shop.seller(), shop.seller(proof_versions=("3", version))
     challenge = shop.challenge(strict, "0")
-    made = KEY.sign_digest(proof_digest(version, 42431, challenge, KEY.address))
-    proof = {"type": "proof", "signature": to_hex(made)}
-    source = source_of(42431, KEY.address)
+    shown = shop.pay(shop.payer(KEY, proof_version=version), challenge)
+    proof, source = shown.payload, shown.source
+    assert proof["signature"] != shop.pay(shop.payer(KEY), challenge).payload["signature"]
     with pytest.raises(VerificationFailed):
         shop.check(strict, challenge, proof, source)
     assert isinstance(

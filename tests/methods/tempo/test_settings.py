@@ -94,6 +94,7 @@ WRONG_WALLET: dict[str, dict[str, Any]] = {
     "mode": {"mode": "teleport"},
     "chain_id": {"chain_id": 4217},
     "fee_token": {"fee_token": "0x" + "11" * 20},
+    "proof_version": {"proof_version": "4"},
     "key_authorization": {"key_authorization": "0xc0"},
     "tokens": {"tokens": (KnownToken(address="x", decimals=6),)},
 }

@@ -72,6 +72,7 @@ class PayerConfig:
     client_id: str | None
     tokens: Mapping[str, Token]
     sponsor_envelope: bool
+    proof_version: str
 
     @property
     def by_access_key(self) -> bool:
@@ -143,7 +144,7 @@ class TempoChargePayer:
     def _prove(self, challenge: Challenge, source: str) -> Presentation:
         if self.config.by_access_key:
             raise NoPayableOffer("tempo: an access key can't prove the account (a charge of zero needs its own key)")
-        digest = proof_digest("3", self.config.chain_id, challenge, self.config.account)
+        digest = proof_digest(self.config.proof_version, self.config.chain_id, challenge, self.config.account)
         return Presentation({"type": "proof", "signature": to_hex(self.config.key.sign_digest(digest))}, source, None)
 
     def _mode(self, terms: TempoTerms) -> str:

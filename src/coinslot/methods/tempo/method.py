@@ -84,6 +84,8 @@ class TempoMethod:
         authorization = _key_authorization(wallet, key)
         if wallet.mode not in MODES:
             raise ConfigError(f"mode: one of {', '.join(MODES)}")
+        if wallet.proof_version not in VERSIONS:
+            raise ConfigError(f"proof_version: one of {', '.join(VERSIONS)}")
         own = {setting("tokens", parse_address, one.address): _known(one) for one in wallet.tokens}
         fee_token = None if wallet.fee_token is None else _token("fee_token", wallet.fee_token)
         number = yield from _own_chain(wallet.rpc_url, wallet.chain_id)
@@ -99,6 +101,7 @@ class TempoMethod:
             client_id=wallet.client_id,
             tokens={**own, **pinned(number)},
             sponsor_envelope=wallet.sponsor_envelope,
+            proof_version=wallet.proof_version,
         )
         return (TempoChargePayer(config),)
 

@@ -146,6 +146,13 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     client_id: Annotated[
         str | None, Meta(description="name of the paying program; a hash of it goes into the memo on the chain")
     ] = None
+    proof_version: Annotated[
+        str,
+        Meta(
+            description='version of the proof for a price of zero: "3"; "2" or "1" (the document\'s) where a server '
+            "takes nothing else, which weakens it"
+        ),
+    ] = "3"
     tokens: Annotated[tuple[KnownToken, ...], Meta(description="more tokens that may be paid")] = ()
     sponsor_envelope: Annotated[
         bool,
