@@ -33,6 +33,7 @@ class Modelled:
     proof: str
     key: str | None
     units: int
+    holds: bool = True
     stage: Stage = Stage.CLAIMED
     number: int = 1
     leased: bool = True
@@ -46,17 +47,16 @@ class Model:
 
     def claim(self, name: str, proof: str, key: str | None, units: int) -> object:
         """Who is first, or a lease."""
-        held = [each for each in self.all.values() if each.stage != Stage.FAILED]
         ways = (
-            ("challenge", self.all.values(), lambda each: each.name == name),
-            ("proof", self.all.values(), lambda each: each.proof == proof),
-            ("idempotency", held, lambda each: key is not None and each.key == key),
+            ("challenge", lambda each: each.name == name),
+            ("proof", lambda each: each.proof == proof),
+            ("idempotency", lambda each: key is not None and each.key == key and each.holds),
         )
-        for by, among, same in ways:
-            for each in among:
+        for by, same in ways:
+            for each in self.all.values():
                 if same(each):
                     return by, each.name
-        if sum(each.units for each in held) + units > LIMIT:
+        if sum(each.units for each in self.all.values()) + units > LIMIT:
             return "over"
         self.all[name] = Modelled(name, proof, key, units)
         return Lease(name, 1)
@@ -82,6 +82,10 @@ class Model:
         }
         if found.stage not in sources[target]:
             return StoreError
+        if target == Stage.FAILED:
+            found.holds, found.units = False, 0
+        elif found.stage == Stage.FAILED:  # paid after all: its key again, unless another has it by now
+            found.holds = not any(each.holds and each.key == found.key for each in self.all.values())
         found.stage = target
         found.leased = target in {Stage.PREPARED, Stage.SETTLED}
         return None

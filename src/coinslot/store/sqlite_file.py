@@ -23,6 +23,13 @@ MAX_IDLE_LOG_BYTES = 16 * 1024 * 1024
 # Statements kept parsed: all of ours, and the pages of lists that differ by condition.
 KEPT_STATEMENTS = 128
 
+_PRAGMAS = (
+    "foreign_keys = ON",
+    "synchronous = FULL",  # fsync at every commit, not only at checkpoints
+    "fullfsync = ON",  # macOS: through the disk's own cache, too
+    "checkpoint_fullfsync = ON",
+    f"journal_size_limit = {MAX_IDLE_LOG_BYTES}",
+)
 _WORDS = Words(serial="INTEGER PRIMARY KEY", blob="BLOB", real="REAL", units="TEXT")
 
 
@@ -88,11 +95,12 @@ def connect(path: str, wait_s: float, *, read_only: bool = False) -> sqlite3.Con
         check_same_thread=False,
         cached_statements=KEPT_STATEMENTS,
     )
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit, not only at checkpoints
-    connection.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache, too
-    connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()
+        raise
     connection.create_aggregate("SUM_UNITS", 1, _SumUnits)  # type: ignore[arg-type]  # units are text
     return connection
 
