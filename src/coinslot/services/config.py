@@ -46,6 +46,9 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     expires_in_s: int = 300
     payment_header: bool = False
     title: str = ""
+    api_version: str = "1.0.0"
+    categories: list[str] = []
+    docs: dict[str, str] = {}
 
     def address(self) -> tuple[str, int]:
         """Host and port to listen on. Raises ConfigError."""

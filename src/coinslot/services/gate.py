@@ -7,7 +7,6 @@ passes; our own pages (/healthz, /metrics, /openapi.json, /llms.txt) answer; all
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import closing
 
 import msgspec
@@ -15,15 +14,15 @@ import msgspec
 from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async, wait
 from coinslot.errors import BadRequest, Problem, StoreError
 from coinslot.server.answer import Answer, refusal
-from coinslot.server.discovery import CACHE_CONTROL, llms_txt, openapi
+from coinslot.server.discovery import Service
 from coinslot.server.price import Price, Route, Routes
 from coinslot.services.accepting import accept
 from coinslot.services.config import GateConfig, PriceTable
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
 from coinslot.services.proxy import Proxy
 from coinslot.transports.asgi import Paying, Receive, Scope, Send, is_preflight, send_answer
+from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
-from coinslot.version import VERSION
 
 # What an upstream might read differently than we match it: dot segments, empty segments, encoded slashes, controls. T42
 _AMBIGUOUS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x20\x7f]", re.IGNORECASE)
@@ -54,13 +53,8 @@ class Gate:
         self._paying = Paying(self.slot)
         self._proxy = Proxy(config.upstream)
         title = config.title or config.realm or "Paid API"
-        document = msgspec.json.encode(openapi(self.routes, title=title, version=VERSION))
-        text = llms_txt(self.routes, title=title).encode("utf-8")
-        self._pages: dict[str, Callable[[], Answer]] = {
-            "/openapi.json": lambda: _page("application/json", document, CACHE_CONTROL),
-            "/llms.txt": lambda: _page("text/plain; charset=utf-8", text, CACHE_CONTROL),
-            "/metrics": lambda: _page(CONTENT_TYPE, self.metrics.text().encode("utf-8"), "no-store"),
-        }
+        service = Service(title, config.api_version, tuple(config.categories), config.docs)
+        self._pages = Pages(self.routes, service)
         self._world = RealAsyncWorld()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,8 +79,10 @@ class Gate:
             await self._proxy(scope, receive, send)
         elif method in ("GET", "HEAD") and path == "/healthz":
             await send_answer(await self._health(), scope, send)
-        elif method in ("GET", "HEAD") and path in self._pages:
-            await send_answer(self._pages[path](), scope, send)
+        elif method in ("GET", "HEAD") and path == "/metrics":
+            await send_answer(_page(CONTENT_TYPE, self.metrics.text().encode("utf-8"), "no-store"), scope, send)
+        elif page := self._pages.find(method, path):
+            await send_answer(page, scope, send)
         else:
             await send_answer(refusal(NotFound("nothing is sold or given away here")), scope, send)
 
