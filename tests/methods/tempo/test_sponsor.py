@@ -75,11 +75,6 @@ def timed(name: str, ahead_s: int) -> Craft:
     return lambda tx, key, challenge: signed(tx, key, **{name: int(time.time()) + ahead_s})
 
 
-def timed(name: str, ahead_s: int) -> Craft:
-    """The same transaction with a time so many seconds from when it is made, signed by its sender."""
-    return lambda tx, key, challenge: signed(tx, key, **{name: int(time.time()) + ahead_s})
-
-
 def also(*extra: Call) -> Craft:
     """The payment, and something else."""
     return lambda tx, key, challenge: signed(tx, key, calls=(*tx.calls, *extra))
