@@ -1,0 +1,89 @@
+"""`python -m bench [MODULE ...]`: measure, print ratios, write bench/results.json.
+
+Every module of this folder that has `rows()` is run (or those that are named), pinned to one core. A row is {name,
+value, unit, peer, peer_value, ratio}; the ratio says how many times the peer's figure is ours. See docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench.pinning import available, pin
+
+HERE = Path(__file__).resolve().parent
+# First what is promised, last what takes longest.
+MODULES = ("peers", "gate", "store", "doors", "core")
+# The lines to hold, in the unit of the row, and the least ratio to the peer.
+LINES: dict[str, tuple[float, float | None]] = {
+    "issue a 402": (25.0, 10.0),
+    "re-verify a charge": (12.0, 10.0),
+    "Starlette middleware adds to a free route": (15.0, None),
+}
+
+Row = dict[str, Any]
+
+
+def settle() -> None:
+    """Stay on one core, and leave another to whoever asks over HTTP."""
+    cores = sorted(available())
+    os.environ["BENCH_CORES"] = f"{cores[0]},{cores[-1]}"
+    pin(cores[0])
+
+
+def verdict(row: Row) -> str:
+    """Whether a row holds its line, if it has one."""
+    if row["name"] not in LINES:
+        return ""
+    limit, ratio = LINES[row["name"]]
+    held = row["value"] <= limit and (ratio is None or row["ratio"] is None or row["ratio"] >= ratio)
+    wanted = f"line: {limit:g} {row['unit']}" + (f", {ratio:g} x" if ratio else "")
+    return f"{wanted}: {'held' if held else 'MISSED'}"
+
+
+def shown(row: Row) -> str:
+    """A row for people."""
+    beside = f"{row['peer']} {row['peer_value']:g} {row['unit']}, {row['ratio']:g} x" if row["peer"] else ""
+    return f"{row['name']:<66}{row['value']:>10,.1f} {row['unit']:<4} {beside:<44} {verdict(row)}".rstrip()
+
+
+def measure(names: Iterable[str]) -> tuple[list[Row], list[str]]:
+    """The rows of these modules, printed as they come, and what was left out."""
+    found: list[Row] = []
+    missing: list[str] = []
+    for name in names:
+        if not (HERE / f"{name}.py").exists():
+            missing.append(f"{name}: no such module")
+            continue
+        module = importlib.import_module(f"bench.{name}")
+        reason = module.skipped() if hasattr(module, "skipped") else None
+        if reason:
+            missing.append(f"{name}: {reason}")
+        print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+        for row in module.rows():
+            found.append(row)
+            print("  " + shown(row), flush=True)
+    return found, missing
+
+
+def main() -> int:
+    """Everything, or what is named; only the whole is written to results.json."""
+    settle()
+    asked = sys.argv[1:]
+    found, missing = measure(asked or MODULES)
+    for reason in missing:
+        print(f"\nLeft out: {reason}", file=sys.stderr)
+    if not asked:
+        text = ",\n".join(json.dumps(row) for row in found)
+        (HERE / "results.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+        print(f"\n{len(found)} rows in bench/results.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""A load generator: `python -m bench.load`, one line of JSON on stdin, one on stdout.
+
+In: {"port", "connections", "count", "requests": [text, ...]}. Each connection sends the next request as soon as its
+answer is whole (no pipelining) until `count` are answered; requests are taken in turn. Out: {"seconds", "statuses",
+"p50_ms", "p99_ms"}. Answers must carry Content-Length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from itertools import cycle
+from typing import Any
+
+import uvloop
+
+from bench.pinning import pin_as_told
+
+
+class Run:
+    """What all connections share."""
+
+    def __init__(self, requests: list[bytes], count: int) -> None:
+        self.next = cycle(requests)
+        self.left_to_send = self.left_to_come = count
+        self.statuses: Counter[str] = Counter()
+        self.took_s: list[float] = []
+        self.done = asyncio.Event()
+
+
+class Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._buffer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._run.left_to_send > 0:
+            self._run.left_to_send -= 1
+            self._began = time.perf_counter()
+            self._transport.write(next(self._run.next))
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head = self._buffer.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        at = self._buffer.lower().index(b"content-length:", 0, head) + 15
+        size = int(self._buffer[at : self._buffer.index(b"\r\n", at)])
+        if len(self._buffer) < head + 4 + size:
+            return
+        run = self._run
+        run.took_s.append(time.perf_counter() - self._began)
+        run.statuses[self._buffer[9:12].decode()] += 1
+        run.left_to_come -= 1
+        self._buffer = b""
+        if run.left_to_come == 0:
+            run.done.set()
+        else:
+            self._ask()
+
+
+async def _load(told: dict[str, Any]) -> dict[str, Any]:
+    run = Run([text.encode("ascii") for text in told["requests"]], told["count"])
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    opened = [await loop.create_connection(lambda: Connection(run), "127.0.0.1", told["port"])
+              for _ in range(told["connections"])]  # fmt: skip
+    await asyncio.wait_for(run.done.wait(), 120)
+    seconds = time.perf_counter() - began
+    for transport, _ in opened:
+        transport.close()
+    took = sorted(run.took_s)
+    p50, p99 = (took[int(len(took) * part)] * 1000 for part in (0.5, 0.99))
+    return {"seconds": seconds, "statuses": run.statuses, "p50_ms": p50, "p99_ms": p99}
+
+
+if __name__ == "__main__":
+    pin_as_told()
+    print(json.dumps(uvloop.run(_load(json.load(sys.stdin)))))

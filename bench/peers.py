@@ -1,0 +1,195 @@
+"""Side by side, in turns: the handler that answers 402 and the one that takes a credential, ours and pympp's.
+
+Both do a whole request without HTTP: a header (or none) in, the fields of the answer out, with a payment method whose
+proofs are always good. Rounds alternate between the two programs on one core, and the median of the processor's time
+counts, so that somebody else's work on the machine disturbs both alike. Our whole gate does more in the same call: it
+binds path, query and body, writes the answer's body, and looks every credential up in its store.
+
+pympp runs in an environment of its own: that of the interop tests, /opt/venv/pympp, or the Python named by
+COINSLOT_PYMPP. Where there is none, its figures are left out and `skipped()` says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.instant import SIGNATURE, SOURCE, Instant, credentials, slot
+from coinslot.core.canonical import base64url_encode, encode_object
+from coinslot.core.challenge import Challenge, KeyRing, format_challenge
+from coinslot.core.credential import find_credential
+from coinslot.core.instant import format_instant, parse_instant
+from coinslot.core.receipt import Receipt
+from coinslot.drive import RealWorld, run
+from coinslot.method import Extras
+from coinslot.money import parse_decimal
+from coinslot.server.answer import Answer
+from coinslot.server.delivery import Delivering
+from coinslot.server.gate import Admission
+from coinslot.server.request import Incoming
+
+HERE = Path(__file__).resolve().parent
+ROUNDS, TIMES = 15, 300
+PATH = "/paid/report"
+REALM = "api.example.com"
+DESCRIPTION = "One call of the example API"
+WORK = Callable[[], object]
+
+
+@functools.cache
+def peer_python() -> str | None:
+    """A Python that can import pympp, or None."""
+    home = Path.home() / ".cache" / "coinslot" / "interop"
+    tried = [os.environ.get("COINSLOT_PYMPP", ""), *map(str, sorted(home.glob("python-*/bin/python")))]
+    for python in [*tried, "/opt/venv/pympp/bin/python"]:
+        if python and Path(python).exists():
+            done = subprocess.run([python, "-c", "import mpp.server.verify"], capture_output=True, check=False)
+            if done.returncode == 0:
+                return python
+    return None
+
+
+def skipped() -> str | None:
+    """Why there is no peer, if there is none."""
+    if peer_python() is None:
+        return "pympp is not installed: run the interop tests once, or set COINSLOT_PYMPP to a Python that has it"
+    return None
+
+
+class Peer:
+    """pympp in its own process."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def round(self, name: str, times: int) -> float:
+        """Microseconds for one, over this many."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{name} {times}\n")
+        self._process.stdin.flush()
+        return float(json.loads(self._process.stdout.readline()))
+
+
+@contextmanager
+def _peer() -> Generator[Peer | None]:
+    python = peer_python()
+    if python is None:
+        yield None
+        return
+    command = [python, str(HERE / "pympp_rounds.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        request = dict(Instant().offer(parse_decimal("0.01"), Extras()))
+        meta = {"nonce": "YWJjZGVmZ2hpamtsbW5v", "scope": "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"}
+        payload = {"type": "transaction", "signature": SIGNATURE}
+        told: dict[str, Any] = {"request": request, "meta": meta, "payload": payload, "source": SOURCE}
+        process.stdin.write(json.dumps({**told, "description": DESCRIPTION}) + "\n")
+        yield Peer(process)
+
+
+def turns(ours: Sequence[tuple[str, WORK]], peer: Peer | None, theirs: str) -> dict[str, float]:
+    """Median microseconds by name; the peer's under "peer". One round of each in turn."""
+    spent: dict[str, list[float]] = {name: [] for name, _ in ours}
+    for _ in range(ROUNDS):
+        for name, work in ours:
+            begun = time.thread_time()
+            for _ in range(TIMES):
+                work()
+            spent[name].append((time.thread_time() - begun) / TIMES * 1e6)
+        if peer is not None:
+            spent.setdefault("peer", []).append(peer.round(theirs, TIMES))
+    return {name: statistics.median(found) for name, found in spent.items()}
+
+
+def _protocol() -> tuple[WORK, WORK]:
+    """The protocol alone: issue a 402's field; take a credential (parse, HMAC, expiry) and write its receipt."""
+    ring = KeyRing((os.urandom(32),))
+    request = encode_object(Instant().offer(parse_decimal("0.01"), Extras()))
+    (value,) = credentials(PATH, 1)
+    bound = json.dumps({"s": "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"})[1:-1]
+
+    def issue() -> str:
+        opaque = base64url_encode(f'{{"n":"{base64url_encode(os.urandom(16))}",{bound}}}'.encode())
+        expires = format_instant(time.time() + 300)
+        offered = Challenge("", REALM, "tempo", "charge", request, expires, opaque=opaque, description=DESCRIPTION)
+        return format_challenge(ring.issue(offered))
+
+    own = KeyRing((b"a secret of a benchmark that guards nothing at all",))
+
+    def verify() -> str:
+        found = find_credential([value], ())
+        assert found is not None
+        assert own.issued(found.challenge)
+        assert parse_instant(found.challenge.expires or "") > time.time()
+        extra = {"challengeId": found.challenge.id}
+        return Receipt("tempo", "0x" + "ab" * 32, "2026-11-21T12:00:00Z", extra).encode()
+
+    return issue, verify
+
+
+def _gate() -> tuple[WORK, WORK]:
+    """The whole gate on a memory store: answer 402; answer a credential that has paid with its stored outcome."""
+    till = slot("memory:")
+    price = till.price("0.01", description=DESCRIPTION)
+    world = RealWorld()
+    asking = Incoming("GET", PATH)
+    (value,) = credentials(PATH, 1)
+    paying = Incoming("GET", PATH, headers={"authorization": (value,)})
+    admission = run(till.gate.admit(paying, price), world)
+    assert isinstance(admission, Admission)
+    delivering = Delivering(admission.receipt)
+    delivering.begin(200, [("content-type", "application/json")])
+    delivering.add(b'{"answer": 42}')
+    delivery = delivering.finish()
+    assert delivery is not None
+    run(till.gate.delivered(admission, delivery), world)
+
+    def unpaid() -> None:
+        answer = run(till.gate.admit(asking, price), world)
+        assert isinstance(answer, Answer)
+        assert answer.status == 402
+
+    def paid() -> None:
+        answer = run(till.gate.admit(paying, price), world)
+        assert isinstance(answer, Answer)
+        assert answer.status == 200
+
+    return unpaid, paid
+
+
+def _row(name: str, value: float, peer_value: float | None) -> dict[str, object]:
+    told = None if peer_value is None else round(peer_value, 1)
+    ratio = None if peer_value is None else round(peer_value / value, 1)
+    peer = None if told is None else "pympp handler"
+    return {"name": name, "value": round(value, 1), "unit": "us", "peer": peer, "peer_value": told, "ratio": ratio}
+
+
+def rows() -> list[dict[str, object]]:
+    """One row per figure: name, value, unit, peer, peer_value, ratio (how many times the peer's time is ours)."""
+    issue, verify = _protocol()
+    unpaid, paid = _gate()
+    with _peer() as peer:
+        issued = turns([("protocol", issue), ("gate", unpaid)], peer, "issue")
+        verified = turns([("protocol", verify), ("gate", paid)], peer, "verify")
+    return [
+        _row("issue a 402", issued["protocol"], issued.get("peer")),
+        _row("issue a 402, whole gate", issued["gate"], issued.get("peer")),
+        _row("re-verify a charge", verified["protocol"], verified.get("peer")),
+        _row("re-verify a charge, whole gate, memory", verified["gate"], verified.get("peer")),
+    ]
+
+
+if __name__ == "__main__":
+    print(skipped() or "", file=sys.stderr)
+    for each in rows():
+        print(each)
