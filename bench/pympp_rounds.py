@@ -1,6 +1,6 @@
 """pympp's handler, a round at a time: one line of JSON in, one line out. peers.py runs this with pympp's Python.
 
-The first line on stdin is the work: {"request", "meta", "payload", "source", "description"}. Each further line `issue N`
+First on stdin comes the work: {"request", "meta", "payload", "source", "description"}. Each further line `issue N`
 or `verify N` does the thing N times and answers with the processor's microseconds for one. It imports no coinslot.
 """
 
