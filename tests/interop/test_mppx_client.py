@@ -130,3 +130,10 @@ def test_its_validator_finds_no_fault(gate: Shop, purse: Purse) -> None:
     assert found["summary"]["failed"] == 0, json.dumps(found, indent=1)
     assert found["discovery"]["found"] is True
     assert found["summary"]["passed"] >= 20
+
+
+def test_its_reader_of_discovery_finds_no_fault(gate: Shop, purse: Purse) -> None:
+    """`mppx discover validate` on our document: no error and no warning."""
+    done = command(purse, "discover", "validate", f"{gate.url}/openapi.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Discovery document is valid." in done.stdout

@@ -111,6 +111,13 @@ def test_every_payable_operation_says_what_it_costs(routes: Routes) -> None:
     assert document["paths"]["/things/{id}"]["put"]["x-payment-info"]["offers"][0]["description"] == "a thing"
 
 
+@pytest.mark.spec("DISC-029")
+def test_operations_that_take_a_body_say_so(routes: Routes) -> None:
+    """And the others don't."""
+    for _, verb, operation in operations(openapi(routes, SERVICE)):
+        assert ("requestBody" in operation) == (verb in ("post", "put", "patch"))
+
+
 def test_every_parameter_of_a_path_is_declared(routes: Routes) -> None:
     """OpenAPI wants each {name} of a template named among the parameters."""
     for path, _, operation in operations(openapi(routes, SERVICE)):

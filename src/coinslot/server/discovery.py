@@ -22,6 +22,7 @@ LLMS_PATH = "/llms.txt"
 ANY_METHOD = ("get", "post", "put", "patch", "delete")
 # What OpenAPI has a place for; a route of other methods is told by its 402 only.
 _METHODS = frozenset([*ANY_METHOD, "head", "options", "trace"])
+_WITH_BODY = frozenset(["post", "put", "patch"])
 # The intents that the document's schema knows.
 _INTENTS = ("charge", "session")
 # Registries list a service under so many categories at most.
@@ -94,7 +95,7 @@ def _charge(operation: dict[str, Any], price: Price) -> dict[str, Any]:
     return {**operation, **({"x-payment-info": {"offers": offers}} if offers else {}), "responses": responses}
 
 
-def _operation(route: Route, names: list[str]) -> dict[str, Any]:
+def _operation(route: Route, method: str, names: list[str]) -> dict[str, Any]:
     operation: dict[str, Any] = {"responses": {"200": {"description": "The resource."}}}
     if route.summary:
         operation["summary"] = route.summary
@@ -102,6 +103,8 @@ def _operation(route: Route, names: list[str]) -> dict[str, Any]:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
+    if method in _WITH_BODY:  # we know that there may be one, and no more (DISC-029)
+        operation["requestBody"] = {"content": {"*/*": {}}}
     return operation if route.price is None else _charge(operation, route.price)
 
 
@@ -112,7 +115,7 @@ def openapi(routes: Routes, service: Service) -> dict[str, Any]:
         path, names = _template(route.path)
         for method in [one.lower() for one in sorted(route.methods)] or list(ANY_METHOD):
             if method in _METHODS:
-                paths.setdefault(path, {}).setdefault(method, _operation(route, names))
+                paths.setdefault(path, {}).setdefault(method, _operation(route, method, names))
     if not paths:
         raise ConfigError("a discovery document needs at least one route")
     document: dict[str, Any] = {"openapi": OPENAPI, "info": {"title": service.title, "version": service.version}}
