@@ -4,7 +4,8 @@ How a block is read:
 
 - `python`: run as a program.
 - `console`: each `$ ` line is a command that must succeed; the lines below it must appear in its output, in order,
-  and `...` stands for anything. A command that ends with `&` runs until the end of the document.
+  and `...` stands for anything. A command that ends with `&` runs until the end of the document; if it names a port
+  (`--port N`, `--listen HOST:N`, `http.server N`), we wait until it answers there, as a reader waits for its greeting.
 - `sh`: run as one script.
 - `<!-- test: file NAME -->` before a block of any language: written to NAME; Python is run as well.
 - `<!-- test: skip REASON -->` before a block: not run; the reason is required.
@@ -41,7 +42,12 @@ BLOCK = re.compile(
 PRELUDE = f"""set -eo pipefail
 make() {{ command make -n -C {shlex.quote(str(ROOT))} "$@" >/dev/null; }}
 pip() {{ {shlex.quote(sys.executable)} {shlex.quote(__file__)} "$@"; }}
+listening() {{
+  for _ in $(seq 300); do (: </dev/tcp/127.0.0.1/$1) 2>/dev/null && return 0; sleep 0.2; done
+  echo "nothing listens on port $1:"; cat background.log; return 1
+}}
 """
+NAMED_PORT = re.compile(r"(?:--port[ =]|--listen[ =]\S*:|\bhttp\.server )(\d+)")
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,9 @@ class Reader:
             if line.startswith("$ "):
                 command = line.removeprefix("$ ").strip()
                 if command.endswith("&"):
+                    port = NAMED_PORT.search(command)
                     command = f"{command[:-1]} >>background.log 2>&1 &"
+                    command += f"\nlistening {port[1]}" if port else ""
                 script += f"{command}\nprintf '\\n=====\\n'\n"
                 shown.append([])
             else:

@@ -163,6 +163,10 @@ def test_a_wrong_setting_is_named(
         (["nowhere.toml"], "nowhere.toml"),
         (["nowhere.toml", "--upstream", "http://x"], "not both"),
         (["--upstream", "http://x", "--price", "GET /=1", "--method", "gold"], "gold"),
+        (
+            ["--upstream", "http://x", "--price", "GET /=1"],
+            "--bank: path of the bank's file; give it, or set COINSLOT_BANK",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_named(
@@ -222,3 +226,19 @@ def test_several_workers_share_one_store(tmp_path: Path, bank: Bank, alice: dict
                 assert client.get(f"{url}/paid/{number}").status_code == 200
         assert len(api.calls) == 6
     assert bank.balance("shop") == 60_000
+
+
+def test_what_no_flag_says_comes_from_the_environment(
+    tmp_path: Path, bank: Bank, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COINSLOT_<FIELD> for each setting that a method publishes; a flag goes before it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COINSLOT_BANK", bank.path)
+    monkeypatch.setenv("COINSLOT_RECIPIENT", "")
+    ask = ["gate", "--upstream", "http://127.0.0.1:1", "--price", "GET /=1", "--method", "toy", "--check"]
+    assert main([*ask, "--recipient", "shop"]) == 0
+    monkeypatch.setenv("COINSLOT_CURRENCY", "gold")
+    assert main([*ask, "--recipient", "shop"]) == 2
+    assert main([*ask, "--recipient", "shop", "--currency", "coin"]) == 0
+    assert main(ask) == 2
+    assert "COINSLOT_RECIPIENT" in capsys.readouterr().err

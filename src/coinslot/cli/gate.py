@@ -90,6 +90,8 @@ def gate(
     else:
         if upstream is None:
             raise ConfigError("--upstream: the URL of the API to charge for (or give a CONFIG.toml)")
+        if not price:
+            raise ConfigError("--price: what a route costs, such as --price 'GET /paid/*=0.01'")
         settings = {
             "upstream": upstream,
             "prices": _prices(price),

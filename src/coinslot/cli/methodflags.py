@@ -1,6 +1,7 @@
 """Flags that payment methods publish: one for each plain field of their settings; a new method needs no change here.
 
-Secrets get no flag, since command lines are public on a machine: they come from the environment.
+A flag that is not given comes from the environment, COINSLOT_<FIELD>. Secrets get no flag, since command lines are
+public on a machine.
 """
 
 from __future__ import annotations
@@ -77,17 +78,25 @@ def with_method_flags(side: Side, command: Callable[..., Any]) -> Callable[..., 
 
 
 def method_table(side: Side, name: str, flags: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """The settings of one method from flags, its secrets from COINSLOT_<FIELD>. Raises ConfigError for a stray flag."""
+    """The settings of one method from flags, else from COINSLOT_<FIELD>; secrets from there only.
+
+    Raises ConfigError for a stray flag, and for one that is missing.
+    """
     kind: type[msgspec.Struct] = getattr(methods.load(name), side)
-    known = {field.encode_name: _described(field.type) for field in msgspec.structs.fields(kind)}
-    stray = sorted(set(flags) - set(known))
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    stray = sorted(set(flags) - set(fields))
     if stray:
         raise ConfigError(f"--{stray[0].replace('_', '-')} is no setting of the method {name!r}")
     table = dict(flags)
-    for field, (_, _, secret) in known.items():
+    for field, info in fields.items():
+        types, text, secret = _described(info.type)
+        if field in table or len(types) != 1 or types[0] not in _PLAIN:
+            continue
         variable = f"COINSLOT_{field.upper()}"
-        if secret and environment.get(variable):
+        if environment.get(variable):
             table[field] = environment[variable]
+        elif info.required and not secret:  # a secret may come from a wallet
+            raise ConfigError(f"--{field.replace('_', '-')}: {text}; give it, or set {variable}")
     return table
 
 
