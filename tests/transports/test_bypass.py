@@ -36,7 +36,7 @@ from support.serving import Payer, asgi_server, raw_request, status_of, wsgi_ser
 assert configured
 
 SECRET = b"worth a cent"
-TABLE = {"GET /paid": "0.01", "GET /paid/*": "0.01", "/free": None}
+TABLE = {"GET /paid": "0.01", "GET /paid/{name}": "0.01", "/free": None}
 # Request lines, as clients that look for a way around would write them.
 LINES = [
     "GET /paid",

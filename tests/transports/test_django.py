@@ -225,10 +225,11 @@ def test_several_ways_to_pay_are_several_headers(bank: Any, payer: Payer) -> Non
 
 def test_a_form_that_was_read_before_is_not_sold_unbound(slot: Slot, payer: Payer) -> None:
     """Its bytes are gone, so they can't be bound: an error of the project, never a body that may be swapped."""
-    decorated = paid(slot, "0.01")(lambda request: HttpResponse("sold"))
+    decorated: Mark = paid(slot, "0.01")(lambda request: HttpResponse("sold"))
 
     def view(request: HttpRequest) -> HttpResponse:
-        return decorated(request) if request.POST else HttpResponse("no form")
+        sold: HttpResponse = decorated(request) if request.POST else HttpResponse("no form")
+        return sold
 
     with project([path("form", view)]) as url:
         answer = payer.client.post(f"{url}/form", data={"name": "Ann"}, files={"file": b"1"})
