@@ -38,6 +38,8 @@ class Gate:
     """The application: config in, ASGI out. Raises ConfigError, MissingDependency, ChainError, StoreError at start."""
 
     def __init__(self, config: GateConfig) -> None:
+        title = config.title or config.realm or "Paid API"
+        service = Service(title, config.api_version, tuple(config.categories), config.docs)
         self.metrics = Metrics()
         with closing(RealWorld()) as world:
             accepted = run(accept(config.accept), world)
@@ -52,8 +54,6 @@ class Gate:
         self.routes = _routes(config, self.slot)
         self._paying = Paying(self.slot)
         self._proxy = Proxy(config.upstream)
-        title = config.title or config.realm or "Paid API"
-        service = Service(title, config.api_version, tuple(config.categories), config.docs)
         self._pages = Pages(self.routes, service)
         self._world = RealAsyncWorld()
 

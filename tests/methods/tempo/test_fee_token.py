@@ -50,3 +50,14 @@ def test_an_account_that_chose_a_token_pays_its_fee_in_it(shop: Shop) -> None:
     assert isinstance(outcome, Settled)
     assert path - shop.held(key.address, PATH) == PRICE
     assert shop.held(key.address, ALPHA) < alpha
+
+
+@pytest.mark.spec("TCHG-047")
+@pytest.mark.parametrize(("envelope", "first"), [(True, "0x78"), (False, "0x76")])
+def test_a_sponsored_payment_is_handed_over_in_either_form(shop: Shop, *, envelope: bool, first: str) -> None:
+    """As deployed servers read it, or as the document writes it; our server settles both."""
+    seller = shop.seller(fee_payer_key=shop.account().secret().hex())
+    challenge = shop.challenge(seller)
+    shown = shop.pay(shop.payer(sponsor_envelope=envelope), challenge)
+    assert shown.payload["signature"].startswith(first)
+    assert isinstance(shop.through(seller, challenge, shown), Settled)
