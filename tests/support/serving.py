@@ -44,7 +44,7 @@ def asgi_server(app: Any, **options: Any) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = server.force_exit = True
+        server.should_exit, server.force_exit = True, options["lifespan"] == "off"
         thread.join(TIMEOUT_S)
         listener.close()
 

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
-from coinslot.drive import RealAsyncWorld, run_async
+from coinslot.drive import run_async
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
 from coinslot.server.answer import EXPOSED, Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
@@ -62,7 +62,7 @@ class CoinslotMiddleware:
         elif kind == "websocket" and self._priced(scope):  # T42
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, self.paying.ending(receive) if kind == "lifespan" else receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = scope.get("query_string", b"").decode("latin-1")
@@ -118,7 +118,6 @@ class Paying:
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
-        self._world = RealAsyncWorld()
         self._ending: set[asyncio.Task[None]] = set()
 
     async def serve(self, price: Price, app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,16 +148,27 @@ class Paying:
             return refusal(BodyTooLarge(f"a body bound to a payment may have {MAX_BOUND_BODY} bytes"))
         if not price.bind_body:
             request = Incoming(request.method, request.path, request.query, request.headers, None)
-        return await run_async(self.slot.gate.admit(request, price), self._world)
+        return await run_async(self.slot.gate.admit(request, price), self.slot.async_world)
 
     async def record(self, admission: Admission, delivery: Delivery | None) -> None:
         """Record the delivery, if it is one. Raises StoreError."""
         if delivery is not None:
-            await run_async(self.slot.gate.delivered(admission, delivery), self._world)
+            await run_async(self.slot.gate.delivered(admission, delivery), self.slot.async_world)
+
+    def ending(self, receive: Receive) -> Receive:
+        """A receive of the lifespan protocol that closes this door when the server stops."""
+
+        async def watch() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self.close()
+            return message
+
+        return watch
 
     async def close(self) -> None:
-        """Close the connections to nodes that this door opened."""
-        await self._world.aclose()
+        """Close the connections to nodes that asynchronous doors of this slot opened."""
+        await self.slot.async_world.aclose()
 
     def abandoned(self, admission: Admission) -> None:
         """Give the payment back to whoever made it."""

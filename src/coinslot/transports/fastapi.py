@@ -137,7 +137,8 @@ class _Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            ending = self._paying.ending(receive) if scope["type"] == "lifespan" else receive
+            await self._app(scope, ending, send)
             return
         visit = _Visit(self._paying, scope, receive, send)
         scope[_DOOR] = visit

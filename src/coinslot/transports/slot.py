@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias, TypedDict
 
 from coinslot.core.challenge import KeyRing
-from coinslot.drive import RealWorld, run
+from coinslot.drive import RealAsyncWorld, RealWorld, run
 from coinslot.errors import ConfigError
 from coinslot.method import ChargeSeller, Extras, load, settings
 from coinslot.money import parse_decimal
@@ -58,6 +58,8 @@ class Slot:
         patience_s: float = PATIENCE_S,
         **methods: Table | Sequence[Table],
     ) -> None:
+        # Shared by all doors of this slot, and with them the connections to nodes.
+        self.world, self.async_world = RealWorld(), RealAsyncWorld()
         self.sellers = (*sellers, *_sellers(methods))
         if not self.sellers:
             raise ConfigError("name at least one payment method and its settings")
@@ -88,9 +90,15 @@ class Slot:
         return value if value is None or isinstance(value, Price) else self.price(value)
 
     def close(self) -> None:
-        """Stop the resolver and close the store."""
+        """Stop the resolver, close the store and the connections of synchronous doors."""
         self.resolving.stop()
         self.store.close()
+        self.world.close()
+
+    async def aclose(self) -> None:
+        """Close everything, also what belongs to the running event loop."""
+        await self.async_world.aclose()
+        self.close()
 
 
 def _decimal(amount: Amount) -> Decimal:

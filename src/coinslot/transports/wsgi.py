@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from coinslot.drive import RealWorld, run
+from coinslot.drive import run
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
@@ -101,7 +101,6 @@ class Paying:
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
-        self._world = RealWorld()
 
     def serve(
         self, price: Price, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
@@ -124,12 +123,12 @@ class Paying:
             return refusal(BodyTooLarge(f"a body bound to a payment is whole and has at most {MAX_BOUND_BODY} bytes"))
         if not price.bind_body:
             request = Incoming(request.method, request.path, request.query, request.headers, None)
-        return run(self.slot.gate.admit(request, price), self._world)
+        return run(self.slot.gate.admit(request, price), self.slot.world)
 
     def record(self, admission: Admission, delivery: Delivery | None) -> None:
         """Record the delivery, if it is one. Raises StoreError."""
         if delivery is not None:
-            run(self.slot.gate.delivered(admission, delivery), self._world)
+            run(self.slot.gate.delivered(admission, delivery), self.slot.world)
 
     def abandoned(self, admission: Admission) -> None:
         """Give the payment back to whoever made it."""
