@@ -16,10 +16,11 @@ from coinslot.core.challenge import parse_challenge
 from coinslot.errors import ConfigError
 from coinslot.server.discovery import Service, llms_txt, openapi, priced
 from coinslot.server.price import Routes
+from coinslot.transports import wsgi
 from coinslot.transports.asgi import CoinslotMiddleware, Receive, Scope, Send
-from coinslot.transports.pages import discoverable
+from coinslot.transports.pages import discoverable, discoverable_wsgi
 from coinslot.transports.slot import RouteTable, Slot
-from support.serving import asgi_server, make_slot
+from support.serving import asgi_server, make_slot, wsgi_server
 from support.toybank import Bank
 
 SERVICE = Service(
@@ -215,6 +216,20 @@ def test_a_middleware_serves_its_pages(slot: Slot) -> None:
         assert asked.status_code == 402
         request = parse_challenge(asked.headers["www-authenticate"]).request_object()
         assert (offer["amount"], offer["currency"]) == (request["amount"], request["currency"])
+
+
+def test_a_wsgi_middleware_serves_the_same_pages(slot: Slot) -> None:
+    """Free and readable; everything else is charged."""
+
+    def plain(environ: object, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"hello"]
+
+    app = discoverable_wsgi(wsgi.CoinslotMiddleware(plain, slot, {"GET /**": "0.01"}), SERVICE)
+    with wsgi_server(app) as url:
+        assert "/{rest}" in httpx.get(f"{url}/openapi.json").json()["paths"]
+        assert httpx.get(f"{url}/llms.txt").text.startswith("# Fish prices")
+        assert httpx.get(f"{url}/else").status_code == 402
 
 
 def test_a_middleware_publishes_an_applications_own_document(slot: Slot) -> None:

@@ -2,20 +2,25 @@
 
     app = discoverable(CoinslotMiddleware(app, slot, {"GET /paid/*": "0.01"}), Service("My API"))
 
-Both pages are free, whatever the table says of other paths, and readable from any origin.
+`discoverable_wsgi` does the same for the WSGI middleware. Both pages are free, whatever the table says of other paths,
+and readable from any origin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from coinslot.server.answer import Answer
 from coinslot.server.discovery import CACHE_CONTROL, LLMS_PATH, OPENAPI_PATH, Service, llms_txt, openapi, priced
 from coinslot.server.price import Routes
+from coinslot.transports import wsgi
 from coinslot.transports.asgi import App, CoinslotMiddleware, Receive, Scope, Send, route_path, send_answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class Pages:
@@ -51,5 +56,18 @@ def discoverable(app: CoinslotMiddleware, service: Service, document: Mapping[st
             await app(scope, receive, send)
         else:
             await send_answer(page, scope, send)
+
+    return serve
+
+
+def discoverable_wsgi(
+    app: wsgi.CoinslotMiddleware, service: Service, document: Mapping[str, Any] | None = None
+) -> WSGIApplication:
+    """The WSGI middleware with its discovery pages in front. Raises ConfigError."""
+    pages = Pages(app.routes, service, document)
+
+    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        page = pages.find(environ["REQUEST_METHOD"], wsgi.route_path(environ))
+        return app(environ, start_response) if page is None else wsgi.send_answer(page, environ, start_response)
 
     return serve
