@@ -117,7 +117,7 @@ def url(site: Site, slot: Slot, house: House) -> Iterator[str]:
 class DoorCases:
     """The cases."""
 
-    @pytest.mark.spec("CORE-012", "CORE-111", "CORE-047")
+    @pytest.mark.spec("CORE-002", "CORE-012", "CORE-047", "CORE-059", "CORE-060", "CORE-111")
     def test_an_unpaid_request_gets_a_real_402(self, url: str, house: House, payer: Payer) -> None:
         """With a challenge that can be paid, for no cache, readable to browsers, without a receipt; no handler ran."""
         answer = payer.client.get(f"{url}/paid")
@@ -130,7 +130,7 @@ class DoorCases:
         assert exposed(answer) >= EXPOSED
         assert house.calls == []
 
-    @pytest.mark.spec("CORE-002", "CORE-112")
+    @pytest.mark.spec("CORE-045", "CORE-046", "CORE-112")
     def test_a_paid_request_is_served_once_with_a_receipt(self, url: str, house: House, payer: Payer) -> None:
         """The handler runs once; the answer is private; the same credential brings the same answer again."""
         authorization = payer.credential(payer.client.get(f"{url}/paid"))
@@ -203,13 +203,15 @@ class DoorCases:
         again = present(payer, f"{url}/wait", authorization)
         assert (again.status_code, again.content) == (200, b"wait")
 
-    @pytest.mark.spec("CORE-062")
+    @pytest.mark.spec("CORE-026", "CORE-039", "CORE-040", "CORE-041", "CORE-042", "CORE-043", "CORE-048")
     def test_a_body_is_bound_and_still_readable(self, url: str, payer: Payer) -> None:
         """The handler reads what was paid for; another body under the same credential is refused."""
         asked = payer.client.post(f"{url}/echo", content=b"hello")
         authorization = payer.credential(asked)
         swapped = payer.client.post(f"{url}/echo", content=b"jello", headers={"Authorization": authorization})
         assert swapped.status_code == 402
+        assert payer.offers(asked)[0].digest
+        assert payer.offers(swapped)[0].id != payer.offers(asked)[0].id
         paid = payer.client.post(f"{url}/echo", content=b"hello", headers={"Authorization": authorization})
         assert (paid.status_code, paid.content) == (200, b"hello")
 

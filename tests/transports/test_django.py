@@ -123,6 +123,7 @@ def test_hanging_up_is_no_free_pass(url: str, house: House, payer: Payer) -> Non
     DoorCases().test_who_hangs_up_on_a_stream_had_the_delivery(url, house, payer)
 
 
+@pytest.mark.spec("CORE-008", "CORE-013", "CORE-014", "CORE-015", "CORE-016")
 def test_authentication_comes_before_the_price(slot: Slot, payer: Payer) -> None:
     """A decorator above ours sends strangers away without a challenge."""
 

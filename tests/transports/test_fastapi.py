@@ -126,6 +126,7 @@ def test_the_dependency_gives_the_receipt(slot: Slot, payer: Payer) -> None:
     assert answer.json()["reference"].startswith("0x")
 
 
+@pytest.mark.spec("CORE-008", "CORE-013", "CORE-014", "CORE-015", "CORE-016")
 @pytest.mark.parametrize("way", ["decorator", "dependency"])
 def test_authentication_comes_before_the_price(slot: Slot, payer: Payer, way: str) -> None:
     """Who is not known is sent away without our challenge; Bearer and Payment then travel in one request."""

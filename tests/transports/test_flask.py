@@ -70,6 +70,7 @@ class TestFlask(DoorCases):
             assert (answer.status_code, answer.text) == (200, "Ann")
 
 
+@pytest.mark.spec("CORE-008", "CORE-013", "CORE-014", "CORE-015", "CORE-016")
 def test_authentication_comes_before_the_price(slot: Slot, payer: Payer) -> None:
     """A decorator above ours sends strangers away without a challenge."""
 
