@@ -29,8 +29,13 @@ from coinslot.methods.tempo.transaction.sender import sign_as_access_key
 
 def sender_digest(tx: TempoTransaction) -> bytes:
     """What the sender signs. If sponsored it leaves the fee token and the sponsor open."""
+    return keccak256(encode_for_signing(tx))
+
+
+def encode_for_signing(tx: TempoTransaction) -> bytes:
+    """The bytes whose hash the sender signs."""
     fee_token, fee_payer = (b"", AWAITING_FEE_PAYER) if tx.sponsored else (_optional(tx.fee_token), b"")
-    return keccak256(bytes((TRANSACTION_TYPE,)) + rlp.encode(_fields(tx, fee_token, fee_payer)))
+    return bytes((TRANSACTION_TYPE,)) + rlp.encode(_fields(tx, fee_token, fee_payer))
 
 
 def fee_payer_digest(tx: TempoTransaction, sender: str) -> bytes:
