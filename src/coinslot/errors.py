@@ -11,6 +11,9 @@
     │   ├── not paid, may ask again (402 with a fresh challenge)
     │   │     PaymentRequired, PaymentInsufficient, PaymentExpired, VerificationFailed, MalformedCredential,
     │   │     InvalidChallenge
+    │   ├── SessionProblem         the same three ends for payment channels
+    │   │     402 with a fresh challenge: InvalidVoucher, SignerMismatch, AmountExceedsDeposit, DeltaTooSmall,
+    │   │     ChallengeNotFound, InsufficientBalance; 410 without one: ChannelNotFound, ChannelFinalized
     │   ├── not a payment matter (no challenge)
     │   │     BadRequest 400, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422
     │   ├── already paid, replay (no challenge)
@@ -96,6 +99,10 @@ class Problem(CoinslotError):
         self.detail = detail or self.title
         self.retry_after_s = retry_after_s
         self.reference = reference
+
+    def members(self) -> dict[str, str]:
+        """Extension members of the problem's body (RFC 9457 section 3.2): amounts as decimal text of base units."""
+        return {}
 
 
 class PaymentRequired(Problem):
@@ -192,6 +199,95 @@ class RailUnavailable(Problem):
     """The payment network can't be asked; nothing was broadcast by this request."""
 
     slug, status, title = "payment-rail-unavailable", 503, "Payment network unavailable"
+
+
+# --- payment channels ----------------------------------------------------------------------------
+
+
+class SessionProblem(Problem):
+    """A problem of a payment channel. `channel_id` names it in the answer, where it is known."""
+
+    slug, status, title, challenge = "session/invalid-signature", 402, "Session problem", True
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        retry_after_s: int | None = None,
+        reference: str | None = None,
+        channel_id: str | None = None,
+    ) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, reference=reference)
+        self.channel_id = channel_id
+
+    def members(self) -> dict[str, str]:
+        """The channel's id, where it is known."""
+        return {} if self.channel_id is None else {"channelId": self.channel_id}
+
+
+class InvalidVoucher(SessionProblem):
+    """The signature of a voucher, or of a request to close, is not good."""
+
+    slug, title = "session/invalid-signature", "Invalid signature"
+
+
+class SignerMismatch(SessionProblem):
+    """Signed by somebody who may not sign for this channel."""
+
+    slug, title = "session/signer-mismatch", "Signer mismatch"
+
+
+class AmountExceedsDeposit(SessionProblem):
+    """The voucher says more than the channel holds."""
+
+    slug, title = "session/amount-exceeds-deposit", "Amount exceeds deposit"
+
+
+class DeltaTooSmall(SessionProblem):
+    """The voucher adds less than the least step to what was accepted, or nothing where that is refused."""
+
+    slug, title = "session/delta-too-small", "Delta too small"
+
+
+class ChallengeNotFound(SessionProblem):
+    """The challenge under which a channel is managed is unknown or past its time."""
+
+    slug, title = "session/challenge-not-found", "Challenge not found"
+
+
+class InsufficientBalance(SessionProblem):
+    """What was authorized and not spent yet doesn't cover the cost: `required_top_up` base units are missing."""
+
+    slug, title = "session/insufficient-balance", "Insufficient balance"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        retry_after_s: int | None = None,
+        reference: str | None = None,
+        channel_id: str | None = None,
+        required_top_up: int | None = None,
+    ) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, reference=reference, channel_id=channel_id)
+        self.required_top_up = required_top_up
+
+    def members(self) -> dict[str, str]:
+        """The channel's id, and what is missing."""
+        missing = {} if self.required_top_up is None else {"requiredTopUp": str(self.required_top_up)}
+        return super().members() | missing
+
+
+class ChannelNotFound(SessionProblem):
+    """No channel has this id, or the chain doesn't show it yet."""
+
+    slug, status, title, challenge = "session/channel-not-found", 410, "Channel not found", False
+
+
+class ChannelFinalized(SessionProblem):
+    """The channel was closed, or its payer asked the chain to close it: nothing more can be bought on it."""
+
+    slug, status, title, challenge = "session/channel-finalized", 410, "Channel finalized", False
 
 
 # --- the client ----------------------------------------------------------------------------------

@@ -16,13 +16,14 @@ CONTENT_TYPE = "application/problem+json"
 # An explanation of what went wrong fits many times over.
 MAX_PROBLEM_BYTES = 64 * 1024
 # It is printed on terminals and written to logs: no escape sequences, no novels.
-_SLUG = re.compile(r"[a-z0-9-]{1,64}\Z")
+_SLUG = re.compile(r"(?:[a-z0-9-]{1,32}/)?[a-z0-9-]{1,64}\Z")
 
 
 def problem_body(problem: Problem, **members: object) -> bytes:
     """The JSON body of a problem, with extension members (for example `challengeId`); absent ones (None) left out."""
     body: dict[str, object] = {
         **members,
+        **problem.members(),
         "type": BASE + problem.slug,
         "title": problem.title,
         "status": problem.status,
@@ -44,10 +45,12 @@ def problem_members(body: bytes) -> Mapping[str, Any]:
 
 
 def problem_slug(body: bytes) -> str | None:
-    """The last path segment of a problem's `type`, whatever its base, or None where it isn't a plain word.
+    """A problem's `type` below our base ("session/delta-too-small"), below another its last segment; None if not words.
 
     For clients, to be reported and never trusted: the other side wrote it.
     """
     kind = problem_members(body).get("type")
-    slug = kind.rsplit("/", 1)[-1] if isinstance(kind, str) else ""
+    if not isinstance(kind, str):
+        return None
+    slug = kind.removeprefix(BASE) if kind.startswith(BASE) else kind.rsplit("/", 1)[-1]
     return slug if _SLUG.match(slug) else None
