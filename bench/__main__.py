@@ -25,6 +25,14 @@ LINES: dict[str, tuple[float, float | None]] = {
     "re-verify a charge": (12.0, 10.0),
     "Starlette middleware adds to a free route": (15.0, None),
 }
+# What the README tells of.
+READ = (
+    "issue a 402",
+    "issue a 402, whole gate",
+    "re-verify a charge",
+    "re-verify a charge, whole gate, memory",
+)
+README, NUMBERS = HERE.parent / "README.md", "<!-- numbers: bench/results.json -->"
 
 Row = dict[str, Any]
 
@@ -50,6 +58,22 @@ def shown(row: Row) -> str:
     """A row for people."""
     beside = f"{row['peer']} {row['peer_value']:g} {row['unit']}, {row['ratio']:g} x" if row["peer"] else ""
     return f"{row['name']:<66}{row['value']:>10,.1f} {row['unit']:<4} {beside:<44} {verdict(row)}".rstrip()
+
+
+def _told(row: Row) -> str:
+    """A row of the README's table; tests/test_reference.py reads it back."""
+    beside = (f"{row['peer_value']:g} {row['unit']}", f"{row['ratio']:g} x") if row["peer"] else ("", "")
+    return f"| {row['name']} | {row['value']:g} {row['unit']} | {beside[0]} | {beside[1]} |"
+
+
+def tell_readme(rows: list[Row]) -> None:
+    """Put the figures of READ into the README, so that it says what was measured."""
+    text = README.read_text(encoding="utf-8")
+    before, mark, after = text.partition(NUMBERS)
+    _, heading, rest = after.partition("\n## ")
+    told = [_told(row) for row in rows if row["name"] in READ]
+    table = "\n".join(["| | coinslot | pympp handler | ratio |", "| --- | --- | --- | --- |", *told])
+    README.write_text(f"{before}{mark}\n\n{table}\n{heading}{rest}", encoding="utf-8")
 
 
 def measure(names: Iterable[str]) -> tuple[list[Row], list[str]]:
@@ -81,6 +105,7 @@ def main() -> int:
     if not asked:
         text = ",\n".join(json.dumps(row) for row in found)
         (HERE / "results.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+        tell_readme(found)
         print(f"\n{len(found)} rows in bench/results.json")
     return 0
 
