@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.instant import SIGNATURE, SOURCE, Instant, credentials, slot
+from bench.instant import SECRET, SIGNATURE, SOURCE, Instant, credentials, slot
 from coinslot.core.canonical import base64url_encode, encode_object
 from coinslot.core.challenge import Challenge, KeyRing, format_challenge
 from coinslot.core.credential import find_credential
@@ -124,15 +124,15 @@ def _protocol() -> tuple[WORK, WORK]:
         offered = Challenge("", REALM, "tempo", "charge", request, expires, opaque=opaque, description=DESCRIPTION)
         return format_challenge(ring.issue(offered))
 
-    own = KeyRing((b"a secret of a benchmark that guards nothing at all",))
+    own = KeyRing((SECRET.encode(),))
+    receipt = Receipt("tempo", "0x" + "ab" * 32, "2026-11-21T12:00:00Z", {"challengeId": "x" * 43})  # on record
 
     def verify() -> str:
         found = find_credential([value], ())
         assert found is not None
         assert own.issued(found.challenge)
         assert parse_instant(found.challenge.expires or "") > time.time()
-        extra = {"challengeId": found.challenge.id}
-        return Receipt("tempo", "0x" + "ab" * 32, "2026-11-21T12:00:00Z", extra).encode()
+        return receipt.encode()
 
     return issue, verify
 

@@ -47,13 +47,8 @@ MUTATIONS: list[Mutation] = [
         _JSON + "test_canonical_by_hand",
     ),
     _off("T40", "core/canonical.py", "    if over and text[-1] not in _LAST[over]:", _JSON + "test_base64url_by_hand"),
-    Mutation(
-        "T40",
-        "core/canonical.py",
-        'text.encode("ascii").translate(_FROM_URL)',
-        'text.encode("ascii").translate(bytes.maketrans(b"-_", b"+/"))',
-        _JSON + "test_base64url_by_hand",
-    ),
+    _off("T40", "core/canonical.py", '    if "+" in text or "/" in text:', _JSON + "test_base64url_by_hand"),
+    _off("T40", "core/canonical.py", "    if len(raw) != len(text) * 3 // 4:", _JSON + "test_base64url_by_hand"),
     _off(
         "T41",
         "core/canonical.py",
@@ -63,7 +58,7 @@ MUTATIONS: list[Mutation] = [
     _off(
         "T41", "core/canonical.py", "    if len(raw) > MAX_WIRE_BYTES:", _JSON + "test_nothing_is_read_of_ten_mebibytes"
     ),
-    _off("T41", "core/canonical.py", "        if _depth_exceeds(text, MAX_DEPTH):", _JSON + "test_depth_is_bounded"),
+    _off("T41", "core/canonical.py", "        if nested_deeper(text, MAX_DEPTH):", _JSON + "test_depth_is_bounded"),
     # Fields
     Mutation("T41", "core/header.py", 'A-Za-z-]++"', 'A-Za-z-]+"', _FIELDS + "test_no_pattern_can_backtrack"),
     Mutation(

@@ -112,7 +112,25 @@ def test_base64url_has_one_spelling(text: str) -> None:
 
 @pytest.mark.guard("T40")
 @pytest.mark.spec("CORE-024")
-@pytest.mark.parametrize("text", ["YQ==", "YR", "YWK", "a+b_", "a/b_", "YWJj\n", " YWJj", "YWJ=", "A", "ÀBCD", "YQ=A"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "YQ==",
+        "YR",
+        "YWK",
+        "a+b_",
+        "a/b_",
+        "YWJj\n",
+        " YWJj",
+        "YWJ=",
+        "A",
+        "ÀBCD",
+        "YQ=A",
+        "\\u0041" * 4,
+        'YWJj"',
+        "\ud800",
+    ],
+)
 def test_base64url_by_hand(text: str) -> None:
     """Padding, the other alphabet, line breaks, spaces and stray bits are refused."""
     with pytest.raises(MalformedHeader):

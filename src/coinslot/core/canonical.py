@@ -28,11 +28,6 @@ MAX_DEPTH = 16
 # The last integer before doubles skip one; RFC 8785 holds no larger ones.
 MAX_INTEGER = 2**53 - 1
 
-# base64url to base64; all other bytes (also + / = and quotes) become NUL, which no decoder takes.
-_FROM_URL = bytes(
-    byte if chr(byte).isascii() and chr(byte).isalnum() else {ord("-"): ord("+"), ord("_"): ord("/")}.get(byte, 0)
-    for byte in range(256)
-)
 # 4n+2 (4n+3) characters end in 4 (2) bits that belong to no byte: only these last characters leave them zero.
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
 _base64_string = msgspec.json.Decoder(bytes)
@@ -53,12 +48,15 @@ def base64url_decode(text: str) -> bytes:
     if len(text) > MAX_WIRE_BYTES:  # T41
         raise MalformedHeader(f"base64url longer than {MAX_WIRE_BYTES} characters")
     over = len(text) % 4
-    # A table and msgspec's decoder of base64 strings: a fifth of the time of a pattern and binascii.
+    # Looking for single characters, and msgspec's decoder of base64: a tenth of the time of a pattern and binascii.
+    if "+" in text or "/" in text:
+        raise MalformedHeader("base64 where base64url belongs")
     try:
-        standard = text.encode("ascii").translate(_FROM_URL)
-        raw = _base64_string.decode(b'"%b%b"' % (standard, b"=" * (-over % 4)))
+        raw = _base64_string.decode(f'"{text.replace("-", "+").replace("_", "/")}{"=" * (-over % 4)}"')
     except (msgspec.DecodeError, UnicodeEncodeError):
         raise MalformedHeader("not base64url without padding") from None
+    if len(raw) != len(text) * 3 // 4:  # padding, or an escape of JSON, that the decoder took
+        raise MalformedHeader("not base64url without padding")
     if over and text[-1] not in _LAST[over]:
         raise MalformedHeader("base64url with stray bits at the end")
     return raw
