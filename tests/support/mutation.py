@@ -48,7 +48,8 @@ def listed() -> list[Mutation]:
 
 def guard_ids(texts: Iterable[str]) -> set[str]:
     """The threat and fault ids that are named in these texts."""
-    return {each for text in texts for each in re.findall(r"\b[TF]\d\d\b", text)}
+    # T00 is midnight
+    return {each for text in texts for each in re.findall(r"\b[TF](?!00)\d\d\b", text)}
 
 
 def marked_in(path: Path) -> set[str]:

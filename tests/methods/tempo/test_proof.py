@@ -98,6 +98,7 @@ def test_only_the_one_spelling_of_a_signature_is_taken(shop: Shop, name: str) ->
 
 
 @pytest.mark.spec("TCHG-037", "TCHG-038", "TCHG-041", "TCHG-042")
+@pytest.mark.guard("T15")
 @pytest.mark.parametrize(
     "source",
     [

@@ -212,9 +212,11 @@ def test_the_api_cannot_speak_of_payments_in_our_name(bank: Bank, client: httpx.
         own = "Payment id=a" if "pay" in call.target.split("/")[-1] else 'Basic realm="api"'
         return 200, {"Payment-Receipt": "forged", "WWW-Authenticate": own, "Keep-Alive": "1"}, b"ok"
 
-    with Upstream(answer) as api, gate_for(api, {"GET /paid/*": "0.01"}, bank) as gated:
+    with Upstream(answer) as api, gate_for(api, {"GET /paid/*": "0.01"}, bank, free=["/free"]) as gated:
         first = client.get(gated.url + "/paid/pay")
         second = client.get(gated.url + "/paid/other")
+        free = client.get(gated.url + "/free")
+    assert "payment-receipt" not in free.headers
     assert first.headers["payment-receipt"] != "forged"
     assert "www-authenticate" not in first.headers
     assert second.headers["www-authenticate"] == 'Basic realm="api"'
