@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -255,3 +256,24 @@ def test_public_names_are_documented() -> None:
         if path.name != "__init__.py" and not ast.get_docstring(tree(path))
     ]
     assert wrong == []
+
+
+# Put together here, so that this very file names none of them.
+REGISTRIES = [
+    f"{name}.{end}" for name, end in (("pypi", "org"), ("npmjs", "org"), ("npmjs", "com"), ("pythonhosted", "org"))
+]
+
+
+def test_no_file_names_a_package_registry() -> None:
+    """Where packages come from is the installing machine's business: lock files and documents leave it out."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout
+    files = [ROOT / name for name in listed.decode().split("\0") if name]
+    named = [
+        (path.name, host)
+        for path in files
+        if path.is_file()
+        for host in REGISTRIES
+        if host.encode() in path.read_bytes()
+    ]
+    assert files, "not a git checkout"
+    assert named == []
