@@ -163,8 +163,8 @@ MUTATIONS: list[Mutation] = [
     Mutation(
         "F23",
         "core/challenge.py",
-        "given) for keyed in self._keyed)",
-        "given) for keyed in self._keyed[:1])",
+        "for keyed in self._keyed:",
+        "for keyed in self._keyed[:1]:",
         _CHALLENGE + "test_a_rotation_keeps_what_is_out_there_valid",
     ),
     Mutation(
@@ -177,8 +177,8 @@ MUTATIONS: list[Mutation] = [
     Mutation(
         "T19",
         "core/challenge.py",
-        'hmac.compare_digest(_mac(keyed, text).encode("ascii"), given)',
-        '_mac(keyed, text).encode("ascii") == given',
+        "hmac.compare_digest(_mac(keyed, text), challenge.id)",
+        "_mac(keyed, text) == challenge.id",
         _CHALLENGE + "test_ids_are_compared_in_constant_time",
     ),
     Mutation(

@@ -300,7 +300,7 @@ def test_ids_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(hmac, "compare_digest", lambda a, b: seen.append((a, b)) or genuine(a, b))
     told = dataclasses.replace(PLAIN, id="x" * 43)
     assert not KeyRing((KEY, OLD)).issued(told)
-    assert [bytes(given) for _, given in seen] == [b"x" * 43] * 2  # type: ignore[call-overload]
+    assert [given for _, given in seen] == ["x" * 43] * 2
 
 
 @pytest.mark.guard("T11", "F23")

@@ -150,9 +150,12 @@ class KeyRing:
             text = _mac_input(challenge)
         except UsageError:
             return False
-        given = challenge.id.encode("utf-8", "replace")
-        # The first match ends it: which of our keys it was is no secret.
-        return any(hmac.compare_digest(_mac(keyed, text).encode("ascii"), given) for keyed in self._keyed)  # T19
+        if not challenge.id.isascii():  # compare_digest takes no other text
+            return False
+        for keyed in self._keyed:  # noqa: SIM110 - any() with its generator costs a tenth of the whole
+            if hmac.compare_digest(_mac(keyed, text), challenge.id):  # T19
+                return True  # which of our keys it was is no secret
+        return False
 
 
 def from_members(members: Mapping[str, object]) -> Challenge:

@@ -91,7 +91,7 @@ def decode_credential(token: str) -> Credential:
     if wire.source is not None and len(wire.source) > MAX_SOURCE_CHARS:
         raise MalformedCredential("source is too long")
     payload = bytes(wire.payload)
-    if not payload.startswith(b"{"):
+    if payload[:1] != b"{":
         raise MalformedCredential("payload is not an object")
     challenge = Challenge(
         told.id, told.realm, told.method, told.intent, told.request,
@@ -107,7 +107,8 @@ def find_credential(authorization: Iterable[str], alternate: Iterable[str]) -> C
     stands in another header than its challenge asked for.
     """
     try:
-        plain, moved = payment_tokens(authorization), payment_tokens(alternate)
+        plain = payment_tokens(authorization)
+        moved = payment_tokens(alternate) if alternate else []
     except MalformedHeader as error:
         raise MalformedCredential(str(error)) from None
     if len(plain) + len(moved) > 1:  # T40
