@@ -18,6 +18,7 @@ from coinslot.core.receipt import Receipt
 from coinslot.errors import CoinslotError, LeaseLost, LedgerError, StoreError, UsageError
 from coinslot.intents.charge import Budget, Prepared
 from coinslot.ledger import Entry
+from coinslot.store.channels_memory import MemoryChannels
 from coinslot.store.futures import done, failed
 from coinslot.store.protocol import (
     LEASE_S,
@@ -43,10 +44,11 @@ class _Draw:
     name: tuple[str, int]
 
 
-class MemoryStore:
+class MemoryStore(MemoryChannels):
     """A Store in this process only. `clock` tells seconds since 1970."""
 
     def __init__(self, *, lease_s: float = LEASE_S, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
         self._lease_s = lease_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -95,15 +97,23 @@ class MemoryStore:
         """Use a challenge id and a proof, once, for ever, and draw on the budgets. T01 T06"""
         return self._do(lambda: self._claim(claim), "store.claim")
 
-    def _claim(self, claim: Claim) -> ClaimResult:
-        challenge_id, key = claim.challenge.id, claim.idempotency_key
+    def _taken(self, claim: Claim) -> Taken | None:
+        challenge_id = claim.challenge.id
         if challenge_id in self._payments:
             return Taken("challenge", self._payments[challenge_id])
         if claim.proof in self._proofs:
             return Taken("proof", self._payments[self._proofs[claim.proof]])
-        keyed = self._keyed(claim.payer, key)
-        if keyed is not None:
-            return Taken("idempotency", keyed)
+        keyed = self._keyed(claim.payer, claim.idempotency_key)
+        return None if keyed is None else Taken("idempotency", keyed)
+
+    def _now(self) -> float:
+        return self._clock()
+
+    def _claim(self, claim: Claim) -> ClaimResult:
+        taken = self._taken(claim)
+        if taken is not None:
+            return taken
+        challenge_id, key = claim.challenge.id, claim.idempotency_key
         now = self._clock()
         over = self._draw(claim, now)
         if over is not None:
@@ -175,18 +185,20 @@ class MemoryStore:
     def _settle(self, lease: Lease, receipt: Receipt, entry: Entry) -> None:
         found = self._held(lease, Stage.SETTLED, Stage.PREPARED, Stage.FAILED, Stage.SETTLED)
         again = found.stage == Stage.SETTLED
-        if self._entries.get(entry.id, None if again else entry) != entry:
-            raise LedgerError(
-                f"entry {entry.id} was posted with other content, or the payment was settled with another one"
-            )
+        if again and entry.id not in self._entries:
+            raise LedgerError(f"the payment was settled with another entry than {entry.id}")
+        self._post(entry)
         if again:
             return
-        self._entries[entry.id] = entry
         if found.stage == Stage.FAILED and found.idempotency_key is not None:
             self._keys.setdefault((found.payer, found.idempotency_key), lease.challenge_id)
         self._payments[lease.challenge_id] = replace(
             found, stage=Stage.SETTLED, receipt=receipt, settled_at_s=self._clock(), reason=None
         )
+
+    def _post(self, entry: Entry) -> None:
+        if self._entries.setdefault(entry.id, entry) != entry:
+            raise LedgerError(f"entry {entry.id} was posted with other content")
 
     def fail(self, lease: Lease, reason: str) -> Future[None]:
         """claimed or prepared -> failed. Raises LeaseLost."""

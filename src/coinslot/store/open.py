@@ -6,14 +6,15 @@ import importlib.util
 from urllib.parse import unquote
 
 from coinslot.errors import ConfigError, MissingDependency
+from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
-from coinslot.store.protocol import LEASE_S, WAIT_S, Store
+from coinslot.store.protocol import LEASE_S, WAIT_S
 from coinslot.store.sqlite import SqliteStore
 
 _SPELLINGS = "memory:, sqlite:///relative/path, sqlite:////absolute/path, postgresql://user@host/database"
 
 
-def open_store(url: str, *, lease_s: float = LEASE_S, wait_s: float = WAIT_S) -> Store:
+def open_store(url: str, *, lease_s: float = LEASE_S, wait_s: float = WAIT_S) -> SessionStore:
     """Open the store at a URL, made if it isn't there and brought to today's schema.
 
     `sqlite:///a/b` is the relative path a/b, `sqlite:////a/b` the absolute one. Raises ConfigError (never repeating the

@@ -38,6 +38,8 @@ class Db(Protocol):
     """A transaction that is open. Values are named; `:now` is supplied; a row lock is asked for with FOR UPDATE."""
 
     redo: bool
+    # Whether amounts are numbers to the database itself: then one UPDATE may compare and add them.
+    computes: bool
 
     def rows(self, sql: str, values: Values) -> Sequence[Row]:
         """All rows of a query."""
@@ -52,7 +54,7 @@ class Db(Protocol):
 class Undo(Exception):
     """No error, but an answer for which the transaction must leave no trace: roll back, answer with `result`."""
 
-    def __init__(self, result: OverBudget) -> None:
+    def __init__(self, result: object) -> None:
         super().__init__()
         self.result = result
 
@@ -244,7 +246,7 @@ def settle(db: Db, owner: str, lease: Lease, receipt: Receipt, entry: Entry) -> 
         " WHERE challenge_id = :id",
         {"id": lease.challenge_id, "receipt": receipt_text(receipt)},
     )
-    _post(db, entry)
+    post(db, entry)
 
 
 def _hold_key_again(db: Db, challenge_id: str) -> None:
@@ -257,7 +259,8 @@ def _hold_key_again(db: Db, challenge_id: str) -> None:
     )
 
 
-def _post(db: Db, entry: Entry) -> None:
+def post(db: Db, entry: Entry) -> None:
+    """Add to the journal; the same entry again changes nothing. Raises LedgerError for other content. F10"""
     db.journal_lock()
     head: Values = {"entry": entry.id, "at": entry.at_s, "reference": entry.reference}
     insert = "INSERT INTO coinslot_entries (id, at, reference) VALUES (:entry, :at, :reference) ON CONFLICT DO NOTHING"

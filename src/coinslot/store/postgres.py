@@ -57,6 +57,8 @@ def _translated(sql: str) -> str:
 class PostgresDb:
     """operations.Db on a connection."""
 
+    computes = True
+
     def __init__(self, connection: psycopg.Connection[Any], *, redo: bool) -> None:
         self._connection = connection
         self.redo = redo
@@ -188,7 +190,7 @@ class _Attempts:
             with connection.transaction():
                 return run(db)
         except Undo as undo:
-            return undo.result  # type: ignore[return-value]  # only claim raises Undo, with one of its results
+            return undo.result  # type: ignore[return-value]  # who raises Undo does so with one of its results
 
     def _too_late(self) -> StoreError:
         if self._redo:

@@ -19,6 +19,7 @@ from coinslot.errors import StoreError, UsageError
 from coinslot.intents.charge import Prepared
 from coinslot.ledger import Entry
 from coinslot.store import operations
+from coinslot.store.channels_sql import SqlChannels
 from coinslot.store.heart import Heart
 from coinslot.store.operations import Db
 from coinslot.store.protocol import Claim, ClaimResult, Delivery, Lease, Payment, Query
@@ -29,7 +30,7 @@ T = TypeVar("T")
 MIN_LEASE_S = 0.2
 
 
-class SqlStore(ABC):
+class SqlStore(SqlChannels, ABC):
     """A Store on a SQL database; see protocol.Store for what each operation promises. Raises UsageError."""
 
     def __init__(self, lease_s: float, wait_s: float) -> None:
@@ -74,6 +75,10 @@ class SqlStore(ABC):
     def lease_s(self) -> float:
         """How long a silent owner keeps its leases, in seconds."""
         return self._lease_s
+
+    @property
+    def _owner(self) -> str:
+        return self._heart.owner
 
     def _write_beat(self, owner: str) -> Future[None]:
         def run(db: Db) -> None:

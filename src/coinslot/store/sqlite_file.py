@@ -44,6 +44,7 @@ class SqliteDb:
 
     __slots__ = ("_clock", "_connection")
     redo = False
+    computes = False
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self._connection = connection

@@ -99,12 +99,77 @@ CREATE TABLE coinslot_postings (
 )
 """
 
+# One row per channel and never more, however many vouchers it sees: the highest voucher, the last keyed answer. What is
+# indexed doesn't change with a voucher, so that one costs one row. `token` is new with every change of a row.
+_CHANNELS = """
+CREATE TABLE coinslot_channels (
+    seq {serial},
+    key TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
+    network TEXT NOT NULL,
+    method TEXT NOT NULL,
+    payer TEXT NOT NULL,
+    payee TEXT NOT NULL,
+    signer TEXT NOT NULL,
+    asset TEXT NOT NULL,
+    deposit {units} NOT NULL,
+    accepted {units} NOT NULL,
+    reserved {units} NOT NULL,
+    spent {units} NOT NULL,
+    settled {units} NOT NULL,
+    units BIGINT NOT NULL,
+    stage TEXT NOT NULL,
+    closing_at {real},
+    voucher {blob} NOT NULL,
+    state {blob} NOT NULL,
+    opened_at {real} NOT NULL,
+    used_at {real} NOT NULL,
+    token TEXT NOT NULL
+);
+CREATE INDEX coinslot_channels_stage ON coinslot_channels (stage, seq);
+CREATE TABLE coinslot_answers (
+    channel TEXT PRIMARY KEY,
+    idempotency_key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    lease_owner TEXT,
+    status BIGINT,
+    headers TEXT,
+    body {blob}
+);
+CREATE TABLE coinslot_reservations (
+    id TEXT PRIMARY KEY,
+    channel TEXT NOT NULL,
+    window_units {units} NOT NULL,
+    lease_owner TEXT NOT NULL,
+    at {real} NOT NULL
+);
+CREATE TABLE coinslot_outbox (
+    id {serial},
+    channel TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    voucher_units {units} NOT NULL,
+    voucher {blob} NOT NULL,
+    capture_units {units} NOT NULL,
+    stage TEXT NOT NULL,
+    lease_owner TEXT,
+    lease_number BIGINT NOT NULL,
+    lease_token TEXT NOT NULL,
+    made_at {real} NOT NULL,
+    reference TEXT,
+    raw {blob},
+    dead_after {real},
+    reason TEXT
+);
+CREATE UNIQUE INDEX coinslot_outbox_live ON coinslot_outbox (channel) WHERE stage IN ('planned', 'prepared');
+CREATE INDEX coinslot_outbox_channel ON coinslot_outbox (channel, id)
+"""
+
 # The table of the version itself; it is made before the first step and never changes.
 VERSION_TABLE = (
     "CREATE TABLE IF NOT EXISTS coinslot_schema (version BIGINT NOT NULL PRIMARY KEY, pinged_at {real} NOT NULL)"
 )
 
-_STEPS = (_FIRST,)
+_STEPS = (_FIRST, _CHANNELS)
 VERSION = len(_STEPS)
 
 

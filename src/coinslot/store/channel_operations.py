@@ -1,0 +1,363 @@
+"""What each promise about channels does inside one transaction; written once for every SQL database.
+
+A channel's row is read under its lock, the engine (intents/session.py) makes the next record, and one conditional
+UPDATE writes it: only if the row still carries the token that was seen. A database that can add does all of a purchase
+in that one UPDATE. After a lost connection (`db.redo`) a step finds its own token in the row, or, where another
+came since, tells that the outcome isn't known: never a second charge, and nothing for free. F19
+"""
+
+# ruff: noqa: S608 - statements are put together from constants of this package, values are always bound
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from coinslot.errors import LeaseLost, StoreBroken, StoreBusy, UsageError
+from coinslot.intents import session
+from coinslot.intents.session import Channel, Refused, Rules, Spent, Stage, Stale, Why
+from coinslot.ledger import Entry
+from coinslot.store import operations
+from coinslot.store.channel_rows import (
+    BUY,
+    BUY_WITH_VOUCHER,
+    COLUMNS,
+    INSERT,
+    SAVE_NEWS,
+    SAVE_PURCHASE,
+    SELECT,
+    answer,
+    channel,
+    insert_values,
+    news_values,
+    purchase_values,
+)
+from coinslot.store.channels import (
+    ChannelQuery,
+    Known,
+    Opened,
+    OpenResult,
+    Order,
+    OrderResult,
+    Repeated,
+    Reservation,
+    Reserved,
+    ReserveResult,
+)
+from coinslot.store.operations import Db, Undo
+from coinslot.store.protocol import MAX_KEPT_BODY, Claim, Delivery, Lease
+from coinslot.store.rows import ACTIVE, Values
+
+Window: TypeAlias = tuple[int, int]
+
+# Without a lock another process may change the row between our look and our UPDATE; more rounds than that is a fault.
+ROUNDS = 20
+# Marks the token of a step that accepted a voucher and refused the rest.
+_ONLY_ACCEPTED = "-"
+
+
+def find(db: Db, key: str) -> Channel | None:
+    """The record."""
+    found = db.rows(SELECT, {"key": key})
+    return channel(found[0]) if found else None
+
+
+def _load(db: Db, key: str) -> tuple[Channel, str] | None:
+    found = db.rows(SELECT + " FOR UPDATE", {"key": key})
+    return (channel(found[0]), found[0][-1]) if found else None
+
+
+def _save(db: Db, statement: str, values: Values, seen: str, token: str) -> bool:
+    return db.change(statement, values | {"seen": seen, "token": token}) == 1
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def open_channel(db: Db, owner: str, token: str, wish: Claim, new: Channel) -> OpenResult:
+    """The claim first: a proof that was used opens nothing. Both or neither. T06 T08"""
+    claimed = operations.claim(db, owner, token, wish)
+    if not isinstance(claimed, Lease):
+        return claimed
+    if db.change(INSERT, insert_values(new) | {"token": token}) == 0:
+        known = _load(db, new.key)
+        if known is None or not (db.redo and known[1] == token):
+            raise Undo(Known(known[0] if known else new))
+    return Opened(claimed, find(db, new.key) or new)
+
+
+def change(db: Db, key: str, token: str, step: Callable[[Channel], Channel | Refused]) -> Channel | Refused:
+    """What the chain tells, or a close, by a step of the engine; a second time it changes nothing."""
+    found = _load(db, key)
+    if found is None:
+        return Refused(Why.NOT_FOUND, None)
+    old, seen = found
+    new = step(old)
+    if isinstance(new, Refused) or new == old:
+        return new
+    if not _save(db, SAVE_NEWS, news_values(new), seen, token):  # F15
+        raise StoreBusy("the channel changed at the same time; nothing was recorded")
+    return new
+
+
+def top_up(db: Db, key: str, token: str, deposit_units: int, rules: Rules) -> Channel | Refused:
+    """A larger deposit; a close that is under way isn't taken back."""
+    live = "SELECT 1 FROM coinslot_outbox WHERE channel = :key AND kind = 'close' AND stage IN ('planned', 'prepared')"
+
+    def step(old: Channel) -> Channel | Refused:
+        if old.stage is Stage.CLOSING and db.rows(live, {"key": key}):
+            return Refused(Why.CLOSING, old)
+        return session.top_up(old, deposit_units, rules)
+
+    return change(db, key, token, step)
+
+
+def note(db: Db, key: str, token: str, step: Callable[[Channel], Channel], entry: Entry | None) -> Channel | Refused:
+    """A settlement or a close that the chain shows, with its entry."""
+    noted = change(db, key, token, step)
+    if entry is not None and isinstance(noted, Channel):
+        operations.post(db, entry)
+    return noted
+
+
+def listed(db: Db, query: ChannelQuery) -> list[Channel]:
+    """A page of channels. Amounts are compared here: not every database can."""
+    seq = 0
+    if query.after is not None:
+        found = db.rows("SELECT seq FROM coinslot_channels WHERE key = :after", {"after": query.after})
+        if not found:
+            raise UsageError("no channel has the key to continue after")
+        seq = found[0][0]
+    wanted = ["seq > :seq"]
+    values: Values = {"limit": query.limit}
+    if query.stages:
+        names = {f"stage{n}": str(stage) for n, stage in enumerate(sorted(query.stages))}
+        wanted.append(f"stage IN ({', '.join(':' + name for name in names)})")
+        values |= names
+    if query.idle_since_s is not None:
+        wanted.append("used_at <= :idle")
+        values["idle"] = query.idle_since_s
+    page = f"SELECT {COLUMNS}, seq FROM coinslot_channels WHERE {' AND '.join(wanted)} ORDER BY seq LIMIT :limit"
+    kept: list[Channel] = []
+    while rows := db.rows(page, values | {"seq": seq}):
+        kept += [each for each in map(channel, rows) if each.unsettled >= query.min_unsettled_units]
+        seq = rows[-1][-1]
+        if len(kept) >= query.limit:
+            break
+    return kept[: query.limit]
+
+
+# --- buying --------------------------------------------------------------------------------------
+
+
+def buy(db: Db, owner: str, token: str, order: Order, window: Window | None) -> OrderResult | ReserveResult:
+    """Voucher, cost and window in one step. T02 T22"""
+    if db.computes and not db.redo and window is None and order.idempotency_key is None:
+        quick = _buy_at_once(db, token, order)
+        if quick is not None:
+            return Spent(quick)
+    for _ in range(ROUNDS):
+        found = _load(db, order.key)
+        if found is None:
+            return Refused(Why.NOT_FOUND, None)
+        if db.redo and (first := _first_run(db, order, window, *found, token)):
+            return first
+        answered = _buy(db, owner, token, order, window, *found)
+        if answered is not None:
+            return answered
+    raise StoreBusy("the channel changes all the time; nothing was recorded")
+
+
+def _buy_at_once(db: Db, token: str, order: Order) -> Channel | None:
+    if order.cost_units < 0 or order.units < 0:
+        return None  # the engine says what is wrong
+    values: Values = {"key": order.key, "cost": str(order.cost_units), "units": order.units, "token": token}
+    voucher = order.voucher
+    if voucher is None:
+        rows = db.rows(BUY, values)
+    else:
+        session.check_units(voucher.amount_units, order.rules.bits)
+        values |= {"id": voucher.channel, "amount": str(voucher.amount_units), "raw": voucher.raw}
+        rows = db.rows(BUY_WITH_VOUCHER, values | {"delta": str(order.rules.min_delta_units)})
+    return channel(rows[0]) if rows else None
+
+
+def _buy(
+    db: Db, owner: str, token: str, order: Order, window: Window | None, old: Channel, seen: str
+) -> OrderResult | ReserveResult | None:
+    """One round; None if somebody changed the row meanwhile."""
+    repeated = _repeated(db, order, old)
+    if repeated is not None and not isinstance(repeated, Spent):
+        return repeated
+    answered, new = decide(old, order, window, paid=repeated is not None)
+    if new is not old:
+        mark = "" if isinstance(answered, Spent | Reserved) else _ONLY_ACCEPTED
+        if not _save(db, SAVE_PURCHASE, purchase_values(new), seen, token + mark):  # F15
+            return None
+    if isinstance(answered, Reserved):
+        answered = _set_aside(db, owner, token, old, new)
+    if order.idempotency_key is not None and isinstance(answered, Spent | Reserved):
+        _remember(db, owner, order)
+    return answered
+
+
+def decide(
+    old: Channel, order: Order, window: Window | None, *, paid: bool
+) -> tuple[Spent | Reserved | Stale | Refused, Channel]:
+    """What the engine answers, and the record to write. `paid`: a first run took the cost and accepted the voucher."""
+    if paid:
+        bought: session.Purchase = Spent(old)
+    else:
+        bought = session.purchase(old, order.voucher, order.cost_units, order.rules, order.units)
+    if isinstance(bought, Stale):
+        return bought, old
+    if isinstance(bought, Refused):
+        if window is not None and bought.why is Why.BALANCE:
+            bought = replace(bought, missing_units=bought.missing_units + window[0])
+        return bought, bought.channel or old
+    if window is None:
+        return bought, bought.channel
+    kept = session.reserve(bought.channel, *window)
+    if isinstance(kept, Channel):
+        return Reserved(kept, None), kept
+    accepted = old if order.voucher is None or paid else session.accept(old, order.voucher, order.rules)
+    record = accepted if isinstance(accepted, Channel) else old
+    return replace(kept, channel=record), record
+
+
+def _set_aside(db: Db, owner: str, token: str, old: Channel, new: Channel) -> Reserved:
+    units = new.reserved - old.reserved
+    db.change(
+        "INSERT INTO coinslot_reservations (id, channel, window_units, lease_owner, at)"
+        " VALUES (:id, :key, :units, :owner, :now)",
+        {"id": token, "key": new.key, "units": str(units), "owner": owner},
+    )
+    return Reserved(new, Reservation(token, new.key, units))
+
+
+def _first_run(
+    db: Db, order: Order, window: Window | None, found: Channel, seen: str, token: str
+) -> OrderResult | ReserveResult | None:
+    """What the run before the connection broke had answered; None if it never happened. F19"""
+    if seen == token:
+        if window is None:
+            return Spent(found)
+        mine = db.rows("SELECT window_units FROM coinslot_reservations WHERE id = :id", {"id": token})
+        return Reserved(found, Reservation(token, found.key, int(mine[0][0])))
+    if seen == token + _ONLY_ACCEPTED:
+        missing = (order.cost_units if window is None else order.cost_units + window[0]) - found.free
+        return Refused(Why.BALANCE, found, max(0, missing))
+    if order.voucher is not None and order.voucher.amount_units > found.accepted:
+        return None
+    raise StoreBroken("the connection broke and others used the channel since; look it up")
+
+
+# --- keyed requests ------------------------------------------------------------------------------
+
+_ANSWER = (
+    "SELECT p.request_hash, p.status, p.headers, p.body, " + ACTIVE + " FROM coinslot_answers p"
+    " WHERE p.channel = :key AND p.idempotency_key = :idempotency_key"
+)
+
+
+def _repeated(db: Db, order: Order, found: Channel) -> Repeated | Refused | Spent | None:
+    """How a request under the last key goes on: answered, being answered, or (Spent) to be run again, paid already."""
+    if order.idempotency_key is None:
+        return None
+    name: Values = {"key": order.key, "idempotency_key": order.idempotency_key}
+    kept = db.rows(_ANSWER, name)
+    if not kept:
+        return None
+    request_hash, status, headers, body, active = kept[0]
+    if request_hash != order.request_hash:
+        return Refused(Why.KEY_REUSED, found)
+    if status is not None:
+        return Repeated(found, answer(status, headers, body))
+    return Repeated(found, None) if active else Spent(found)
+
+
+def _remember(db: Db, owner: str, order: Order) -> None:
+    db.change(
+        "INSERT INTO coinslot_answers (channel, idempotency_key, request_hash, lease_owner)"
+        " VALUES (:key, :idempotency_key, :request_hash, :owner) ON CONFLICT (channel) DO UPDATE SET"
+        " idempotency_key = excluded.idempotency_key, request_hash = excluded.request_hash,"
+        " lease_owner = excluded.lease_owner, status = NULL, headers = NULL, body = NULL",
+        {
+            "key": order.key,
+            "idempotency_key": order.idempotency_key,
+            "request_hash": order.request_hash,
+            "owner": owner,
+        },
+    )
+
+
+def keep_answer(db: Db, key: str, idempotency_key: str, given: Delivery | None) -> None:
+    """Keep it, or (None) let the request be run again."""
+    small = given is not None and given.body is not None and len(given.body) <= MAX_KEPT_BODY
+    db.change(
+        "UPDATE coinslot_answers SET lease_owner = NULL, status = :status, headers = :headers, body = :body"
+        " WHERE channel = :key AND idempotency_key = :idempotency_key",
+        {
+            "key": key,
+            "idempotency_key": idempotency_key,
+            "status": None if given is None else given.status,
+            "headers": None if given is None else json.dumps(given.headers),
+            "body": given.body if given is not None and small else None,
+        },
+    )
+
+
+# --- windows -------------------------------------------------------------------------------------
+
+
+def commit(db: Db, owner: str, token: str, held: Reservation, used: tuple[int, int], more: Window | None) -> Reserved:
+    """Spend, free, and set aside anew. `used` is base units and units of service. Raises LeaseLost."""
+    found = _load(db, held.key)
+    if found is None:
+        raise LeaseLost("the window's channel is not known")
+    old, seen = found
+    mine = "DELETE FROM coinslot_reservations WHERE id = :id AND lease_owner = :owner"
+    if db.change(mine, {"id": held.id, "owner": owner}) == 0:
+        if not db.redo:
+            raise LeaseLost("somebody else billed this window")
+        next_one = db.rows("SELECT window_units FROM coinslot_reservations WHERE id = :id", {"id": token})
+        return Reserved(old, Reservation(token, held.key, int(next_one[0][0])) if next_one else None)
+    new = session.commit(old, held.window_units, *used)
+    kept = session.reserve(new, *more) if more is not None else new
+    missing = kept.missing_units if isinstance(kept, Refused) else 0
+    last = new if isinstance(kept, Refused) else kept
+    if not _save(db, SAVE_PURCHASE, purchase_values(last), seen, token):  # F15
+        raise StoreBusy("the channel changed at the same time; nothing was recorded")
+    if last is new:
+        return Reserved(new, None, missing)
+    return _set_aside(db, owner, token, new, last)
+
+
+def abandoned(db: Db, limit: int) -> list[Reservation]:
+    """Windows whose owner's heart stopped."""
+    dead = (
+        "SELECT p.id, p.channel, p.window_units FROM coinslot_reservations p WHERE NOT "
+        + ACTIVE
+        + " ORDER BY p.at, p.id LIMIT :limit"
+    )
+    return [Reservation(name, key, int(units)) for name, key, units in db.rows(dead, {"limit": limit})]
+
+
+def bill(db: Db, token: str, dead: Reservation) -> Channel | None:
+    """Lock the channel, then look at the owner's heart in a later statement: a beat committed meanwhile counts. F08"""
+    found = _load(db, dead.key)
+    if found is None:
+        return None
+    old, seen = found
+    mine: Values = {"id": dead.id}
+    kept = db.rows("SELECT window_units FROM coinslot_reservations WHERE id = :id FOR UPDATE", mine)
+    alive = "SELECT 1 FROM coinslot_reservations p WHERE p.id = :id AND " + ACTIVE
+    if not kept or db.rows(alive, mine):  # F08
+        return None
+    db.change("DELETE FROM coinslot_reservations WHERE id = :id", mine)
+    units = int(kept[0][0])
+    new = session.commit(old, units, units)
+    if not _save(db, SAVE_PURCHASE, purchase_values(new), seen, token):
+        raise StoreBusy("the channel changed at the same time; nothing was recorded")
+    return new
