@@ -13,6 +13,14 @@ SELLER, PAYER = f"{ROOM}/charge_seller.py", f"{ROOM}/charge_payer.py"
 SETTLE, SPONSOR, PREFLIGHT = f"{ROOM}/settle.py", f"{ROOM}/sponsor.py", f"{ROOM}/preflight.py"
 
 MUTATIONS = [
+    # T21: nothing settles for a price of zero, and nothing but money pays another
+    Mutation(
+        "T21",
+        SELLER,
+        'if (kind == "proof") != (terms.amount_units == 0):',
+        "if False:",
+        f"{HERE}/test_proof.py::test_a_proof_pays_no_price_and_a_price_of_zero_takes_nothing_else",
+    ),
     # T05: what binds a payment to its challenge
     Mutation(
         "T05",

@@ -126,6 +126,7 @@ def test_a_proof_needs_the_source_that_signed(shop: Shop, source: str | None) ->
 
 
 @pytest.mark.spec("TCHG-035")
+@pytest.mark.guard("T21")
 def test_a_proof_pays_no_price_and_a_price_of_zero_takes_nothing_else(shop: Shop) -> None:
     """Each kind of payload for its own kind of charge."""
     seller = shop.seller()

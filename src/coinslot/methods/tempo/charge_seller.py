@@ -149,7 +149,7 @@ class TempoChargeSeller:
         kind = payload.get("type")
         if kind not in ("transaction", "hash", "proof"):
             raise MalformedCredential("payload.type is not transaction, hash or proof")
-        if (kind == "proof") != (terms.amount_units == 0):  # TCHG-035
+        if (kind == "proof") != (terms.amount_units == 0):  # TCHG-035 T21
             raise VerificationFailed("a proof is for a price of zero, and nothing else is")
         if kind == "proof":
             return (yield from self._check_proof(recognised, terms, payload.get("signature")))
