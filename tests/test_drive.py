@@ -76,17 +76,17 @@ class Told:
 class AsyncTold(Told):
     """The same for asyncio."""
 
-    async def rpc(self, effect: Rpc) -> object:  # type: ignore[override]
+    async def rpc(self, effect: Rpc) -> object:
         """From the script."""
         await asyncio.sleep(0)
         return super().rpc(effect)
 
-    async def send(self, effect: Send) -> object:  # type: ignore[override]
+    async def send(self, effect: Send) -> object:
         """From the script."""
         await asyncio.sleep(0)
         return super().send(effect)
 
-    async def sleep(self, seconds: float) -> None:  # type: ignore[override]
+    async def sleep(self, seconds: float) -> None:  # type: ignore[override]  # the async driver awaits it
         """From the script."""
         await asyncio.sleep(0)
         super().sleep(seconds)
@@ -329,7 +329,7 @@ class Node(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """One call."""
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        status, told = {
+        answers: dict[str, Callable[[], tuple[int, object]]] = {
             "echo": lambda: (200, {"result": asked["params"]}),
             "null": lambda: (200, {"result": None}),
             "refuse": lambda: (200, {"error": {"code": -32000, "message": "nonce too low", "data": "0x01"}}),
@@ -340,7 +340,8 @@ class Node(BaseHTTPRequestHandler):
             "html": lambda: (502, "<html>"),
             "deep": lambda: (200, "[" * 100_000),
             "huge": lambda: (200, '"' + "x" * (drive.RPC_ANSWER_BYTES + 1)),
-        }[asked["method"]]()
+        }
+        status, told = answers[asked["method"]]()
         body = (told if isinstance(told, str) else json.dumps(told)).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))

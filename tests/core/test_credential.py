@@ -26,7 +26,7 @@ REQUEST = encode_object({"amount": "1"})
 CHALLENGE = Challenge("i", "r", "toy", "charge", REQUEST, expires="2026-11-21T12:00:00Z")
 MOVED = dataclasses.replace(CHALLENGE, header=ALTERNATE_HEADER)
 PROOF = {"type": "proof", "signature": "0xfeed"}
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PAYLOADS = st.dictionaries(
     TEXT, st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | TEXT, st.lists), max_size=4
 )
@@ -187,7 +187,7 @@ def test_a_long_credential_is_refused_unread() -> None:
     class Unread(str):
         __slots__ = ()
 
-        def encode(self, *_: object) -> bytes:  # type: ignore[override]
+        def encode(self, *_: object) -> bytes:
             raise AssertionError("read")
 
     with pytest.raises(MalformedCredential, match="more than"):
