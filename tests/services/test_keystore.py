@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -421,7 +422,7 @@ def test_no_failure_shows_the_key(wallets: Keystore) -> None:
     """Neither repr, nor message, nor traceback of any failure carries the key or the passphrase."""
     put(wallets)
     shown = [repr(find_key("main", wallets, ask, {})), repr(wallets.find("main")), repr(wallets)]
-    failures = [
+    failures: list[Callable[[], object]] = [
         lambda: put(wallets),
         lambda: keep(wallets, "new", KEY + "00"),
         lambda: keep(wallets, "new", KEY, PASSPHRASE * 100),

@@ -139,7 +139,8 @@ def test_each_question_reads_its_answer_and_refuses_others(
 ) -> None:
     """A right answer becomes a typed value; a wrong one is RpcUnreachable; a refusal stays a refusal."""
     assert run(ask(), Node(**{method: answer})) == read
-    for wrong in ("", "0xzz", 7, [], {}, True, "0x" + "0" * 300000):
+    wrongs: tuple[object, ...] = ("", "0xzz", 7, [], {}, True, "0x" + "0" * 300000)
+    for wrong in wrongs:
         with pytest.raises(RpcUnreachable, match=f"{method}: "):
             run(ask(), Node(**{method: wrong}))
     with pytest.raises(RpcRefused):

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 from eth_account import Account
-from eth_keys import keys
+from eth_keys.datatypes import Signature
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +48,7 @@ def test_signatures_equal_those_of_eth_account(secret: bytes, digest: bytes) -> 
 def test_another_digest_recovers_another_key(secret: bytes, digest: bytes, other: bytes) -> None:
     """What is recovered agrees with eth_keys for any digest, so it is the signer's only for the one signed."""
     signature = PrivateKey(secret).sign_digest(digest)
-    eth = keys.Signature(signature_bytes=signature[:64] + bytes([signature[64] - 27]))
+    eth = Signature(signature_bytes=signature[:64] + bytes([signature[64] - 27]))
     assert recover(other, signature) == eth.recover_public_key_from_msg_hash(other).to_address()
 
 

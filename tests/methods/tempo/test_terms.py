@@ -69,7 +69,7 @@ def test_the_documents_example_is_read_as_it_says() -> None:
     """One dollar: 0.95 for the recipient, 0.05 for the platform; addresses in any case."""
     terms = read(decode_object(EXAMPLE))
     assert [(leg.recipient, leg.amount_units) for leg in terms.legs] == [(TO, 950_000), (OTHER, 50_000)]
-    assert (terms.chain_id, terms.sponsored, terms.modes) == (4217, True, {"pull", "push"})
+    assert (terms.chain_id, terms.sponsored, terms.modes) == (4217, True, frozenset({"pull", "push"}))
     assert terms.asset.peg == "USD"
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from eth_abi import encode
+from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 from pytempo.contracts import TIP20
@@ -89,7 +89,7 @@ def word(address: str) -> bytes:
 
 def log(amount: int, memo: bytes | None = None, *, token: str = TOKEN, to: str = B) -> Log:
     """An event of a token."""
-    topics = (TRANSFER_TOPIC, word(A), word(to))
+    topics: tuple[bytes, ...] = (TRANSFER_TOPIC, word(A), word(to))
     if memo is not None:
         topics = (TRANSFER_WITH_MEMO_TOPIC, *topics[1:], memo)
     return Log(token, topics, encode(["uint256"], [amount]))

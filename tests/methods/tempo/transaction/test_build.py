@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import rlp
@@ -132,7 +133,7 @@ def test_a_sponsor_signs_only_what_waits_for_it(tx: TempoTransaction) -> None:
         {"fee_payer_signature": bytes(64)}, {"fee_payer_signature": b"\x01"},
     ],
 )  # fmt: skip
-def test_values_that_would_be_written_as_something_else_are_refused(change: dict[str, object]) -> None:
+def test_values_that_would_be_written_as_something_else_are_refused(change: dict[str, Any]) -> None:
     """Zero as a bound in time would mean no bound; negative numbers and half signatures have no bytes."""
     with pytest.raises(UsageError):
         serialise(replace(TX, **change))

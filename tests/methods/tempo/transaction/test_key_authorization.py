@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import Any
 
 import pytempo
 import pytest
@@ -104,7 +105,8 @@ def test_any_authorization_reads_back(authorization: KeyAuthorization, key: Priv
 def test_no_limit_and_no_spending_are_different() -> None:
     """None means unlimited, an empty tuple nothing at all: one must never be read as the other."""
     for field in ("limits", "allowed_calls"):
-        none, empty = (KeyAuthorization(ACCESS.address, 1, **{field: each}) for each in (None, ()))
+        values: tuple[dict[str, Any], ...] = ({field: None}, {field: ()})
+        none, empty = (KeyAuthorization(ACCESS.address, 1, **each) for each in values)
         assert key_authorization_digest(none) != key_authorization_digest(empty)
         for each in (none, empty):
             assert read_key_authorization(sign_key_authorization(each, KEY)).authorization == each
@@ -127,7 +129,8 @@ def with_part(at: int, value: object) -> bytes:
         authorization.append(value)
     else:
         authorization[at] = value
-    return rlp.encode([authorization, signature])
+    encoded: bytes = rlp.encode([authorization, signature])
+    return encoded
 
 
 TAIL = [b"\x01", b"", bytes.fromhex(ACCESS.address[2:])]
@@ -172,7 +175,7 @@ def test_other_spellings_are_refused(raw: bytes) -> None:
         {"limits": (TokenLimit(TOKEN, 2**256),)}, {"allowed_calls": (CallScope(TOKEN, (SelectorRule(b"\x01"),)),)},
     ],
 )  # fmt: skip
-def test_values_out_of_range_are_not_signed(change: dict[str, object]) -> None:
+def test_values_out_of_range_are_not_signed(change: dict[str, Any]) -> None:
     """A mistake is refused before the root key signs it."""
     with pytest.raises(UsageError):
         sign_key_authorization(replace(FULL, **change), KEY)

@@ -57,7 +57,8 @@ def rewrite(form: str, at: int, value: object) -> bytes:
     raw = FORMS[form]
     fields = rlp.decode(raw[1:])
     fields[at] = value
-    return raw[:1] + rlp.encode(fields)
+    encoded: bytes = rlp.encode(fields)
+    return raw[:1] + encoded
 
 
 def accepted(raw: bytes) -> bool:
@@ -71,13 +72,17 @@ def accepted(raw: bytes) -> bool:
     return True
 
 
+def without_sponsor(tx: TempoTransaction) -> TempoTransaction:
+    """A transaction without what its sender leaves open to a sponsor."""
+    return replace(tx, fee_token=None, fee_payer_signature=AWAITING_FEE_PAYER)
+
+
 def another_payment(changed: bytes, raw: bytes) -> bool:
     """Whether somebody else would pay: the sender, or, in what the sender leaves open, the sponsor of the fee."""
     read, original = read_transaction(changed), read_transaction(raw)
     if read.signer != original.signer:
         return True
-    same = {"fee_token": None, "fee_payer_signature": AWAITING_FEE_PAYER}
-    sender_signed = replace(read.transaction, **same) == replace(original.transaction, **same)
+    sender_signed = without_sponsor(read.transaction) == without_sponsor(original.transaction)
     return sender_signed and original.transaction.sponsored and read.fee_payer != original.fee_payer
 
 
