@@ -107,7 +107,7 @@ Lines of the code that exist because of an attack (T) or a fault (F) name it. CI
 marked with it, and for a guard that can be taken out of the code without that test failing: the `mutations.py` files
 under tests/ list such removals.
 """
-_ID = re.compile(r"\b([TF]\d\d)\b(?!:)")
+_ID = re.compile(r"\b([TF](?!00)\d\d)\b")
 
 
 def _named() -> dict[str, list[str]]:
