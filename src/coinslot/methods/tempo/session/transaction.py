@@ -181,8 +181,8 @@ def read_opening(
     call = _escrow_call(terms, calls)
     if not isinstance(call, OpenCall):
         raise VerificationFailed("the transaction does not open a channel")
-    _require_approval(calls, terms, call.deposit_units)
     _require_open_call(call, terms)
+    _require_approval(calls, terms, call.deposit_units)
     channel = opened_channel(terms.escrow, call, signed.transaction, signed.sender)
     if payload.channel != channel:  # T08 TSES-017 TSES-065 TSES-095
         raise VerificationFailed("the transaction opens another channel than the payload names")

@@ -4,7 +4,7 @@ What is taken here is a part of what the chain takes when a voucher is settled, 
 chain's own verifier (TIP-1020):
 
     65 bytes r || s || v, v 27 or 28, s low      taken
-    the same with v 0 or 1                       taken by the chain; a second spelling of one signature, refused here
+    the same with v 0, 1 or as in EIP-155        the chain takes them; second spellings of one signature, refused here
     s high; 64 bytes (EIP-2098)                  the chain refuses them, whatever the document says of EIP-2098
     0x01 P-256, 0x02 WebAuthn                    the chain would take them from v2 channels; refused by name
     0x03, 0x04 access key for an account         the chain refuses them; such a key is named as authorized signer

@@ -1,0 +1,108 @@
+"""Events of an escrow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from coinslot.chains.evm.rpc import Log
+from coinslot.methods.tempo.session.escrow import V1, Escrow
+from coinslot.methods.tempo.session.events import (
+    ChannelClosed,
+    ChannelOpened,
+    CloseRequestCancelled,
+    CloseRequested,
+    Event,
+    Settled,
+    ToppedUp,
+    channel_topics,
+    events_of,
+    read_events,
+)
+from support.tempochannel import BOTH, E1, E2, KEY, OPERATOR, PATH, PAYEE, SALT
+
+ID = "0x" + "55" * 32
+HASH = "0x" + "44" * 32
+WHO = (ID, KEY.address, PAYEE)
+
+
+def raw(text: str) -> bytes:
+    """Bytes of hex."""
+    return bytes.fromhex(text[2:])
+
+
+def log(place: Escrow, name: str, kinds: str = "", *values: Any) -> Log:
+    """An event as another ABI library writes it."""
+    types = [kind for kind in kinds.split(",") if kind]
+    topic = keccak(text=f"{name}({','.join(['bytes32', 'address', 'address', *types])})")
+    who = [raw(ID), bytes(12) + raw(KEY.address), bytes(12) + raw(PAYEE)]
+    return Log(place.address, (topic, *who), encode(types, values))
+
+
+def told(place: Escrow) -> list[tuple[Log, Event]]:
+    """One of each, by the published interfaces."""
+    uint = "uint256" if place.version == V1 else "uint96"
+    if place.version == V1:
+        opened = log(place, "ChannelOpened", "address,address,bytes32,uint256", PATH, KEY.address, raw(SALT), 9)
+        event = ChannelOpened(*WHO, PATH, KEY.address, SALT, 9)
+    else:
+        kinds = "address,address,address,bytes32,bytes32,uint96"
+        opened = log(place, "ChannelOpened", kinds, OPERATOR, PATH, KEY.address, raw(SALT), raw(HASH), 9)
+        event = ChannelOpened(*WHO, PATH, KEY.address, SALT, 9, OPERATOR, HASH)
+    return [
+        (opened, event),
+        (log(place, "Settled", f"{uint},{uint},{uint}", 5, 2, 5), Settled(*WHO, 5, 2, 5)),
+        (log(place, "TopUp", f"{uint},{uint}", 4, 13), ToppedUp(*WHO, 4, 13)),
+        (log(place, "CloseRequested", "uint256", 1_800_000_900), CloseRequested(*WHO, 1_800_000_900)),
+        (log(place, "CloseRequestCancelled"), CloseRequestCancelled(*WHO)),
+        (log(place, "ChannelClosed", f"{uint},{uint}", 5, 8), ChannelClosed(*WHO, 5, 8)),
+    ]
+
+
+@pytest.mark.parametrize("place", BOTH)
+def test_each_event_is_read(place: Escrow) -> None:
+    """In order, all of their fields."""
+    logs, events = zip(*told(place), strict=True)
+    assert read_events(place, logs) == events
+
+
+@pytest.mark.guard("T32")
+@pytest.mark.parametrize("place", BOTH)
+def test_only_the_escrow_itself_is_believed(place: Escrow) -> None:
+    """Any contract can write these events; only the escrow's count."""
+    logs = [replace(each, address=PATH) for each, _ in told(place)]
+    assert read_events(place, logs) == ()
+
+
+@pytest.mark.parametrize("place", BOTH)
+def test_other_shapes_are_passed_over(place: Escrow) -> None:
+    """Too few topics, more data, dirt above an address, events of the other protocol."""
+    (other,) = [one for one in BOTH if one != place]
+    opened = told(place)[0][0]
+    same = [replace(each, address=place.address) for each, event in told(other)
+            if not isinstance(event, CloseRequested | CloseRequestCancelled)]  # fmt: skip
+    strange = [
+        replace(opened, topics=opened.topics[:3]),
+        replace(opened, topics=()),
+        replace(opened, data=opened.data + bytes(32)),
+        replace(opened, topics=(*opened.topics[:3], b"\x01" + opened.topics[3][1:])),
+    ]
+    assert read_events(place, [*same, *strange]) == ()
+
+
+def test_events_are_found_by_kind_and_channel() -> None:
+    """Others' are left out."""
+    logs = [each for each, _ in told(E2)]
+    assert events_of(E2, logs, Settled, ID) == (Settled(*WHO, 5, 2, 5),)
+    assert events_of(E2, logs, Settled, HASH) == ()
+    assert events_of(E1, logs, Settled, ID) == ()
+
+
+def test_a_filter_names_what_is_looked_for() -> None:
+    """Places that are left open match anything."""
+    assert channel_topics(payer=KEY.address) == [None, None, "0x" + "0" * 24 + KEY.address[2:], None]
+    assert channel_topics(channel_id=ID) == [None, ID, None, None]
