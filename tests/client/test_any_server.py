@@ -57,7 +57,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Sit
     """One bank, one site and one wallet for all examples."""
     bank = Bank(str(tmp_path_factory.mktemp("bank") / "bank.db")).create()
     bank.open("shop")
-    alice = {"bank": bank.path, "account": "alice", "secret": bank.open("alice", coin=FUNDS)}
+    alice: dict[str, object] = {"bank": bank.path, "account": "alice", "secret": bank.open("alice", coin=FUNDS)}
     played = Stage(Shop(bank), [])
     with Site(played) as site:
         yield played, site, alice
@@ -65,7 +65,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Sit
 
 @pytest.mark.guard("T46", "F03", "F14")
 @pytest.mark.parametrize("kind", ["httpx", "httpx-async", "requests"])
-@settings(max_examples=max(20, settings.default.max_examples // 5))  # each is a dozen requests
+@settings(max_examples=max(20, settings().max_examples // 5))  # each is a dozen requests
 @given(script=st.lists(st.sampled_from(MOVES), max_size=6))
 def test_any_server_is_paid_once_and_the_end_is_honest(
     stage: tuple[Stage, Site, dict[str, object]], kind: str, script: Sequence[str]

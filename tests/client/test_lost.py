@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import types
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from dataclasses import replace
 from email.utils import formatdate
+from functools import partial
 from time import time
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_coming_back_ends(door: Door, shop: Shop, bank: Bank, monkeypatch: pytes
     monkeypatch.setattr("coinslot.client.exchange.MAX_PRESENTATIONS", 4)
     for wait, tries in (("0", 4), ("86400", 1)):
         with (
-            Site(lambda seen, wait=wait: _later(shop, seen, wait)) as site,
+            Site(partial(_later, shop, wait=wait)) as site,
             pytest.raises(PaymentOutcomeUnknown) as caught,
         ):
             door.get(site.url)
@@ -208,7 +209,9 @@ def test_retry_after_is_seconds_or_a_date() -> None:
         assert pause_after(status, fields, now_s) is None
 
 
-def test_a_request_that_hangs_is_unknown_when_the_timeout_ends(make_door, shop: Shop, monkeypatch) -> None:
+def test_a_request_that_hangs_is_unknown_when_the_timeout_ends(
+    make_door: Callable[..., Door], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller's read timeout applies to free requests; a paid one waits longer, and then is unknown."""
     for module in ("coinslot.transports.httpx", "coinslot.transports.requests"):
         monkeypatch.setattr(f"{module}.PAID_READ_S", 0.6)
@@ -231,7 +234,7 @@ def test_a_cancelled_paid_request_is_unknown(shop: Shop, alice: dict[str, object
         if not seen.credential:
             return reply
 
-        def slowly():
+        def slowly() -> Iterator[bytes]:
             yield b"first"
             site.released.wait(10)
 
@@ -326,7 +329,7 @@ def test_a_request_cancelled_before_paying_is_just_cancelled(shop: Shop, alice: 
     assert bank.submissions() == 0
 
 
-def test_money_moved_by_the_method_and_lost_is_unknown(make_door, shop: Shop, bank: Bank) -> None:
+def test_money_moved_by_the_method_and_lost_is_unknown(make_door: Callable[..., Door], shop: Shop, bank: Bank) -> None:
     """A push payment whose submission got no answer ends with its hash, and nothing is presented."""
     door = make_door(push=True)
     bank.order("lost-answer")
@@ -344,7 +347,7 @@ def test_an_unanswered_login_does_not_pay_twice(shop: Shop, alice: dict[str, obj
     """A login that sends the request again after a 401 presents the same payment, and pays no second."""
 
     class Login(httpx.Auth):
-        def auth_flow(self, request):
+        def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
             response = yield request
             if response.status_code == 401:
                 request.headers["X-Login"] = "yes"

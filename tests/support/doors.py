@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import requests
@@ -20,6 +20,8 @@ from coinslot.transports import httpx as httpx_door
 from coinslot.transports import requests as requests_door
 
 TIMEOUT_S = 5.0
+
+Kind = TypeVar("Kind", bound=Event)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Door:
         async with httpx_door.pay(plain, self.wallet, self.policy, self.events.append) as client:
             return _got(await client.request(verb, url, **self._httpx(**options)))
 
-    def told(self, kind: type[Event]) -> list[Event]:  # type: ignore[valid-type]
+    def told(self, kind: type[Kind]) -> list[Kind]:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def test_transports_may_be_used_by_themselves(purse: Wallet, shop: Shop) -> None
         assert asyncio.run(main(f"{site.url}/a")) == "paid for /a"
 
 
-def streaming(shop: Shop, site_of: list[Site]):
+def streaming(shop: Shop, site_of: list[Site]) -> Callable[[Seen], Reply]:
     """A paid answer whose second chunk is made when the test says so."""
 
     def chunks() -> Iterator[bytes]:

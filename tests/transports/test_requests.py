@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -60,7 +61,7 @@ def test_paid_streams_stream(purse: Wallet, shop: Shop) -> None:
     """Chunk one is read before the server has made chunk two."""
 
     def answer(seen: Seen) -> Reply:
-        def chunks():
+        def chunks() -> Iterator[bytes]:
             yield b"one"
             assert site.released.wait(10)
             yield b"two"
