@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import count
@@ -47,7 +47,7 @@ class Model:
 
     def claim(self, name: str, proof: str, key: str | None, units: int) -> object:
         """Who is first, or a lease."""
-        ways = (
+        ways: tuple[tuple[str, Callable[[Modelled], bool]], ...] = (
             ("challenge", lambda each: each.name == name),
             ("proof", lambda each: each.proof == proof),
             ("idempotency", lambda each: key is not None and each.key == key and each.holds),

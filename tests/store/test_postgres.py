@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -50,7 +51,7 @@ def far(postgres_db: str, proxy: CuttingProxy) -> Iterator[PostgresStore]:
     made.close()
 
 
-STEPS: dict[str, tuple[bytes, Callable[[PostgresStore], Future[object]]]] = {
+STEPS: dict[str, tuple[bytes, Callable[[PostgresStore], Future[Any]]]] = {
     "claim": (b"INTO coinslot_payments", lambda far: far.claim(claim("a"))),
     "claim with budget": (
         b"COMMIT",
@@ -137,7 +138,7 @@ def test_a_server_that_says_nothing_is_given_up(far: PostgresStore, proxy: Cutti
     leased(far, claim("warm"))
     proxy.freeze()
     started = time.monotonic()
-    asked = [far.claim(claim("a")), far.find("id-warm")]
+    asked: list[Future[Any]] = [far.claim(claim("a")), far.find("id-warm")]
     for each in asked:
         with pytest.raises((StoreBroken, StoreBusy)):
             each.result(20)

@@ -7,13 +7,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from coinslot.errors import LeaseLost
-from coinslot.store.protocol import Lease, Query, Stage, Taken
+from coinslot.store.protocol import Lease, Query, Stage, Store, Taken
 from support.store_cases import claim, delivered, entry, leased, prepared, receipt, settled, until
+
+Opener: TypeAlias = Callable[..., Store]
+Child: TypeAlias = Callable[..., subprocess.Popen[str]]
 
 SHORT_LEASE_S = 0.6
 ORDER = ["claimed", "prepared", "settled", "delivered"]
@@ -25,27 +30,39 @@ def told(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def rest(process: subprocess.Popen[str]) -> str:
+    """All that a child says until it ends."""
+    assert process.stdout is not None
+    return process.stdout.read()
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    """Let a child that waits at the start run."""
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
 @pytest.mark.guard("T01")
-def test_two_processes_claim_one_proof_fifty_times_each(disk_url: str, opened, child) -> None:
+def test_two_processes_claim_one_proof_fifty_times_each(disk_url: str, opened: Opener, child: Child) -> None:
     """Of a hundred claims in two processes one wins, and after a restart the proof stays used."""
     racers = [child("race", disk_url, "p") for _ in range(2)]
     for racer in racers:
         assert told(racer) == "ready"
     for racer in racers:
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
+        go(racer)
     assert sorted(int(told(racer)) for racer in racers) == [0, 1]
     assert [racer.wait(20) for racer in racers] == [0, 0]
     assert isinstance(opened().claim(claim("later", proof="p")).result(), Taken)
 
 
-def test_what_was_acknowledged_survives_a_kill(disk_url: str, opened, child) -> None:
+def test_what_was_acknowledged_survives_a_kill(disk_url: str, opened: Opener, child: Child) -> None:
     """Killed in the middle of work, every step that was told is there afterwards, and the journal agrees."""
     worker = child("work", disk_url, "w")
     lines = [told(worker) for _ in range(101)]
     worker.kill()
     worker.wait()
-    lines += worker.stdout.read().splitlines()
+    lines += rest(worker).splitlines()
     reached: dict[str, str] = {}
     for line in lines:
         if len(words := line.split()) == 2 and line:
@@ -62,11 +79,11 @@ def test_what_was_acknowledged_survives_a_kill(disk_url: str, opened, child) -> 
 
 
 @pytest.mark.guard("F16")
-def test_two_busy_writers_starve_nobody(disk_url: str, opened, child) -> None:
+def test_two_busy_writers_starve_nobody(disk_url: str, opened: Opener, child: Child) -> None:
     """While two processes write without a pause, a third gets its turn within the wait, every time."""
     workers = [child("work", disk_url, f"w{n}") for n in range(2)]
     assert all(told(worker) for worker in workers)
-    drains = [threading.Thread(target=worker.stdout.read) for worker in workers]
+    drains = [threading.Thread(target=rest, args=(worker,)) for worker in workers]
     for drain in drains:
         drain.start()
     store = opened(wait_s=2.0)
@@ -87,7 +104,9 @@ def test_two_busy_writers_starve_nobody(disk_url: str, opened, child) -> None:
         ("store.deliver", Stage.DELIVERED),
     ],
 )
-def test_killed_between_commit_and_answer(failpoint: str, stage: Stage, disk_url: str, opened, child) -> None:
+def test_killed_between_commit_and_answer(
+    failpoint: str, stage: Stage, disk_url: str, opened: Opener, child: Child
+) -> None:
     """What was committed but not told is there; the payment can be taken up where it stood, and ends once."""
     victim = child("die", disk_url, "a", failpoint, lease_s=SHORT_LEASE_S)
     assert victim.wait(30) == -9
@@ -106,7 +125,7 @@ def test_killed_between_commit_and_answer(failpoint: str, stage: Stage, disk_url
     assert list(store.entries(None, 9).result()) == [entry(wish)]
 
 
-def taken_in_the_end(store) -> Lease:
+def taken_in_the_end(store: Store) -> Lease:
     """The lease on `a`, as soon as its dead owner's has lapsed."""
     got: list[Lease] = []
 
@@ -119,7 +138,9 @@ def taken_in_the_end(store) -> Lease:
     return got[0]
 
 
-def test_a_lease_lasts_while_its_owner_lives_and_lapses_when_it_dies(disk_url: str, opened, child) -> None:
+def test_a_lease_lasts_while_its_owner_lives_and_lapses_when_it_dies(
+    disk_url: str, opened: Opener, child: Child
+) -> None:
     """A silent but living process keeps its lease beyond the lease time; a killed one loses it."""
     lease_s = 2.0  # a busy disk may hold a beat up for a second
     holder = child("hold", disk_url, "a", lease_s=lease_s)
@@ -135,7 +156,7 @@ def test_a_lease_lasts_while_its_owner_lives_and_lapses_when_it_dies(disk_url: s
     assert taken_in_the_end(store) == Lease("id-a", 2)
 
 
-def test_a_closed_owner_gives_its_leases_up_at_once(disk_url: str, opened) -> None:
+def test_a_closed_owner_gives_its_leases_up_at_once(disk_url: str, opened: Opener) -> None:
     """Nobody waits for the leases of a program that ended in order."""
     first, second = opened(lease_s=60), opened(lease_s=60)
     lease = leased(first, claim("a"))
@@ -147,7 +168,7 @@ def test_a_closed_owner_gives_its_leases_up_at_once(disk_url: str, opened) -> No
     assert second.take("id-a").result() == Lease("id-a", lease.number + 1)
 
 
-def test_another_owner_can_not_use_a_lease(disk_url: str, opened) -> None:
+def test_another_owner_can_not_use_a_lease(disk_url: str, opened: Opener) -> None:
     """A lease is its owner's: the same number in another handle's hands changes nothing."""
     first, second = opened(), opened()
     lease = leased(first, claim("a"))
@@ -157,7 +178,7 @@ def test_another_owner_can_not_use_a_lease(disk_url: str, opened) -> None:
     assert second.take("id-a").result() is None
 
 
-def test_every_handle_sees_what_another_acknowledged(disk_url: str, opened) -> None:
+def test_every_handle_sees_what_another_acknowledged(disk_url: str, opened: Opener) -> None:
     """There is one truth, in the database."""
     first, second = opened(), opened()
     for n in range(20):
@@ -167,13 +188,12 @@ def test_every_handle_sees_what_another_acknowledged(disk_url: str, opened) -> N
         assert payment.stage == Stage.DELIVERED
 
 
-def test_opened_by_many_at_once(disk_url: str, child) -> None:
+def test_opened_by_many_at_once(disk_url: str, child: Child) -> None:
     """Processes that start together on an empty place all find it ready."""
     racers = [child("race", disk_url, f"p{n}") for n in range(5)]
     assert [told(racer) for racer in racers] == ["ready"] * 5
     for racer in racers:
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
+        go(racer)
     assert [told(racer) for racer in racers] == ["1"] * 5
 
 
@@ -209,7 +229,7 @@ store.close()
 """
 
 
-def test_a_fork_makes_a_new_owner(disk_url: str, opened) -> None:
+def test_a_fork_makes_a_new_owner(disk_url: str, opened: Opener) -> None:
     """Parent and child go on with one handle, both at once, and neither has the other's leases."""
     tests = str(Path(__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])}

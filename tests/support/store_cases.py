@@ -133,7 +133,7 @@ def _die(store: Store, name: str) -> None:
 
 
 if __name__ == "__main__":
-    _, job, url, subject, *_ = sys.argv
+    job, url, subject = sys.argv[1:4]
     opened = open_store(url, lease_s=float(os.environ.get("LEASE_S", "15")))
     {"hold": _hold, "work": _work, "race": _race, "die": _die}[job](opened, subject)
     opened.close()
