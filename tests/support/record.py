@@ -62,7 +62,7 @@ class Record:
         checked = run(self.seller.check(recognised), self.world)
         lease = self.store.claim(Claim(challenge, checked.proof, checked.payer, "what for", "which", key)).result()
         assert isinstance(lease, Lease)
-        self._go_on(lease, checked, recognised.terms, upto)  # type: ignore[arg-type]
+        self._go_on(lease, checked, recognised.terms, upto)
         found = self.store.find(challenge.id).result()
         assert found is not None
         assert found.stage == upto

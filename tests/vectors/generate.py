@@ -223,10 +223,10 @@ def challenge_of(told: Mapping[str, Any], ident: str = "i") -> Challenge:
     )
 
 
-def outcome(act: Callable[[], Any]) -> dict[str, Any]:
+def outcome(act: Callable[..., Any], *given: object) -> dict[str, Any]:
     """What a call gives, or the name of the error it ends in."""
     try:
-        return {"gives": act()}
+        return {"gives": act(*given)}
     except CoinslotError as error:
         return {"error": type(error).__name__}
 
@@ -257,7 +257,7 @@ def _found(authorization: list[str], alternate: list[str]) -> str | None:
 
 def _arranged(field: str) -> dict[str, Any]:
     ranges = parse_accept(field)
-    offers = [Range(*offer.split("/")) for offer in OFFERS]
+    offers = [Range(method, intent) for method, intent in (offer.split("/") for offer in OFFERS)]
     chosen = arrange(ranges, offers)
     return {"written": format_accept(ranges), "offers": [f"{each.method}/{each.intent}" for each in chosen]}
 
@@ -298,34 +298,31 @@ def build() -> dict[str, Any]:
         "keys": [KEY.hex(), OTHER_KEY.hex()],
         "challenges": {name: {"of": told, **_issued(told)} for name, told in CHALLENGES.items()},
         "fields": {
-            name: {"field": field, **outcome(lambda field=field: parse_challenge(field).echo())}
+            name: {"field": field, **outcome(lambda field: parse_challenge(field).echo(), field)}
             for name, field in FIELDS.items()
         },
         "credentials": {
-            name: {"json": text, **outcome(lambda text=text: _read_credential(text))}
-            for name, text in {**raw, **RAW_CREDENTIALS}.items()
+            name: {"json": text, **outcome(_read_credential, text)} for name, text in {**raw, **RAW_CREDENTIALS}.items()
         },
         "requests": {
-            name: {"authorization": a, "payment-authorization": b, **outcome(lambda a=a, b=b: _found(a, b))}
+            name: {"authorization": a, "payment-authorization": b, **outcome(_found, a, b)}
             for name, (a, b) in _requests().items()
         },
         "canonical": {
-            name: {"of": json.dumps(told), **outcome(lambda told=told: canonical(told).decode())}
+            name: {"of": json.dumps(told), **outcome(lambda told: canonical(told).decode(), told)}
             for name, told in JSONS.items()
         },
         "base64url": [
             *({"hex": each.hex(), "text": base64url_encode(each)} for each in BYTES),
-            *({"text": each, **outcome(lambda each=each: base64url_decode(each).hex())} for each in NOT_BASE64URL),
+            *({"text": each, **outcome(lambda each: base64url_decode(each).hex(), each)} for each in NOT_BASE64URL),
         ],
         "digests": {
-            name: {"digest": text, **outcome(lambda text=text: parse_digest(text).hex())}
+            name: {"digest": text, **outcome(lambda text: parse_digest(text).hex(), text)}
             for name, text in DIGESTS.items()
         },
-        "instants": [{"text": text, **outcome(lambda text=text: parse_instant(text))} for text in INSTANTS],
-        "accept": [{"field": field, **outcome(lambda field=field: _arranged(field))} for field in ACCEPTS],
-        "receipts": {
-            name: {"of": told, **outcome(lambda told=told: _receipt(told))} for name, told in RECEIPTS.items()
-        },
+        "instants": [{"text": text, **outcome(parse_instant, text)} for text in INSTANTS],
+        "accept": [{"field": field, **outcome(_arranged, field)} for field in ACCEPTS],
+        "receipts": {name: {"of": told, **outcome(_receipt, told)} for name, told in RECEIPTS.items()},
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coinslot.core.canonical import encode_object
+from coinslot.core.canonical import Json, encode_object
 from coinslot.core.challenge import Challenge, KeyRing
 from coinslot.core.credential import encode_credential
 from coinslot.core.receipt import decode_receipt
@@ -134,7 +134,7 @@ def test_a_credential_without_its_parts_is_malformed(shop: Shop, missing: str) -
     till = Till(shop, shop.seller())
     challenge = till.offered()
     shown = shop.pay(shop.payer(), challenge)
-    members = {"challenge": challenge.echo(), "payload": dict(shown.payload), "source": shown.source}
+    members: dict[str, Json] = {"challenge": challenge.echo(), "payload": dict(shown.payload), "source": shown.source}
     whole = encode_object(members)
     del members[missing]
     assert till.refused(f"Payment {encode_object(members)}")["slug"] == "malformed-credential"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -57,7 +57,7 @@ class Desk:
         """Base units of the token that an address holds."""
         return self.ask(balance_of, self.token, address)
 
-    def payment(self, recipient: str, **changes: object) -> TempoTransaction:
+    def payment(self, recipient: str, **changes: Any) -> TempoTransaction:
         """An unsigned transfer of AMOUNT that stays valid for 20 seconds of the chain's time."""
         base = TempoTransaction(
             chain_id=self.chain.chain_id,
