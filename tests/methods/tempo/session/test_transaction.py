@@ -31,7 +31,7 @@ from coinslot.methods.tempo.session.transaction import (
 from coinslot.methods.tempo.session.voucher import VoucherScheme
 from coinslot.methods.tempo.tip20 import transfer_call
 from coinslot.methods.tempo.transaction.build import serialise, sign, sign_with_access_key
-from coinslot.methods.tempo.transaction.fields import AWAITING_FEE_PAYER, AccessEntry, TempoTransaction
+from coinslot.methods.tempo.transaction.fields import AWAITING_FEE_PAYER, AccessEntry, Call, TempoTransaction
 from support.tempochannel import (
     ALPHA,
     BOTH,
@@ -161,9 +161,14 @@ def test_an_approval_is_of_the_deposit_only() -> None:
         approve_call(PATH, E1.address, DEPOSIT - 1),
     ):
         with pytest.raises(VerificationFailed, match="approves"):
-            read(changed(E1, lambda tx, approval=approval: replace(tx, calls=(approval, tx.calls[1]))))
+            read(changed(E1, approving(approval)))
     with pytest.raises(VerificationFailed, match="more than"):
         read(changed(E2, lambda tx: replace(tx, calls=(approve_call(PATH, E2.address, DEPOSIT), *tx.calls))))
+
+
+def approving(approval: Call) -> Change:
+    """Another approval before the open."""
+    return lambda tx: replace(tx, calls=(approval, tx.calls[1]))
 
 
 FIELDS: list[tuple[str, Change]] = [
