@@ -22,7 +22,7 @@ from coinslot.methods.tempo.session.channel import (
     expiring_nonce_hash,
     stream_channel_id,
 )
-from coinslot.methods.tempo.session.escrow import V1, V2, Escrow, pinned_escrow
+from coinslot.methods.tempo.session.escrow import V1, V2, Escrow, Version, pinned_escrow
 from coinslot.methods.tempo.session.receipt import SessionReceipt, read_session_receipt
 from coinslot.methods.tempo.session.snapshot import Snapshot, decode_snapshot
 from coinslot.methods.tempo.session.transaction import open_transaction
@@ -63,14 +63,14 @@ def word() -> str:
     return f"0x{CHANCE.getrandbits(256):064x}"
 
 
-def place(version: Any) -> Escrow:
+def place(version: Version) -> Escrow:
     """The pinned escrow of a chain, or any other."""
     chain = CHANCE.choice([4217, 42431, CHANCE.randint(1, 2**53 - 1)])
     known = pinned_escrow(version, chain)
     return known if known is not None and CHANCE.random() < 0.5 else Escrow(version, chain, address())
 
 
-def units(version: Any) -> int:
+def units(version: Version) -> int:
     """An amount, edges likely."""
     return CHANCE.choice([0, 1, version.max_units, CHANCE.randint(0, version.max_units), CHANCE.randint(0, 10**9)])
 
@@ -114,7 +114,7 @@ def test_v1_channel_ids_are_equal(oracle: Peer) -> None:
 
 @pytest.mark.spec("TSES-088", "TSES-090", "TSES-091", "TSES-092", "TSES-093")
 @pytest.mark.parametrize("version", [V1, V2], ids=["v1", "v2"])
-def test_vouchers_are_equal_byte_for_byte(oracle: Peer, version: Any) -> None:
+def test_vouchers_are_equal_byte_for_byte(oracle: Peer, version: Version) -> None:
     """The signature, and so the digest; each side takes the other's, and no other amount's."""
     for size in batches():
         orders: list[dict[str, Any]] = []
@@ -139,7 +139,7 @@ def test_vouchers_are_equal_byte_for_byte(oracle: Peer, version: Any) -> None:
 
 
 @pytest.mark.parametrize("version", [V1, V2], ids=["v1", "v2"])
-def test_what_we_take_they_take_of_secp256k1_signatures(oracle: Peer, version: Any) -> None:
+def test_what_we_take_they_take_of_secp256k1_signatures(oracle: Peer, version: Version) -> None:
     """Second spellings of a signature: whatever passes here passes there."""
     at = place(version)
     scheme, key, channel = VoucherScheme(at), PrivateKey(CHANCE.randbytes(32)), word()
