@@ -30,7 +30,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/payments.db"
 
 
-@pytest.mark.guard("T01", "F06", "F07", "F09", "F10", "F11")
+@pytest.mark.guard("T01", "F07", "F09", "F10", "F11")
 @pytest.mark.spec("CORE-090", "CORE-095")
 @pytest.mark.parametrize("name", STRUCK)
 def test_killed_at_a_failpoint_it_is_paid_and_delivered_once(

@@ -73,6 +73,7 @@ def test_a_credential_is_good_for_its_request_only(shop: Till, paid: Incoming, o
     assert shop.bank.settled() == before + 1
 
 
+@pytest.mark.guard("T03")
 @given(a=REQUESTS, b=REQUESTS)
 @example(a=Incoming("GET", "/a", "1"), b=Incoming("GET", "/a1", ""))
 @example(a=Incoming("GET", "/a"), b=Incoming("GET/", "a"))

@@ -272,6 +272,8 @@ def test_a_bank_that_goes_silent_at_any_call_is_never_unpaid(till: Till, call: i
     bank._strikes = strikes
     answer = till.answer(credential)
     assert answer.status == 503, answer
+    sent = call > 2
+    assert problem(answer)["slug"] == ("payment-outcome-unknown" if sent else "payment-rail-unavailable")
     assert not offered(answer)
     del bank._strikes
     assert till.serve(credential).status == 200

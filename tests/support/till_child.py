@@ -1,4 +1,4 @@
-"""A till in a process of its own, to be killed: `run(job, ...)` starts one, and what follows the docstrings is the child.
+"""A till in a process of its own, to be killed: `start(job=..., ...)` starts one; the rest is the child.
 
 The handler writes "start" and "end" lines with its process id to a log, so that a test sees every run of it; its goods
 name the run. Jobs:
