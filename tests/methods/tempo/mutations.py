@@ -117,7 +117,21 @@ MUTATIONS = [
         "if False:",
         f"{HERE}/test_proof.py::test_an_account_with_code_is_refused_by_name",
     ),
-    Mutation("T18", PREFLIGHT, "if not state.holds_until(tx.valid_before or 0):", "if False:", DEVIATIONS),
+    Mutation("T18", PREFLIGHT, "if not brought and not state.holds_until(until):", "if False:", DEVIATIONS),
+    Mutation(
+        "T18",
+        PREFLIGHT,
+        "made.signer == signed.sender",
+        "made.signer",
+        "tests/attacks/test_borrowed_name.py",
+    ),
+    Mutation(
+        "T18",
+        PREFLIGHT,
+        "and wanted.key_id == signed.signer.key",
+        "and True",
+        "tests/attacks/test_borrowed_name.py",
+    ),
     # what moves
     Mutation("T29", LEGS, "if each.token == currency]", "if True]", DEVIATIONS),
     Mutation("T31", PULL, "if len(tx.calls) != len(taken):", "if False:", DEVIATIONS),

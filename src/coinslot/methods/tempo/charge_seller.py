@@ -32,7 +32,7 @@ from coinslot.errors import (
 from coinslot.intents.charge import INTENT, Budget, Checked, Outcome, Prepared, Recognised, Settled, Terms
 from coinslot.method import Extras
 from coinslot.methods.tempo.legs import Binding
-from coinslot.methods.tempo.preflight import preflight, require_fresh
+from coinslot.methods.tempo.preflight import preflight, require_fresh, require_key
 from coinslot.methods.tempo.proof import read_source, verify_proof
 from coinslot.methods.tempo.pull import Pulled, check_pull, read_pull
 from coinslot.methods.tempo.push import check_push, read_hash, require_push
@@ -159,6 +159,7 @@ class TempoChargeSeller:
         times = ((yield from now()), recognised.expires_at_s)
         pulled = check_pull(raw, terms, self._binding(credential.challenge), self.config.sponsor, times)
         _require_source(credential, terms.chain_id, pulled.signed.sender)
+        yield from self._unless_there(pulled, require_key(self.config.rpc_url, pulled.signed))
         budgets: tuple[Budget, ...] = ()
         if terms.sponsored and self.config.sponsor is not None:
             budgets = self.config.sponsor.budgets(pulled.signed.transaction, pulled.signed.sender)
@@ -206,14 +207,15 @@ class TempoChargeSeller:
             yield from require_fresh(self.config.rpc_url, evidence.hash)
         if self.config.simulate or terms.sponsored:
             binding = self._binding(challenge)
-            yield from self._preflight(evidence, terms, binding)
+            asked = preflight(self.config.rpc_url, evidence, terms, binding, sponsored=terms.sponsored)
+            yield from self._unless_there(evidence, asked)
         dead_after_s = float(evidence.signed.transaction.valid_before or 0)
         return Prepared(challenge, checked.payer, checked.proof, evidence.hash, evidence.raw, dead_after_s)
 
-    def _preflight(self, pulled: Pulled, terms: TempoTerms, binding: Binding) -> Flow[None]:
+    def _unless_there(self, pulled: Pulled, required: Flow[None]) -> Flow[None]:
         """What would fail now has perhaps happened: the payer may have broadcast it too, and has paid then. T35"""
         try:
-            yield from preflight(self.config.rpc_url, pulled, terms, binding, sponsored=terms.sponsored)
+            yield from required
         except (VerificationFailed, PaymentInsufficient):
             if not pulled.bound or (yield from get_receipt(self.config.rpc_url, pulled.hash)) is None:
                 raise

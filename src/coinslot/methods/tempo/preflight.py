@@ -28,7 +28,8 @@ from coinslot.methods.tempo.simulate import Simulated, simulate
 from coinslot.methods.tempo.terms import TempoTerms
 from coinslot.methods.tempo.tokens import fee_units
 from coinslot.methods.tempo.transaction.fields import Call, TempoTransaction
-from coinslot.methods.tempo.transaction.read import read_transaction
+from coinslot.methods.tempo.transaction.key_authorization import read_key_authorization
+from coinslot.methods.tempo.transaction.read import SignedTransaction, read_transaction
 
 _NO_HASH = "0x" + "00" * 32
 FEE_MANAGER = "0xfeec000000000000000000000000000000000000"
@@ -44,6 +45,42 @@ def require_fresh(url: str, transaction_hash: str) -> Flow[None]:
         raise VerificationFailed("this transaction is on the chain already, and nothing ties it to this challenge")
 
 
+def require_key(url: str, signed: SignedTransaction) -> Flow[None]:
+    """That the key which signed may act for the account it names: anybody can name any account. T18
+
+    Asked before the payment is claimed, since what an account paid for is handed to whoever pays as that account. A
+    key that the chain does not know yet must bring an authorization which the account's own key signed for it.
+
+    Raises VerificationFailed, RpcUnreachable.
+    """
+    if not signed.signer.by_access_key:
+        return
+    call, until = key_call(signed.sender, signed.signer.key), signed.transaction.valid_before or 0
+    try:
+        state = read_key_state((yield from eth_call(url, call.to, call.data)))
+    except BadTransaction as error:
+        raise RpcUnreachable(f"the state of the access key: {error}") from None
+    brought = not state.known and not state.revoked and _authorizes(signed, until)
+    if not brought and not state.holds_until(until):
+        raise VerificationFailed("the access key that signed is not authorized for this account (any more)")
+
+
+def _authorizes(signed: SignedTransaction, until: int) -> bool:
+    """Whether the transaction brings an authorization of its key by the account's own key."""
+    raw = signed.transaction.key_authorization
+    if raw is None:
+        return False
+    made = read_key_authorization(raw)
+    wanted = made.authorization
+    return (
+        made.signer == signed.sender
+        and wanted.key_id == signed.signer.key
+        and wanted.chain_id in (0, signed.transaction.chain_id)
+        and wanted.account in (None, signed.sender)
+        and (wanted.expires_at is None or wanted.expires_at > until)
+    )
+
+
 def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, sponsored: bool) -> Flow[None]:
     """That the final bytes would pay every leg, and that the fee payer can pay.
 
@@ -53,11 +90,11 @@ def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, 
     tx, payer = final.transaction, final.sender
     fee_token = pulled.fee_token or (yield from _chosen_fee_token(url, pulled.fee_payer, terms.asset.id))
     balance = Call(fee_token, 0, encode_call("balanceOf(address)", encode_address(pulled.fee_payer)))
-    asked, nothing = [(ZERO_ADDRESS, balance), (ZERO_ADDRESS, key_call(payer, final.signer.key))], (payer, Call(payer))
-    answers = yield from simulate(url, [nothing, *asked, *((payer, call) for call in tx.calls), nothing])
-    held, key, moved = answers[1], answers[2], answers[3:-1]
-    if final.signer.by_access_key and tx.key_authorization is None:
-        _require_key(key, tx)
+    nothing = (payer, Call(payer))
+    answers = yield from simulate(
+        url, [nothing, (ZERO_ADDRESS, balance), *((payer, call) for call in tx.calls), nothing]
+    )
+    held, moved = answers[1], answers[2:-1]
     if not all(each.succeeded for each in moved):
         raise PaymentInsufficient("the transfer would be refused: not enough balance, or a rule of the token")
     logs = tuple(log for each in moved for log in each.logs)
@@ -66,16 +103,6 @@ def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, 
     _require_fee(held, tx, spent, sponsored=sponsored)
     if sponsored:
         _require_gas(tx, (answers[0], answers[-1]), moved)
-
-
-def _require_key(answer: Simulated, tx: TempoTransaction) -> None:
-    """T18: an access key that the chain does not know, or not any more, pays nothing."""
-    try:
-        state = read_key_state(answer.returned)
-    except BadTransaction as error:
-        raise RpcUnreachable(f"the state of the access key: {error}") from None
-    if not state.holds_until(tx.valid_before or 0):
-        raise VerificationFailed("the access key that signed is not authorized for this account (any more)")
 
 
 def _chosen_fee_token(url: str, payer: str, paid: str) -> Flow[str]:
