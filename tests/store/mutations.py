@@ -7,6 +7,11 @@ from support.mutation import Mutation
 _CONTRACT = "tests/store/test_contract.py::"
 _SQLITE = "tests/store/test_sqlite.py::"
 _POSTGRES = "tests/store/test_postgres.py::"
+_CHANNELS = "tests/store/test_channels.py::"
+_PROCESSES = "tests/store/test_channel_processes.py::"
+_SESSION = "intents/session.py"
+_CHANNEL_ROWS = "store/channel_rows.py"
+_CHANNEL_OPERATIONS = "store/channel_operations.py"
 _SCHEMA = "store/schema/steps.py"
 _OPERATIONS = "store/operations.py"
 
@@ -115,5 +120,125 @@ MUTATIONS: list[Mutation] = [
         "if version > VERSION:",
         "if version < 0:",
         _POSTGRES + "test_a_newer_database_is_refused_untouched",
+    ),
+    # --- channels
+    Mutation(
+        "T02",
+        _SESSION,
+        "if added <= 0:  # T02",
+        "if added < 0:  # T02",
+        _CHANNELS + "test_a_voucher_buys_once[sqlite]",
+    ),
+    Mutation(
+        "T02",
+        _CHANNEL_ROWS,
+        "{_VOUCHER} > accepted AND",
+        "{_VOUCHER} >= accepted AND",
+        _CHANNELS + "test_a_voucher_buys_once[postgres]",
+    ),
+    Mutation(
+        "T06",
+        _CHANNEL_OPERATIONS,
+        "    if not isinstance(claimed, Lease):\n        return claimed\n",
+        "",
+        _CHANNELS + "test_a_proof_opens_or_pays_once[sqlite]",
+    ),
+    Mutation(
+        "T08",
+        _SCHEMA,
+        "    key TEXT NOT NULL UNIQUE,",
+        "    key TEXT NOT NULL,",
+        _CHANNELS + "test_a_channel_is_recorded_once_for_ever[sqlite]",
+    ),
+    Mutation(
+        "T08",
+        "store/channels_memory.py",
+        "if new.key in self._channels:  # T08",
+        "if not new.key:",
+        _CHANNELS + "test_a_channel_is_recorded_once_for_ever[memory]",
+    ),
+    Mutation(
+        "T22",
+        _SESSION,
+        "    if cost_units > channel.free:  # T22",
+        "    if cost_units > channel.available:  # T22",
+        _CHANNELS + "test_a_window_is_set_aside_before_and_spent_after[sqlite]",
+    ),
+    Mutation(
+        "T22",
+        _CHANNEL_ROWS,
+        " AND {_VOUCHER} - spent - reserved >= {_COST}",
+        "",
+        "tests/store/test_channel_sql.py::test_the_one_statement_holds_every_limit",
+    ),
+    Mutation(
+        "T23",
+        _SESSION,
+        "if offered.amount_units < channel.owed:  # T23",
+        "if offered.amount_units < 0:",
+        "tests/intents/test_session.py::test_the_voucher_to_close_with_covers_what_is_owed",
+    ),
+    Mutation(
+        "T23",
+        _SESSION,
+        "return Close(units, raw, channel.owed)  # T23",
+        "return Close(units, raw, channel.spent)",
+        "tests/intents/test_session.py::test_closing_takes_what_was_spent_or_settled",
+    ),
+    Mutation(
+        "T27",
+        _SESSION,
+        "if channel.stage is not Stage.OPEN:  # T27: what a closing channel signs may never be collected",
+        "if channel.stage is Stage.CLOSED:",
+        _CHANNELS + "test_closing_ends_buying[memory]",
+    ),
+    Mutation(
+        "F07",
+        _CHANNEL_OPERATIONS,
+        "return Repeated(found, None) if active else Spent(found)",
+        "return Repeated(found, None)",
+        _PROCESSES + "test_a_keyed_request_whose_process_died_is_run_again[sqlite]",
+    ),
+    Mutation(
+        "F08",
+        _CHANNEL_OPERATIONS,
+        "if not kept or db.rows(alive, mine):  # F08",
+        "if not kept:",
+        _PROCESSES + "test_a_living_process_s_window_is_not_billed[sqlite]",
+    ),
+    Mutation(
+        "F10",
+        "store/channels_memory.py",
+        "                self._post(entry)\n",
+        "                pass\n",
+        _CHANNELS + "test_a_settlement_and_its_entry_are_one_step[memory]",
+    ),
+    Mutation(
+        "F15",
+        _CHANNEL_ROWS,
+        'UNCHANGED = " WHERE key = :key AND token = :seen"',
+        'UNCHANGED = " WHERE key = :key"',
+        "tests/store/test_channel_sql.py::test_a_change_between_look_and_write_is_not_overwritten[sqlite]",
+    ),
+    Mutation(
+        "F19",
+        _CHANNEL_OPERATIONS,
+        "    if seen == token:\n",
+        "    if not seen:\n",
+        "tests/store/test_channel_sql.py::test_a_connection_lost_in_the_commit[voucher-answer]",
+    ),
+    Mutation(
+        "F19",
+        _CHANNEL_OPERATIONS,
+        '    raise StoreBroken("the connection broke and others used the channel since; look it up")\n',
+        "    return None\n",
+        "tests/store/test_channel_sql.py::test_an_unknown_outcome_is_told[sqlite-None]",
+    ),
+    Mutation(
+        "F28",
+        _CHANNEL_OPERATIONS,
+        '"DELETE FROM coinslot_reservations WHERE id = :id AND lease_owner = :owner"',
+        '"UPDATE coinslot_reservations SET at = 0 WHERE id = :id AND lease_owner = :owner"',
+        _PROCESSES + "test_a_channel_stays_as_small_as_it_began[sqlite]",
     ),
 ]

@@ -36,15 +36,11 @@ _VOUCHER = "CAST(:amount AS NUMERIC)"
 _COST = "CAST(:cost AS NUMERIC)"
 # intents/session.purchase in one statement, for databases that add by themselves; it changes a row only where that
 # answers Spent. T02 T22 T27
-BUY_WITH_VOUCHER = (
+BUY_AT_ONCE = (
     f"UPDATE coinslot_channels SET accepted = {_VOUCHER}, voucher = :raw, spent = spent + {_COST},"
     f" units = units + :units, used_at = :now, token = :token WHERE key = :key AND id = :id AND stage = 'open'"
     f" AND {_VOUCHER} > accepted AND {_VOUCHER} - accepted >= CAST(:delta AS NUMERIC) AND {_VOUCHER} <= deposit"
     f" AND {_VOUCHER} - spent - reserved >= {_COST} RETURNING " + COLUMNS
-)
-BUY = (
-    f"UPDATE coinslot_channels SET spent = spent + {_COST}, units = units + :units, used_at = :now, token = :token"
-    f" WHERE key = :key AND stage = 'open' AND accepted - spent - reserved >= {_COST} RETURNING " + COLUMNS
 )
 
 

@@ -117,18 +117,21 @@ class SqlChannels(ABC):
 
     def accept_and_spend(self, order: Order) -> Future[OrderResult]:
         """Accept and spend, in one step. T02 T22"""
+        looked: list[str] = []
         if order.idempotency_key is not None:
             keyed = self._lively(
-                lambda db, owner, token: channel_operations.buy(db, owner, token, order, None),
+                lambda db, owner, token: channel_operations.buy(db, owner, token, order, None, looked),
                 "store.channel.spend",
                 atomic=True,
             )
             return cast("Future[OrderResult]", keyed)
         owner, token = self._owner, self._token()
-        quick = self._write(
-            lambda db: channel_operations.buy(db, owner, token, order, None), "store.channel.spend", atomic=False
+        plain = self._write(
+            lambda db: channel_operations.buy(db, owner, token, order, None, looked),
+            "store.channel.spend",
+            atomic=order.voucher is None,  # one statement does it where the database adds by itself
         )
-        return cast("Future[OrderResult]", quick)
+        return cast("Future[OrderResult]", plain)
 
     def keep_answer(self, key: str, idempotency_key: str, answer: Delivery | None) -> Future[None]:
         """Keep the answer to the last keyed request."""
@@ -143,8 +146,9 @@ class SqlChannels(ABC):
     def reserve(self, order: Order, least_units: int, most_units: int) -> Future[ReserveResult]:
         """Accept, spend, and set a window aside. T22"""
         window = (least_units, most_units)
+        looked: list[str] = []
         reserved = self._lively(
-            lambda db, owner, token: channel_operations.buy(db, owner, token, order, window),
+            lambda db, owner, token: channel_operations.buy(db, owner, token, order, window, looked),
             "store.channel.reserve",
             atomic=True,
         )
