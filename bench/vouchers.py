@@ -1,7 +1,7 @@
 """What a session's voucher costs: read and verified, signed; beside mppx and eth_account.
 
-`python bench/vouchers.py` prints a table; `rows()` gives it to `python -m bench`. mppx runs in an environment of its own:
-that of the interop tests; where there is none its rows have no peer.
+`python bench/vouchers.py` prints a table; `rows()` gives it to `python -m bench`. mppx runs in an environment of its
+own, that of the interop tests; where there is none its rows have no peer.
 """
 
 from __future__ import annotations

@@ -6,7 +6,11 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
 from coinslot.chains.evm.address import ZERO_ADDRESS
+from coinslot.chains.evm.rpc import Log
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.methods.tempo.session.calls import OpenCall
 from coinslot.methods.tempo.session.channel import ChannelRef, Descriptor, channel_ref
@@ -116,3 +120,11 @@ def random_descriptor() -> Descriptor:
         return "0x" + secrets.token_hex(32)
 
     return Descriptor(someone(), someone(), someone(True), someone(), word(), someone(True), word())
+
+
+def event_log(place: Escrow, channel_id: str, name: str, kinds: str = "", *values: Any) -> Log:
+    """An event of a channel between KEY and PAYEE, as another ABI library writes it."""
+    types = [kind for kind in kinds.split(",") if kind]
+    topic = keccak(text=f"{name}({','.join(['bytes32', 'address', 'address', *types])})")
+    who = [bytes.fromhex(side[2:].rjust(64, "0")) for side in (channel_id, KEY.address, PAYEE)]
+    return Log(place.address, (topic, *who), encode(types, values))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from eth_abi.abi import encode
-from eth_utils.crypto import keccak
 
 from coinslot.chains.evm.rpc import Log
 from coinslot.methods.tempo.session.escrow import V1, Escrow
@@ -23,7 +20,7 @@ from coinslot.methods.tempo.session.events import (
     events_of,
     read_events,
 )
-from support.tempochannel import BOTH, E1, E2, KEY, OPERATOR, PATH, PAYEE, SALT
+from support.tempochannel import BOTH, E1, E2, KEY, OPERATOR, PATH, PAYEE, SALT, event_log
 
 ID = "0x" + "55" * 32
 HASH = "0x" + "44" * 32
@@ -35,31 +32,25 @@ def raw(text: str) -> bytes:
     return bytes.fromhex(text[2:])
 
 
-def log(place: Escrow, name: str, kinds: str = "", *values: Any) -> Log:
-    """An event as another ABI library writes it."""
-    types = [kind for kind in kinds.split(",") if kind]
-    topic = keccak(text=f"{name}({','.join(['bytes32', 'address', 'address', *types])})")
-    who = [raw(ID), bytes(12) + raw(KEY.address), bytes(12) + raw(PAYEE)]
-    return Log(place.address, (topic, *who), encode(types, values))
-
-
 def told(place: Escrow) -> list[tuple[Log, Event]]:
     """One of each, by the published interfaces."""
     uint = "uint256" if place.version == V1 else "uint96"
     if place.version == V1:
-        opened = log(place, "ChannelOpened", "address,address,bytes32,uint256", PATH, KEY.address, raw(SALT), 9)
+        opened = event_log(
+            place, ID, "ChannelOpened", "address,address,bytes32,uint256", PATH, KEY.address, raw(SALT), 9
+        )
         event = ChannelOpened(*WHO, PATH, KEY.address, SALT, 9)
     else:
         kinds = "address,address,address,bytes32,bytes32,uint96"
-        opened = log(place, "ChannelOpened", kinds, OPERATOR, PATH, KEY.address, raw(SALT), raw(HASH), 9)
+        opened = event_log(place, ID, "ChannelOpened", kinds, OPERATOR, PATH, KEY.address, raw(SALT), raw(HASH), 9)
         event = ChannelOpened(*WHO, PATH, KEY.address, SALT, 9, OPERATOR, HASH)
     return [
         (opened, event),
-        (log(place, "Settled", f"{uint},{uint},{uint}", 5, 2, 5), Settled(*WHO, 5, 2, 5)),
-        (log(place, "TopUp", f"{uint},{uint}", 4, 13), ToppedUp(*WHO, 4, 13)),
-        (log(place, "CloseRequested", "uint256", 1_800_000_900), CloseRequested(*WHO, 1_800_000_900)),
-        (log(place, "CloseRequestCancelled"), CloseRequestCancelled(*WHO)),
-        (log(place, "ChannelClosed", f"{uint},{uint}", 5, 8), ChannelClosed(*WHO, 5, 8)),
+        (event_log(place, ID, "Settled", f"{uint},{uint},{uint}", 5, 2, 5), Settled(*WHO, 5, 2, 5)),
+        (event_log(place, ID, "TopUp", f"{uint},{uint}", 4, 13), ToppedUp(*WHO, 4, 13)),
+        (event_log(place, ID, "CloseRequested", "uint256", 1_800_000_900), CloseRequested(*WHO, 1_800_000_900)),
+        (event_log(place, ID, "CloseRequestCancelled"), CloseRequestCancelled(*WHO)),
+        (event_log(place, ID, "ChannelClosed", f"{uint},{uint}", 5, 8), ChannelClosed(*WHO, 5, 8)),
     ]
 
 

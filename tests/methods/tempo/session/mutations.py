@@ -1,0 +1,188 @@
+"""Guards of methods/tempo/session without which a test must fail; see support/mutation.py."""
+
+from __future__ import annotations
+
+from support.mutation import Mutation
+
+ROOM = "methods/tempo/session"
+HERE = "tests/methods/tempo/session"
+CHANNEL, PAYLOAD, VOUCHER = f"{ROOM}/channel.py", f"{ROOM}/payload.py", f"{ROOM}/voucher.py"
+SNAPSHOT, CALLS, TRANSACTION, RESERVE = (
+    f"{ROOM}/{name}.py" for name in ("snapshot", "calls", "transaction", "reserve")
+)
+ELSEWHERE = f"{HERE}/test_channel.py::test_the_same_channel_elsewhere_has_another_id"
+WRONG_ID = f"{HERE}/test_payload.py::test_an_id_that_is_not_its_descriptors_is_refused"
+BY_NAME = f"{HERE}/test_voucher.py::test_what_is_not_taken_is_refused_by_name"
+SIGNER = f"{HERE}/test_voucher.py::test_only_the_expected_signer_is_taken"
+NOT_BELIEVED = f"{HERE}/test_snapshot.py::test_another_channel_is_not_believed"
+LENGTH = f"{HERE}/test_calls.py::test_a_call_of_another_length_is_refused"
+FIELDS = f"{HERE}/test_transaction.py::test_each_field_of_the_transaction_is_checked"
+SAME = f"{HERE}/test_transaction.py::test_an_open_makes_the_channel_that_it_names"
+MORE = f"{HERE}/test_transaction.py::test_a_transaction_that_does_more_is_refused"
+AGAIN = f"{HERE}/test_reserve.py::test_a_replica_that_is_behind_is_asked_again"
+NO_EVENT = f"{HERE}/test_reserve.py::test_success_without_the_escrows_event_confirms_nothing"
+
+MUTATIONS = [
+    Mutation(
+        "T47",
+        f"{ROOM}/escrow.py",
+        "if escrow != pinned_escrow(escrow.version, escrow.chain_id) and escrow.address not in others:",
+        "if False:",
+        f"{HERE}/test_escrow.py::test_another_escrow_is_taken_by_option_only",
+    ),
+    Mutation(
+        "T47",
+        f"{ROOM}/terms.py",
+        "    require_escrow(terms.escrow, other_escrows)  # T47",
+        "",
+        f"{HERE}/test_terms.py::test_terms_of_a_strange_escrow_are_refused",
+    ),
+    Mutation(
+        "T07",
+        f"{ROOM}/terms.py",
+        "if terms.escrow.chain_id != chain_id:",
+        "if False:",
+        f"{HERE}/test_terms.py::test_terms_of_another_chain_are_refused",
+    ),
+    Mutation(
+        "T20",
+        f"{ROOM}/fields.py",
+        "units = parse_units(value)  # T20",
+        "units = int(str(value))",
+        f"{HERE}/test_terms.py::test_amounts_are_strict",
+    ),
+    Mutation("T07", CHANNEL, "encode_address(escrow.address) + encode_uint256(escrow.chain_id)", "b''", ELSEWHERE),
+    Mutation("T07", CHANNEL, "        encode_address(escrow.address),  # T07\n", "", ELSEWHERE),
+    Mutation(
+        "T15",
+        CHANNEL,
+        "if signer == ZERO_ADDRESS:",
+        "if False:",
+        f"{HERE}/test_channel.py::test_a_channel_of_nobody_has_no_signer",
+    ),
+    Mutation(
+        "T08",
+        TRANSACTION,
+        "expiring_nonce_hash=expiring_nonce_hash(tx, payer),",
+        'expiring_nonce_hash="0x" + "00" * 32,',
+        f"{HERE}/test_channel.py::test_a_channel_opened_again_is_another_channel",
+    ),
+    Mutation(
+        "T07",
+        VOUCHER,
+        'b"\\x19\\x01" + domain)',
+        'b"\\x19\\x01" + bytes(32))',
+        f"{HERE}/test_voucher.py::test_a_voucher_counts_for_its_own_channel_escrow_and_chain_only",
+    ),
+    *(
+        Mutation(each, VOUCHER, "if len(signature) != SIGNATURE_BYTES:", "if False:", BY_NAME)
+        for each in ("T14", "T18")
+    ),
+    Mutation("T13", "chains/evm/signature.py", "if s == _ZERO or s > _HALF_N:", "if s == _ZERO:", BY_NAME),
+    Mutation("T15", VOUCHER, "if signer == ZERO_ADDRESS:", "if False:", SIGNER),
+    Mutation("T15", VOUCHER, "if found != signer:", "if False:", SIGNER),
+    *(Mutation(each, PAYLOAD, "if channel.id != channel_id:", "if False:", WRONG_ID) for each in ("T07", "T08")),
+    Mutation("T07", SNAPSHOT, "if snapshot.escrow != escrow:", "if False:", NOT_BELIEVED),
+    Mutation("T08", SNAPSHOT, "if ref.id != snapshot.channel_id:", "if False:", NOT_BELIEVED),
+    Mutation("T15", SNAPSHOT, "if snapshot.descriptor.signer != signer:", "if False:", NOT_BELIEVED),
+    Mutation(
+        "T24",
+        SNAPSHOT,
+        "if snapshot.accepted_units > proven_units(snapshot, signer=signer, signed_units=signed_units):",
+        "if False:",
+        f"{HERE}/test_snapshot.py::test_a_server_never_has_more_than_we_signed",
+    ),
+    Mutation(
+        "T23",
+        CALLS,
+        "if call.capture_units > call.cumulative_units:",
+        "if False:",
+        f"{HERE}/test_calls.py::test_a_close_never_captures_more_than_its_voucher",
+    ),
+    Mutation(
+        "T31",
+        CALLS,
+        "if call.to != escrow.address:",
+        "if False:",
+        f"{HERE}/test_calls.py::test_a_call_elsewhere_or_with_value_is_refused",
+    ),
+    Mutation(
+        "T31",
+        CALLS,
+        "split_words(arguments, 6 if version == V2 else 5)",
+        "split_words(arguments[:192 if version == V2 else 160], 6 if version == V2 else 5)",
+        LENGTH,
+    ),
+    Mutation("T31", CALLS, "(units,) = split_words(data, 1)", "(units,) = split_words(data[:32], 1)", LENGTH),
+    Mutation("T31", CALLS, "    split_words(data, 0)  # T31\n", "", LENGTH),
+    Mutation(
+        "T31",
+        CALLS,
+        "if len(signature) != size or padding != bytes(-size % WORD):",
+        "if False:",
+        f"{HERE}/test_calls.py::test_the_signature_has_one_place",
+    ),
+    Mutation("T07", TRANSACTION, "(tx.chain_id != terms.escrow.chain_id,", "(False,", FIELDS),
+    Mutation("T31", TRANSACTION, "(bool(tx.access_list),", "(False,", FIELDS),
+    Mutation("F13", TRANSACTION, "(tx.valid_before is None,", "(False,", FIELDS),
+    Mutation("T08", TRANSACTION, "if payload.channel != channel:", "if False:", SAME),
+    Mutation(
+        "T08",
+        TRANSACTION,
+        "if call.channel != payload.channel:",
+        "if False:",
+        f"{HERE}/test_transaction.py::test_another_top_up_is_refused",
+    ),
+    Mutation(
+        "T15",
+        TRANSACTION,
+        "if payload.authorized_signer not in (None, call.authorized_signer):",
+        "if False:",
+        f"{HERE}/test_transaction.py::test_the_first_voucher_is_the_signers",
+    ),
+    Mutation("T31", TRANSACTION, "if len(calls) > (2 if terms.version == V1 else 1):", "if False:", MORE),
+    Mutation(
+        "T31",
+        TRANSACTION,
+        "if (token, spender, approved) != (terms.token, terms.escrow.address, units):",
+        "if False:",
+        f"{HERE}/test_transaction.py::test_an_approval_is_of_the_deposit_only",
+    ),
+    Mutation(
+        "T32",
+        f"{ROOM}/events.py",
+        "for log in logs if log.address == escrow.address)",
+        "for log in logs)",
+        f"{HERE}/test_events.py::test_only_the_escrow_itself_is_believed",
+    ),
+    Mutation("T32", RESERVE, "if len(events) != 1:", "if not receipt.logs:", NO_EVENT),
+    Mutation(
+        "F12",
+        RESERVE,
+        "_read_channel(url, channel, receipt.block_number)",
+        "_read_channel(url, channel, None)",
+        f"{HERE}/test_reserve.py::test_an_open_is_confirmed_at_its_own_block",
+    ),
+    Mutation("F12", RESERVE, "        if (yield from now()) >= deadline:", "        if True:", AGAIN),
+    Mutation(
+        "T33",
+        RESERVE,
+        "if block is not None and block.hash == receipt.block_hash:",
+        "if block is not None:",
+        f"{HERE}/test_reserve.py::test_a_block_that_is_gone_confirms_nothing",
+    ),
+    Mutation(
+        "T27",
+        RESERVE,
+        "if found.state.close_requested_at:",
+        "if False:",
+        f"{HERE}/test_reserve.py::test_a_channel_that_is_closing_is_not_paid_from",
+    ),
+    Mutation(
+        "T07",
+        RESERVE,
+        "if found.channel.escrow != terms.escrow:",
+        "if False:",
+        f"{HERE}/test_reserve.py::test_a_channel_must_fit_the_terms",
+    ),
+]
