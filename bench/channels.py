@@ -1,6 +1,6 @@
 """How fast stores accept a voucher and spend from it: alone (one durable write) and with 64 waiting (they share it).
 
-`python bench/channels.py` prints a table; `rows()` gives it to `python -m bench`. "voucher 20,000 to voucher 1" is the
+`python -m bench.channels` prints a table; `rows()` gives it to `python -m bench`. "voucher 20,000 to voucher 1" is the
 processor time of the last two thousand vouchers of a channel beside that of its first two thousand.
 """
 

@@ -193,6 +193,13 @@ MUTATIONS: list[Mutation] = [
         _CHANNELS + "test_closing_ends_buying[memory]",
     ),
     Mutation(
+        "F06",
+        _CHANNEL_ROWS,
+        "SET accepted = :accepted, voucher = :voucher, spent",
+        "SET accepted = :accepted, spent",
+        _PROCESSES + "test_what_was_acknowledged_survives_a_kill[sqlite]",
+    ),
+    Mutation(
         "F07",
         _CHANNEL_OPERATIONS,
         "return Repeated(found, None) if active else Spent(found)",

@@ -22,7 +22,8 @@ INSERT = (
 )
 # The token that was seen is the proof that nobody else changed the row since. F15
 UNCHANGED = " WHERE key = :key AND token = :seen"
-# What a purchase changes; no index holds any of it.
+# What a purchase changes: the voucher whole, as signed, with what was bought, before anything is served (F06). No index
+# holds any of it.
 SAVE_PURCHASE = (
     "UPDATE coinslot_channels SET accepted = :accepted, voucher = :voucher, spent = :spent, reserved = :reserved,"
     " units = :units, used_at = :now, token = :token" + UNCHANGED
