@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from coinslot.core.challenge import MIN_KEY_BYTES
 from coinslot.errors import ConfigError
@@ -33,7 +34,7 @@ def challenge_keys(
     if store_url.startswith("memory:"):
         return (secrets.token_bytes(MIN_KEY_BYTES),)
     if store_url.startswith(_SQLITE):
-        return (_kept_beside(Path(store_url.removeprefix(_SQLITE))),)
+        return (_kept_beside(Path(unquote(store_url.removeprefix(_SQLITE)))),)
     raise ConfigError(f"this store may be shared by several machines, so they must share a challenge secret; {HOW}")
 
 
@@ -50,13 +51,25 @@ def _kept_beside(database: Path) -> bytes:
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):  # another process was first; its secret is ours too
                 os.link(draft, path)
+            _sync(path.parent)  # who lost the key to a power cut could not recognise what was paid before it
         except OSError as error:
             raise ConfigError(f"can't keep a challenge secret at {path}: {error.strerror}; {HOW}") from None
         finally:
             draft.unlink(missing_ok=True)
-    if path.stat().st_mode & 0o077:
-        raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
-    text = path.read_text(encoding="ascii").strip()
-    if len(text) < MIN_KEY_BYTES:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
+        text = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"can't read the challenge secret at {path}: {error.strerror}; {HOW}") from None
+    if len(text) < MIN_KEY_BYTES or not text.isascii():
         raise ConfigError(f"{path} holds no secret; remove it to make a new one (open challenges become invalid)")
-    return text.encode("ascii")
+    return text
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
