@@ -15,6 +15,7 @@ from coinslot.drive import RealWorld, run, wait
 from coinslot.errors import ConfigError, UsageError
 from coinslot.services.config import GateConfig
 from coinslot.services.gate import Gate
+from coinslot.services.guarded import GuardedProtocol
 
 # How long open requests may take to finish after SIGTERM: a payment's patience and then some.
 DRAIN_S = 30
@@ -85,7 +86,7 @@ def serve(config: GateConfig, ready: Callable[[str], None]) -> None:
         Gate(config) if config.workers == 1 else f"{__name__}:create",
         factory=config.workers > 1,
         workers=config.workers,
-        http="httptools",
+        http=GuardedProtocol,
         ws="none",
         lifespan="on",
         log_level="warning",
