@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from coinslot.devnet.funding import FAUCET_UNITS, MINT_METHOD, TOKENS, mint
 from coinslot.devnet.node import Node
+from coinslot.devnet.reserve import read_pull, simulated_overrides, told
 from coinslot.errors import RpcRefused, UsageError
 
 INVALID_PARAMS = -32602
@@ -55,6 +56,15 @@ def true_receipt(receipt: object) -> object:
 
 
 def _submit(node: Node, raw: str) -> tuple[str, object]:
+    """Send; what opens or tops up a channel with its context in place, one after the other."""
+    pull = read_pull(raw)
+    if pull is None:
+        return _submit_plain(node, raw)
+    with told(node, pull):
+        return _submit_plain(node, raw)
+
+
+def _submit_plain(node: Node, raw: str) -> tuple[str, object]:
     """Send, and look what became of it: the hash, and its receipt or None while it waits for its turn.
 
     anvil takes anything with a good signature and then drops what can't run without a word; a Tempo node refuses it.
@@ -176,7 +186,7 @@ def _simulate(node: Node, params: Sequence[object]) -> list[dict[str, object]]:
         raise RpcRefused("blockStateCalls must be a list of objects", code=INVALID_PARAMS)
     requests = [[_single_calls(each) for each in _list(block.get("calls"))] for block in blocks]
     plain = [
-        {**block, "calls": [single for group in groups for single in group]}
+        _with_reserve({**block, "calls": [single for group in groups for single in group]})
         for block, groups in zip(blocks, requests, strict=True)
     ]
     answer = node.call("eth_simulateV1", {**payload, "blockStateCalls": plain}, *(params[1:] or ["latest"]))
@@ -185,6 +195,39 @@ def _simulate(node: Node, params: Sequence[object]) -> list[dict[str, object]]:
         singles = iter([each for each in _list(block.get("calls")) if isinstance(each, dict)])
         block["calls"] = [_merged([next(singles) for _ in group]) for group in groups]
     return simulated
+
+
+def _with_reserve(block: dict[str, object]) -> dict[str, object]:
+    overrides = simulated_overrides(_list(block.get("calls")), block.get("stateOverrides"))
+    return block if overrides is None else {**block, "stateOverrides": overrides}
+
+
+def opens_or_tops_up(request: dict[str, object]) -> bool:
+    """Whether a call that only simulates needs the reserve's help, and so a function of `SIMULATING`."""
+    params = request.get("params")
+    return isinstance(params, list) and bool(params) and simulated_overrides(params[:1]) is not None
+
+
+def _simulate_one(method: str, node: Node, params: Sequence[object]) -> object:
+    """One call with the reserve's overrides added to the third parameter."""
+    block = params[1] if len(params) > 1 else "latest"
+    overrides = simulated_overrides(params[:1], params[2] if len(params) > 2 else None)
+    return node.call(method, params[0], block, overrides, *params[3:])
+
+
+def _call(node: Node, params: Sequence[object]) -> object:
+    return _simulate_one("eth_call", node, params)
+
+
+def _estimate(node: Node, params: Sequence[object]) -> object:
+    return _simulate_one("eth_estimateGas", node, params)
+
+
+def _fill(node: Node, params: Sequence[object]) -> object:
+    """anvil fills without looking at `calls`, and without a context; the gas is what an estimate says."""
+    request = dict(params[0]) if isinstance(params[0], dict) else {}
+    request.setdefault("gas", _estimate(node, params[:1]))
+    return node.call("eth_fillTransaction", request, *params[1:])
 
 
 def _simulate_tempo(node: Node, params: Sequence[object]) -> object:
@@ -213,4 +256,11 @@ SPECIAL: dict[str, Callable[[Node, Sequence[object]], object]] = {
     "eth_simulateV1": _simulate,
     "tempo_simulateV1": _simulate_tempo,
     MINT_METHOD: _mint,
+}
+
+# These pass through as well, unless `opens_or_tops_up`.
+SIMULATING: dict[str, Callable[[Node, Sequence[object]], object]] = {
+    "eth_call": _call,
+    "eth_estimateGas": _estimate,
+    "eth_fillTransaction": _fill,
 }

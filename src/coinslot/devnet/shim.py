@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeAlias
 
 import msgspec
 
-from coinslot.devnet.dialect import SPECIAL
+from coinslot.devnet.dialect import SIMULATING, SPECIAL, opens_or_tops_up
 from coinslot.devnet.node import Node
 from coinslot.errors import DevnetError, PortTaken, RpcRefused, RpcUnreachable
 
 # A dumped state or a contract is a few MB; a body beyond this is a mistake.
 BODY_BYTES = 32 * 1024 * 1024
 INTERNAL = -32603
+_Function: TypeAlias = Callable[[Node, Sequence[object]], object]
 
 
 def answer(node: Node, body: bytes) -> bytes:
@@ -34,16 +37,23 @@ def answer(node: Node, body: bytes) -> bytes:
     return _one(node, request, body)
 
 
-def _special(request: dict[str, object]) -> bool:
-    return isinstance(request.get("params", []), list) and request.get("method") in SPECIAL
+def _special(request: dict[str, object]) -> _Function | None:
+    """The function that answers instead of the node, if one does."""
+    method = request.get("method")
+    if not isinstance(method, str) or not isinstance(request.get("params", []), list):
+        return None
+    if method in SIMULATING:
+        return SIMULATING[method] if opens_or_tops_up(request) else None
+    return SPECIAL.get(method)
 
 
 def _one(node: Node, request: object, body: bytes | None = None) -> bytes:
-    if not isinstance(request, dict) or not _special(request):
+    special = _special(request) if isinstance(request, dict) else None
+    if special is None or not isinstance(request, dict):
         return node.post(body or msgspec.json.encode(request))
     head: dict[str, object] = {"jsonrpc": "2.0", "id": request.get("id")}
     try:
-        result = SPECIAL[request["method"]](node, request.get("params", []))
+        result = special(node, request.get("params", []))
     except RpcRefused as refusal:
         data = {} if refusal.data is None else {"data": refusal.data}
         return msgspec.json.encode(head | {"error": {"code": refusal.code, "message": str(refusal)} | data})
