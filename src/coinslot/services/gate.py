@@ -14,18 +14,21 @@ import msgspec
 from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async, wait
 from coinslot.errors import BadRequest, Problem, StoreError
 from coinslot.server.answer import Answer, refusal
+from coinslot.server.classify import OVERRIDES
 from coinslot.server.discovery import Service
 from coinslot.server.price import Price, Route, Routes
 from coinslot.services.accepting import accept
 from coinslot.services.config import GateConfig, PriceTable
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
 from coinslot.services.proxy import Proxy
-from coinslot.transports.asgi import Paying, Receive, Scope, Send, is_preflight, send_answer
+from coinslot.transports.asgi import Paying, Receive, Scope, Send, bare, is_preflight, send_answer
 from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
 
 # What an upstream might read differently than we match it: dot segments, empty segments, encoded slashes, controls. T42
 _AMBIGUOUS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x20\x7f]", re.IGNORECASE)
+
+_OVERRIDES = frozenset(name.encode("ascii") for name in OVERRIDES)
 
 
 class NotFound(Problem):
@@ -73,7 +76,12 @@ class Gate:
             return
         method, path = scope["method"], scope["path"]
         route = self.routes.find(_priced_method(scope), path)
-        if route is not None and route.price is not None and not is_preflight(scope):
+        if self._overridden(scope, route):
+            refused = refusal(BadRequest("send this request with the method it means, not with an override"))
+            await send_answer(refused, scope, send)
+        elif route is not None and is_preflight(scope):
+            await self._proxy(scope, receive, bare(send))  # an API may take it for the request it asks about
+        elif route is not None and route.price is not None:
             await self._paying.serve(route.price, self._proxy, scope, receive, send)
         elif route is not None:
             await self._proxy(scope, receive, send)
@@ -85,6 +93,12 @@ class Gate:
             await send_answer(page, scope, send)
         else:
             await send_answer(refusal(NotFound("nothing is sold or given away here")), scope, send)
+
+    def _overridden(self, scope: Scope, route: Route | None) -> bool:
+        """Whether a header asks the upstream for another method, one that has a price of its own. T42"""
+        meant = [value.decode("latin-1").strip().upper() for name, value in scope["headers"] if name in _OVERRIDES]
+        others = [self.routes.find(method, scope["path"]) for method in meant]
+        return any(other is not None and other is not route and other.price is not None for other in others)
 
     async def _health(self) -> Answer:
         try:
