@@ -155,6 +155,13 @@ MUTATIONS = [
         "for log in logs)",
         f"{HERE}/test_events.py::test_only_the_escrow_itself_is_believed",
     ),
+    Mutation(
+        "T08",
+        f"{ROOM}/history.py",
+        "if ref.id != opened.channel_id:",
+        "if False:",
+        f"{HERE}/test_on_chain.py::test_a_node_that_lies_about_the_past_is_not_believed",
+    ),
     Mutation("T32", RESERVE, "if len(events) != 1:", "if not receipt.logs:", NO_EVENT),
     Mutation(
         "F12",

@@ -16,7 +16,6 @@ from coinslot.methods.tempo.session.events import (
     Event,
     Settled,
     ToppedUp,
-    channel_topics,
     events_of,
     read_events,
 )
@@ -91,9 +90,3 @@ def test_events_are_found_by_kind_and_channel() -> None:
     assert events_of(E2, logs, Settled, ID) == (Settled(*WHO, 5, 2, 5),)
     assert events_of(E2, logs, Settled, HASH) == ()
     assert events_of(E1, logs, Settled, ID) == ()
-
-
-def test_a_filter_names_what_is_looked_for() -> None:
-    """Places that are left open match anything."""
-    assert channel_topics(payer=KEY.address) == [None, None, "0x" + "0" * 24 + KEY.address[2:], None]
-    assert channel_topics(channel_id=ID) == [None, ID, None, None]

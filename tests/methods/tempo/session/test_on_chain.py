@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from coinslot.chains.evm.abi import encode_call, encode_uint256
-from coinslot.chains.evm.rpc import Receipt, eth_call, send_raw_sync
+from coinslot.chains.evm.rpc import Receipt, eth_call, latest_block, send_raw_sync
 from coinslot.chains.evm.signature import PrivateKey
-from coinslot.errors import ChannelFinalized, ChannelNotFound, VerificationFailed
+from coinslot.errors import ChannelFinalized, ChannelNotFound, RpcUnreachable, VerificationFailed
+from coinslot.methods.tempo.session import history
 from coinslot.methods.tempo.session.calls import (
     CloseCall,
     OpenCall,
@@ -23,7 +24,8 @@ from coinslot.methods.tempo.session.calls import (
 )
 from coinslot.methods.tempo.session.channel import ChannelRef
 from coinslot.methods.tempo.session.escrow import CLOSE_GRACE_S, V1, V2, Escrow, Version
-from coinslot.methods.tempo.session.events import CloseRequestCancelled, events_of
+from coinslot.methods.tempo.session.events import ChannelClosed, ChannelOpened, CloseRequestCancelled, events_of
+from coinslot.methods.tempo.session.history import channel_of, find_events
 from coinslot.methods.tempo.session.payload import OpenPayload, TopUpPayload
 from coinslot.methods.tempo.session.reserve import (
     confirm_closed,
@@ -47,6 +49,7 @@ from coinslot.methods.tempo.session.voucher import VoucherScheme
 from coinslot.methods.tempo.transaction.build import serialise, sign, sign_as_fee_payer
 from coinslot.methods.tempo.transaction.fields import EXPIRING_NONCE_KEY, TempoTransaction
 from coinslot.methods.tempo.transaction.read import read_transaction
+from support.rpcfault import FaultyNode, answer
 from support.tempochannel import PATH, asset_of, escrow
 from support.temposhop import Shop
 
@@ -291,3 +294,51 @@ def test_a_voucher_of_a_closed_channel_is_worth_nothing_on_the_next(lanes: Any) 
         lane.shop.run(read_channel(lane.url, opening.channel))
     assert not lane.act(SettleCall(again, 500_000, old), lane.payee).succeeded
     assert lane.shop.run(read_channel(lane.url, again)).state.settled_units == 0
+
+
+@VERSIONS
+def test_a_payer_finds_its_channels_on_the_chain(lanes: Any, version: Version) -> None:
+    """With nothing but its address: what was opened and closed, and how to speak of it."""
+    lane = lanes(version)
+    first, second = lane.opened(), lane.opened()
+    lanes(version).opened()
+    lane.act(CloseCall(first, 5, 5, lane.scheme.sign(lane.payer, first.id, 5)), lane.payee)
+    blocks = (0, lane.shop.run(latest_block(lane.url)).number)
+    events = lane.shop.run(find_events(lane.url, lane.escrow, blocks, payer=lane.payer.address))
+    opened = [channel_of(lane.escrow, event) for event in events if isinstance(event, ChannelOpened)]
+    assert opened == [first, second]
+    assert [event.channel_id for event in events if isinstance(event, ChannelClosed)] == [first.id]
+    about = lane.shop.run(find_events(lane.url, lane.escrow, blocks, channel_id=second.id, payee=lane.payee.address))
+    assert [type(event) for event in about] == [ChannelOpened]
+
+
+def test_long_histories_are_asked_for_in_parts(lanes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lost or told twice between two parts."""
+    lane = lanes(V2)
+    refs = [lane.opened() for _ in range(3)]
+    monkeypatch.setattr(history, "BLOCKS_AT_ONCE", 2)
+    last = lane.shop.run(latest_block(lane.url)).number
+    events = lane.shop.run(find_events(lane.url, lane.escrow, (last - 9, last), payer=lane.payer.address))
+    assert [event.channel_id for event in events] == [ref.id for ref in refs]
+
+
+@pytest.mark.guard("T08")
+def test_a_node_that_lies_about_the_past_is_not_believed(lanes: Any, faulty: FaultyNode) -> None:
+    """Events of others, events whose id is not that of their terms, and answers of another shape."""
+    lane, other = lanes(V2), lanes(V2)
+    other.opened()
+    lane.opened()
+    blocks = (0, lane.shop.run(latest_block(lane.url)).number)
+    unfiltered = lane.shop.chain.rpc(
+        "eth_getLogs", {"address": lane.escrow.address, "fromBlock": "0x0", "toBlock": "latest"}
+    )
+    faulty.on("eth_getLogs", answer(unfiltered), 1)
+    (event,) = lane.shop.run(find_events(faulty.url, lane.escrow, blocks, payer=lane.payer.address))
+    assert isinstance(event, ChannelOpened)
+    with pytest.raises(RpcUnreachable, match="descriptor"):
+        channel_of(lane.escrow, replace(event, salt="0x" + "00" * 32))
+    shapes: list[Any] = [None, {}, ["x"], [{"address": lane.escrow.address, "topics": "0x", "data": "0x"}]]
+    for junk in shapes:
+        faulty.on("eth_getLogs", answer(junk), 1)
+        with pytest.raises(RpcUnreachable):
+            lane.shop.run(find_events(faulty.url, lane.escrow, blocks, payer=lane.payer.address))

@@ -146,9 +146,3 @@ def events_of(escrow: Escrow, logs: Sequence[Log], kind: type[E], channel_id: st
     return tuple(
         event for event in read_events(escrow, logs) if isinstance(event, kind) and event.channel_id == channel_id
     )
-
-
-def channel_topics(channel_id: str | None = None, payer: str | None = None, payee: str | None = None) -> list[object]:
-    """The `topics` of an eth_getLogs filter for all events of a channel, a payer or a payee (None: any)."""
-    word = [None if who is None else "0x" + who[2:].rjust(64, "0") for who in (channel_id, payer, payee)]
-    return [None, *word]
