@@ -18,7 +18,7 @@ from bench.pinning import available, pin
 
 HERE = Path(__file__).resolve().parent
 # First what is promised, last what takes longest.
-MODULES = ("peers", "gate", "store", "doors", "core")
+MODULES = ("peers", "gate", "store", "channels", "doors", "core")
 # The lines to hold, in the unit of the row, and the least ratio to the peer.
 LINES: dict[str, tuple[float, float | None]] = {
     "issue a 402": (25.0, 10.0),

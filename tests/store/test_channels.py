@@ -441,3 +441,14 @@ def test_an_opening_is_a_payment_as_any(store: SessionStore) -> None:
     store.release(made.lease).result()
     assert [each.challenge.id for each in store.unresolved(9).result()] == ["id-a"]
     assert len(store.payments(Query()).result()) == 1
+
+
+def test_the_watcher_s_last_round_is_known(store: SessionStore) -> None:
+    """Per network, as an age by the store's clock, so that no two clocks need to agree."""
+    assert store.watched_ago_s("net:1").result() is None
+    for _ in range(2):
+        store.note_watched("net:1").result()
+        ago = store.watched_ago_s("net:1").result()
+        assert ago is not None
+        assert 0 <= ago < 60
+    assert store.watched_ago_s("net:2").result() is None

@@ -369,3 +369,21 @@ def bill(db: Db, token: str, dead: Reservation) -> Channel | None:
     if not _save(db, SAVE_PURCHASE, purchase_values(new), seen, token):
         raise StoreBusy("the channel changed at the same time; nothing was recorded")
     return new
+
+
+# --- the watcher ---------------------------------------------------------------------------------
+
+
+def note_watched(db: Db, network: str) -> None:
+    """A round is done."""
+    db.change(
+        "INSERT INTO coinslot_watches (network, at) VALUES (:network, :now)"
+        " ON CONFLICT (network) DO UPDATE SET at = excluded.at",
+        {"network": network},
+    )
+
+
+def watched_ago_s(db: Db, network: str) -> float | None:
+    """Seconds since then. The distance counts: a clock that jumped back must not make an old round young. F21"""
+    found = db.rows("SELECT abs(:now - at) FROM coinslot_watches WHERE network = :network", {"network": network})
+    return float(found[0][0]) if found else None

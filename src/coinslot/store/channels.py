@@ -258,6 +258,14 @@ class Channels(Protocol):
     def release_job(self, lease: JobLease) -> Future[None]:
         """Drop the lease; no error if it was lost."""
 
+    # --- the watcher
+
+    def note_watched(self, network: str) -> Future[None]:
+        """Whoever watches this network's channels has just seen all of them."""
+
+    def watched_ago_s(self, network: str) -> Future[float | None]:
+        """How long ago that was, by the store's own clock; None for never."""
+
 
 class SessionStore(Store, Channels, Protocol):
     """A store for charges and channels: what every store here is."""

@@ -54,6 +54,7 @@ class MemoryChannels(ABC):
         self._reservations: dict[str, Reservation] = {}
         self._jobs: dict[int, Job] = {}
         self._job_numbers: dict[int, int] = {}
+        self._watched: dict[str, float] = {}
         self._names = count(1)
 
     @abstractmethod
@@ -356,3 +357,13 @@ class MemoryChannels(ABC):
                 self._jobs[lease.job_id] = replace(job, leased=False)
 
         return self._do(step)
+
+    # --- the watcher
+
+    def note_watched(self, network: str) -> Future[None]:
+        """A round is done."""
+        return self._do(lambda: self._watched.update({network: self._now()}))
+
+    def watched_ago_s(self, network: str) -> Future[float | None]:
+        """Seconds since the last round; None for never."""
+        return self._do(lambda: abs(self._now() - self._watched[network]) if network in self._watched else None)

@@ -224,3 +224,13 @@ class SqlChannels(ABC):
         """Drop the lease; no error if it was lost."""
         owner = self._owner
         return self._write(lambda db: outbox_operations.release(db, owner, lease), atomic=False)
+
+    # --- the watcher
+
+    def note_watched(self, network: str) -> Future[None]:
+        """A round is done."""
+        return self._write(lambda db: channel_operations.note_watched(db, network), atomic=False)
+
+    def watched_ago_s(self, network: str) -> Future[float | None]:
+        """Seconds since the last round; None for never."""
+        return self._read(lambda db: channel_operations.watched_ago_s(db, network))

@@ -161,7 +161,11 @@ CREATE TABLE coinslot_outbox (
     reason TEXT
 );
 CREATE UNIQUE INDEX coinslot_outbox_live ON coinslot_outbox (channel) WHERE stage IN ('planned', 'prepared');
-CREATE INDEX coinslot_outbox_channel ON coinslot_outbox (channel, id)
+CREATE INDEX coinslot_outbox_channel ON coinslot_outbox (channel, id);
+CREATE TABLE coinslot_watches (
+    network TEXT PRIMARY KEY,
+    at {real} NOT NULL
+)
 """
 
 # The table of the version itself; it is made before the first step and never changes.
