@@ -9,7 +9,6 @@ terms has another id, and no voucher of the first is worth anything there. T08
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -187,8 +186,3 @@ def expiring_nonce_hash(tx: TempoTransaction, sender: str) -> str:
     sponsor has signed (TIP-1034 "Channel Identity").
     """
     return to_hex(keccak256(encode_for_signing(tx) + address_bytes(sender)))
-
-
-def same_channel(descriptor: Mapping[str, object] | Descriptor, stored: Descriptor) -> bool:
-    """Whether a descriptor, parsed or as JSON, is the stored one. Raises UsageError for what is no descriptor."""
-    return (descriptor if isinstance(descriptor, Descriptor) else read_descriptor(descriptor)) == stored
