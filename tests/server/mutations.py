@@ -135,7 +135,7 @@ MUTATIONS = [
         REFUSALS + "test_a_lease_that_could_not_be_dropped_is_dropped_later",
     ),
     Mutation(
-        "F16", "server/resolver.py", "start = turn * ROUND % len(waiting) if len(waiting) > ROUND else 0", "start = 0",
+        "F11", "server/resolver.py", "start = turn * ROUND % len(waiting) if len(waiting) > ROUND else 0", "start = 0",
         RESOLVER + "test_payments_that_stay_open_do_not_starve_the_others",
     ),
     # --- answers

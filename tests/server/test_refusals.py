@@ -24,7 +24,7 @@ from coinslot.store.futures import failed
 from coinslot.store.memory import MemoryStore
 from coinslot.store.protocol import Query, Stage
 from support.strike import struck_at
-from support.till import GET, Till, first, offered, problem, rewritten, token_of
+from support.till import GET, Till, asking, first, offered, problem, rewritten, token_of
 from support.toy import ToySeller
 from support.toybank import Bank
 
@@ -352,3 +352,18 @@ def test_a_problem_is_json_with_a_type_of_the_document(till: Till) -> None:
     members = msgspec.json.decode(till.answer(None).body)
     assert members["type"] == "https://paymentauth.org/problems/payment-required"
     assert {"title", "status", "detail", "challengeId"} <= members.keys()
+
+
+def test_an_observer_that_fails_costs_nobody_a_payment(bank: Bank, alice: dict[str, object]) -> None:
+    """Its error comes out as the server's own, and the same credential is served as soon as it is mended."""
+    till = Till(bank, alice)
+    credential = till.bought()
+
+    def broken(_: object) -> None:
+        raise LookupError("the observer")
+
+    gate = replace(till.gate, observe=broken)
+    with pytest.raises(LookupError, match="observer"):
+        run(gate.admit(asking(GET, credential), till.price), till.world)
+    assert till.serve(credential).status == 200
+    assert bank.settled() == 1

@@ -171,7 +171,7 @@ def test_a_restart_goes_on_asking(bank: Bank, alice: dict[str, object], tmp_path
     after.store.close()
 
 
-@pytest.mark.guard("F16")
+@pytest.mark.guard("F11")
 def test_payments_that_stay_open_do_not_starve_the_others(bank: Bank, alice: dict[str, object]) -> None:
     """A method that was taken out of the settings leaves more than a round of them: the newest is asked about still."""
     shells = Till(bank, alice, sellers=[toy_seller(bank, "shell")])

@@ -1,4 +1,8 @@
-"""What the gate tells an observer. Nothing here is secret: no credential, no key, no body, no raw transaction."""
+"""What the gate tells an observer. Nothing here is secret: no credential, no key, no body, no raw transaction.
+
+An observer is called in the middle of a request and must neither wait nor raise: an error of its own comes out of the
+gate as one of the server's, and the payment is left to whoever made it.
+"""
 
 from __future__ import annotations
 

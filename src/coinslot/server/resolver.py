@@ -28,7 +28,7 @@ def resolve_round(
     is down, whose method was taken out of the settings) never keep the others from their turn.
     """
     waiting = list((yield from wait(store.unresolved(SEEN))))
-    start = turn * ROUND % len(waiting) if len(waiting) > ROUND else 0  # F16
+    start = turn * ROUND % len(waiting) if len(waiting) > ROUND else 0  # F11
     silent: set[int] = set()
     pending = 0
     for payment in (waiting[start:] + waiting[:start])[:ROUND]:
