@@ -18,12 +18,14 @@ from bench.pinning import available, pin
 
 HERE = Path(__file__).resolve().parent
 # First what is promised, last what takes longest.
-MODULES = ("peers", "gate", "store", "channels", "doors", "core")
+MODULES = ("peers", "gate", "store", "channels", "vouchers", "doors", "core")
 # The lines to hold, in the unit of the row, and the least ratio to the peer.
 LINES: dict[str, tuple[float, float | None]] = {
     "issue a 402": (25.0, 10.0),
     "re-verify a charge": (12.0, 10.0),
     "Starlette middleware adds to a free route": (15.0, None),
+    "verify a voucher, v1": (70.0, 30.0),
+    "verify a voucher, v2": (70.0, 30.0),
 }
 # What the README tells of.
 READ = (
