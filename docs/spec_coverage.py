@@ -25,8 +25,6 @@ DOCUMENTS = {
 OURS = "SCWB"
 # Every MUST of ours that no test names, with its reason.
 GAPS = {
-    "CORE-023": "the registry of intents does not exist yet; the only intent that is ever issued is `charge`, which "
-    "its own document registers",
     "CORE-080": "the gate serves plain http where TLS ends in front of it, and on loopback for first steps; it can't "
     "tell a trusted proxy from none. Our client refuses to pay such a server, loopback excepted",
 }
