@@ -253,7 +253,7 @@ def test_a_wrong_descriptor_is_another_channel(bench: Bench) -> None:
 def test_what_is_no_channel_does_not_open(bench: Bench, error: str, change: dict[str, str | int]) -> None:
     """Nobody as payee, a token or forwarding address as payee, no token, nothing in it: refused by name."""
     payer = bench.person(1000)
-    given: dict[str, str | int] = {"payee": "0x" + "22" * 20, "token": PATH_USD, "deposit": 5} | change
+    given: dict[str, str | int] = {"payee": "0x" + "22" * 20, "token": PATH_USD, "deposit": 5, **change}
     data = bytes.fromhex("edc53b00") + b"".join(
         words(given["payee"], ZERO_ADDRESS, given["token"], given["deposit"], bytes(32), ZERO_ADDRESS)
     )

@@ -137,7 +137,7 @@ class Bench:
         payer, payee = self.person(2 * deposit), self.person()
         named = {"authorized_signer": signer.address} if signer else {}
         call = OpenCall(payee.address, PATH_USD, deposit, salt(), **(named | terms))
-        calls = (write_call(self.escrow, call),)
+        calls: tuple[Call, ...] = (write_call(self.escrow, call),)
         if self.escrow.version == V1:
             calls = (approve_call(PATH_USD, self.escrow.address, 2**128 - 1), *calls)
         tx = self.unsigned(calls)
