@@ -8,6 +8,10 @@ ROOM = "methods/tempo"
 HERE = "tests/methods/tempo"
 DEVIATIONS = f"{HERE}/test_pull_refused.py::test_each_deviation_is_refused_by_name"
 SMUGGLED = f"{HERE}/test_sponsor.py::test_nothing_is_smuggled_past_the_sponsor"
+BORROWED = (
+    "tests/attacks/test_borrowed_name.py::"
+    "test_a_key_that_may_not_act_for_an_account_gets_nothing_of_what_the_account_paid_for"
+)
 LEGS, PULL, PUSH = f"{ROOM}/legs.py", f"{ROOM}/pull.py", f"{ROOM}/push.py"
 SELLER, PAYER = f"{ROOM}/charge_seller.py", f"{ROOM}/charge_payer.py"
 SETTLE, SPONSOR, PREFLIGHT = f"{ROOM}/settle.py", f"{ROOM}/sponsor.py", f"{ROOM}/preflight.py"
@@ -123,14 +127,14 @@ MUTATIONS = [
         PREFLIGHT,
         "made.signer == signed.sender",
         "made.signer",
-        "tests/attacks/test_borrowed_name.py",
+        BORROWED,
     ),
     Mutation(
         "T18",
         PREFLIGHT,
         "and wanted.key_id == signed.signer.key",
         "and True",
-        "tests/attacks/test_borrowed_name.py",
+        BORROWED,
     ),
     # what moves
     Mutation("T29", LEGS, "if each.token == currency]", "if True]", DEVIATIONS),
