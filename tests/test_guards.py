@@ -6,9 +6,11 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from support import mutation as mutations
 from support.mutation import ROOT, SRC, TESTS, Mutation, apply, copy_source, environment, guard_ids, listed, marked_in
@@ -16,6 +18,18 @@ from support.mutation import ROOT, SRC, TESTS, Mutation, apply, copy_source, env
 NAMED = guard_ids(path.read_text(encoding="utf-8") for path in SRC.rglob("*.py"))
 MARKED = {each for path in TESTS.rglob("test_*.py") for each in marked_in(path)}
 MUTATIONS = listed()
+
+
+def chosen() -> Iterator[ParameterSet]:
+    """All mutations; each id's first in a file runs every time, its others in that file with the long searches.
+
+    Every run of one costs a second or two, and CI must end within minutes.
+    """
+    seen: set[tuple[str, str]] = set()
+    for each in MUTATIONS:
+        place = (each.id, each.file)
+        yield pytest.param(each, marks=[pytest.mark.soak] if place in seen else [], id=str(each))
+        seen.add(place)
 
 
 @pytest.mark.parametrize("guard", sorted(NAMED))
@@ -41,7 +55,15 @@ def decorated_with(node: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
+def test_no_mutation_is_stale() -> None:
+    """The text that each takes out stands in its file, once, and its test is marked with its id."""
+    for each in MUTATIONS:
+        text = (SRC / each.file).read_text(encoding="utf-8")
+        assert text.count(each.old) == 1, f"{each}: occurs {text.count(each.old)} times"
+        assert each.id in decorated_with(each.test), f"{each.test} is not marked guard({each.id!r})"
+
+
+@pytest.mark.parametrize("mutation", chosen())
 def test_without_its_guard_a_test_fails(mutation: Mutation, tmp_path: Path) -> None:
     """The named test is marked with the id, and goes red, by an assertion, on the code without the guard."""
     assert mutation.id in decorated_with(mutation.test), f"{mutation.test} is not marked guard({mutation.id!r})"
