@@ -63,7 +63,7 @@ def test_no_mutation_is_stale() -> None:
         assert each.id in decorated_with(each.test), f"{each.test} is not marked guard({each.id!r})"
 
 
-@pytest.mark.parametrize("mutation", chosen())
+@pytest.mark.parametrize("mutation", list(chosen()))
 def test_without_its_guard_a_test_fails(mutation: Mutation, tmp_path: Path) -> None:
     """The named test is marked with the id, and goes red, by an assertion, on the code without the guard."""
     assert mutation.id in decorated_with(mutation.test), f"{mutation.test} is not marked guard({mutation.id!r})"
