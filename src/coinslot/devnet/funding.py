@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -110,14 +111,14 @@ def fund_at(rpc_url: str, address: str, amount: Decimal, token: str | None = Non
     Raises UsageError, ConfigError (not a devnet), RpcRefused or RpcUnreachable.
     """
     to, asset, units = address_text(address), token_address(token), checked_units(to_units(amount, DECIMALS))
-    world = RealWorld()
-    try:
-        sent = run(rpc(rpc_url, MINT_METHOD, [to, str(units), asset]), world)
-    except RpcRefused as error:
-        if error.code == METHOD_NOT_FOUND:
-            raise ConfigError(f"{rpc_url} is not a coinslot devnet, so nothing can be minted there") from error
-        raise
     call = {"to": asset, "data": _BALANCE_OF + word(int(to, 16))}
-    held = run(rpc(rpc_url, "eth_call", [call, "latest"]), world)
+    with closing(RealWorld()) as world:
+        try:
+            sent = run(rpc(rpc_url, MINT_METHOD, [to, str(units), asset]), world)
+        except RpcRefused as error:
+            if error.code == METHOD_NOT_FOUND:
+                raise ConfigError(f"{rpc_url} is not a coinslot devnet, so nothing can be minted there") from error
+            raise
+        held = run(rpc(rpc_url, "eth_call", [call, "latest"]), world)
     symbol = next(symbol for symbol, at in TOKENS.items() if at == asset)
     return Funded(str(sent), asset, symbol, units, int(str(held), 16), DECIMALS)
