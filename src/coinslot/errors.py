@@ -15,7 +15,7 @@
     │   │     402 with a fresh challenge: InvalidVoucher, SignerMismatch, AmountExceedsDeposit, DeltaTooSmall,
     │   │     ChallengeNotFound, InsufficientBalance; 410 without one: ChannelNotFound, ChannelFinalized
     │   ├── not a payment matter (no challenge)
-    │   │     BadRequest 400, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422
+    │   │     BadRequest 400, NotFound 404, MethodNotAllowed 405, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422
     │   ├── already paid, replay (no challenge)
     │   │     PaymentInFlight 409, AlreadyDelivered 409, ChallengeUsed 409
     │   └── outcome unknown (no challenge, never retried blindly)
@@ -145,6 +145,18 @@ class BadRequest(Problem):
     """The request breaks a rule that no payment would mend."""
 
     slug, status, title = "bad-request", 400, "Bad request"
+
+
+class NotFound(Problem):
+    """The gate neither sells this path nor gives it away."""
+
+    slug, status, title = "not-found", 404, "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The path has a price under other methods, and the table does not name this one."""
+
+    slug, status, title = "method-not-allowed", 405, "Method not allowed"
 
 
 class MethodUnsupported(Problem):

@@ -17,7 +17,7 @@ from typing import Any, Self
 import uvicorn
 
 from coinslot.services.config import from_table
-from coinslot.services.gate import Gate
+from coinslot.services.gate import GateService
 from support.toybank import Bank
 
 
@@ -128,7 +128,7 @@ class Gated:
     """A running gate."""
 
     url: str
-    gate: Gate
+    gate: GateService
 
 
 @contextlib.contextmanager
@@ -142,6 +142,6 @@ def gate_for(api: Upstream, prices: Mapping[str, Any], bank: Bank, **settings: A
         "store": "memory:",
         **settings,
     }
-    gate = Gate(from_table(table, "test"))
+    gate = GateService(from_table(table, "test"))
     with serving(gate) as url:
         yield Gated(url, gate)

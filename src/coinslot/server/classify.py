@@ -15,7 +15,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from coinslot.core.problem import CONTENT_TYPE, problem_body
-from coinslot.errors import BadRequest, Problem
+from coinslot.errors import BadRequest, MethodNotAllowed
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.price import Price, Route, Routes
 
@@ -25,12 +25,6 @@ OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 _PERMITS = frozenset(["allow", "vary", "date", "server"])
 _ODD = re.compile(r"//|/\.|[\x00-\x1f\x7f]|\A[^/]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class MethodNotAllowed(Problem):
-    """The path has a price under other methods, and the table does not name this one."""
-
-    slug, status, title = "method-not-allowed", 405, "Method not allowed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from contextlib import closing
 import msgspec
 
 from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async, wait
-from coinslot.errors import BadRequest, Problem, StoreError
+from coinslot.errors import BadRequest, NotFound, StoreError
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.classify import OVERRIDES
 from coinslot.server.discovery import Service
@@ -31,13 +31,7 @@ _AMBIGUOUS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x2
 _OVERRIDES = frozenset(name.encode("ascii") for name in OVERRIDES)
 
 
-class NotFound(Problem):
-    """Neither priced nor free."""
-
-    slug, status, title = "not-found", 404, "Not found"
-
-
-class Gate:
+class GateService:
     """The application: config in, ASGI out. Raises ConfigError, MissingDependency, ChainError, StoreError at start."""
 
     def __init__(self, config: GateConfig) -> None:

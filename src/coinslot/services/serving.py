@@ -14,7 +14,7 @@ from uvicorn.supervisors import Multiprocess
 from coinslot.drive import RealWorld, run, wait
 from coinslot.errors import ConfigError, UsageError
 from coinslot.services.config import GateConfig
-from coinslot.services.gate import Gate
+from coinslot.services.gate import GateService
 from coinslot.services.guarded import GuardedProtocol
 
 # How long open requests may take to finish after SIGTERM: a payment's patience and then some.
@@ -27,7 +27,7 @@ _VARIABLE = "COINSLOT_GATE_CONFIG"
 
 def check_config(config: GateConfig) -> dict[str, object]:
     """Build everything, ask chain and store, and let go again; what was found. Raises what building raises."""
-    built = Gate(config)
+    built = GateService(config)
     try:
         run(wait(built.slot.store.ping()), RealWorld())
         accepted = [f"{one.method}/{one.intent}" for one in built.slot.sellers]
@@ -36,9 +36,9 @@ def check_config(config: GateConfig) -> dict[str, object]:
         built.slot.close()
 
 
-def create() -> Gate:
+def create() -> GateService:
     """The application of a worker process."""
-    return Gate(msgspec.json.decode(os.environ[_VARIABLE], type=GateConfig))
+    return GateService(msgspec.json.decode(os.environ[_VARIABLE], type=GateConfig))
 
 
 class _Server(uvicorn.Server):
@@ -83,7 +83,7 @@ def serve(config: GateConfig, ready: Callable[[str], None]) -> None:
         # uvicorn drains, then raises the signal anew; having drained is a success, not a death by signal
         signal.signal(number, lambda *_: None)
     settings = uvicorn.Config(
-        Gate(config) if config.workers == 1 else f"{__name__}:create",
+        GateService(config) if config.workers == 1 else f"{__name__}:create",
         factory=config.workers > 1,
         workers=config.workers,
         http=GuardedProtocol,

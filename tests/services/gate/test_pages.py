@@ -9,7 +9,7 @@ import pytest
 
 from coinslot.errors import ConfigError
 from coinslot.services.config import from_table
-from coinslot.services.gate import Gate
+from coinslot.services.gate import GateService
 from support.toybank import Bank
 from support.upstream import Upstream, gate_for
 
@@ -49,4 +49,4 @@ def test_a_wrong_self_description_stops_the_start(bank: Bank, wrong: dict[str, A
         **wrong,
     }
     with pytest.raises(ConfigError, match=named):
-        Gate(from_table(table, "test"))
+        GateService(from_table(table, "test"))
