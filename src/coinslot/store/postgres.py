@@ -54,6 +54,10 @@ def _translated(sql: str) -> str:
     return named.replace("SUM_UNITS(", "sum(")
 
 
+# A frozen connection is cut two to three seconds after its deadline; then its thread ends.
+CLOSE_GRACE_S = 5.0
+
+
 class PostgresDb:
     """operations.Db on a connection."""
 
@@ -131,7 +135,11 @@ class PostgresStore(SqlStore):
         self._build()
 
     def _close(self) -> None:
-        self._workers.shutdown()
+        """Wait for what runs, but no longer than it may take: a frozen line must not hold up the end of a program."""
+        self._workers.shutdown(wait=False)
+        until = time.monotonic() + self._wait_s + CLOSE_GRACE_S
+        for worker in list(self._workers._threads):
+            worker.join(max(0.0, until - time.monotonic()))
         self._lister.shutdown()
         self._pool.close()
 
