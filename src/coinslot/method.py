@@ -4,8 +4,9 @@ A method is an object published under the entry-point group `coinslot.methods` w
 wire. It publishes typed settings for both sides, so that programs learn flags and configuration fields from it. It
 computes and asks for effects; it never records (stores belong to the roles) and never sees HTTP.
 
-A seller goes through `offer`, `terms`, `check`, `prepare`, `broadcast`, `confirm`; a payer through `terms`, `pay`.
-All of the verbs that touch a chain are flows (see drive.py).
+A seller of charges goes through `offer`, `terms`, `check`, `prepare`, `broadcast`, `confirm`; a payer through `terms`,
+`pay`. Those of sessions read and verify vouchers without any effect, and move money as a charge does. All of the verbs
+that touch a chain are flows (see drive.py).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import msgspec
 
 from coinslot.core.challenge import Challenge
+from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError
+from coinslot.intents import acts, session
 from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised, Terms
 from coinslot.money import Asset
 
@@ -101,6 +104,213 @@ class ChargePayer(Protocol):
         """
 
 
+class SessionSeller(Protocol):
+    """The server's side of a method's sessions, for one chain, escrow, asset and recipient.
+
+    What is read and verified costs microseconds and has no effect; only what moves money asks the chain.
+    """
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+
+    @property
+    def intent(self) -> str:
+        """Always "session"."""
+
+    @property
+    def network(self) -> str:
+        """The CAIP-2 id of the network that channels of this seller live on."""
+
+    @property
+    def grace_s(self) -> float:
+        """How long after asking the chain to close a payer must wait before it takes the rest back."""
+
+    def offer(self, price: Decimal, extras: Extras, tariff: acts.Tariff) -> Mapping[str, Any]:
+        """The request object for a price per unit in whole tokens, rounded up to base units. Raises UsageError."""
+
+    def terms(self, request: Mapping[str, Any]) -> acts.Terms:
+        """Read back a request that we once bound. Raises InvalidChallenge if it is not this seller's."""
+
+    def rules(self, terms: acts.Terms) -> session.Rules:
+        """The engine's rules for channels under these terms."""
+
+    def suggest(self, request: Mapping[str, Any], channel: session.Channel, required_units: int) -> Mapping[str, Any]:
+        """The same request with a hint to go on with a channel, and the least total that the next voucher must say."""
+
+    def headers(self, channel: session.Channel, required_units: int) -> tuple[tuple[str, str], ...]:
+        """What to say of a channel in headers of an answer to its payer, whose signature was verified."""
+
+    # --- vouchers
+
+    def read(self, payload: Mapping[str, Any], terms: acts.Terms) -> acts.Presented:
+        """Read a payload: its shape, and that the channel it names is under these terms, as far as its id tells.
+
+        Raises MalformedCredential, VerificationFailed (a Problem).
+        """
+
+    def verify(self, presented: acts.Presented, signer: str) -> None:
+        """That `signer` (from our record of the channel, never from a request) signed this voucher, in a form that the
+        chain would take. Raises InvalidVoucher, SignerMismatch. T13 T15
+        """
+
+    # --- money into a channel
+
+    def check(
+        self, presented: acts.Presented, claimed: acts.Claimed, channel: session.Channel | None
+    ) -> Flow[acts.Funding]:
+        """Whether an open or top-up is good. Nothing moves. `channel` is our record for a top-up.
+
+        Raises a Problem or ChainError.
+        """
+
+    def prepare(self, funding: acts.Funding, challenge: Challenge) -> Flow[Prepared]:
+        """What will be broadcast: co-signed, simulated. Nothing moves. `challenge` is the one to record it under.
+
+        Raises VerificationFailed, PaymentInsufficient, RailUnavailable, ChainError.
+        """
+
+    def broadcast(self, prepared: Prepared) -> Flow[None]:
+        """Send it; the same bytes may be sent again. Raises ChainError: then only confirm knows."""
+
+    def confirm(self, prepared: Prepared) -> Flow[acts.FundingOutcome]:
+        """What the chain says now. Refused only if it can never happen any more. Raises ChainError."""
+
+    # --- money out of channels
+
+    def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
+        """These channels as the chain has them at its newest block, in the same order. Raises ChainError."""
+
+    def pay_out(self, jobs: Sequence[tuple[session.Channel, session.Close, bool]]) -> Flow[acts.Sendable]:
+        """One signed transaction that settles (or, where the flag says so, closes) these channels, all or none.
+
+        Nothing is sent. Raises UsageError for more than `batch` of them, VerificationFailed if the chain would refuse
+        it, ChainError.
+        """
+
+    @property
+    def batch(self) -> int:
+        """How many channels one transaction can settle or close."""
+
+    def send(self, raw: bytes) -> Flow[None]:
+        """Broadcast what pay_out made. Raises ChainError: then only `paid_out` knows."""
+
+    def paid_out(
+        self, channel: session.Channel, close: session.Close, closes: bool, sent: acts.Sendable
+    ) -> Flow[acts.JobOutcome]:
+        """What became of one channel of a pay_out. Raises ChainError."""
+
+    # --- what is told
+
+    def receipt(
+        self, channel: session.Channel, challenge_id: str, at_s: float, units: int | None, reference: str | None
+    ) -> Receipt:
+        """A receipt that tells how a channel stands; `units` is what this request took, `reference` a transaction."""
+
+    def need(self, channel: session.Channel, required_units: int) -> Mapping[str, Any]:
+        """What a stream that ran dry tells its client."""
+
+
+class SessionPayer(Protocol):
+    """The client's side of a method's sessions, for one wallet. It signs what it is told; limits are the purse's."""
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+
+    @property
+    def intent(self) -> str:
+        """Always "session"."""
+
+    @property
+    def account(self) -> str:
+        """Who pays, in the method's canonical spelling."""
+
+    def terms(self, challenge: Challenge) -> acts.Terms:
+        """What a challenge asks, pinned to what this payer knows: chain, escrow, tokens. Raises NoPayableOffer. T47"""
+
+    def source(self) -> str:
+        """Who pays, as credentials say it."""
+
+    def fits(self, held: acts.Held, terms: acts.Terms) -> bool:
+        """Whether this channel of ours can pay these terms (same escrow, payee, asset, operator; our key)."""
+
+    def open(self, challenge: Challenge, terms: acts.Terms, deposit_units: int, first_units: int) -> Flow[acts.Move]:
+        """Sign the opening of a new channel and its first voucher, of `first_units`. Nothing is sent: write
+        `move.held` down first. Raises NoPayableOffer, ChainError.
+        """
+
+    def top_up(self, challenge: Challenge, held: acts.Held, additional_units: int) -> Flow[acts.Move]:
+        """Sign an addition to the deposit. Nothing is sent. Raises NoPayableOffer, ChainError."""
+
+    def sign(self, held: acts.Held, total_units: int) -> bytes:
+        """A signed voucher for that total. Pure: write it down before it is sent. Raises UsageError."""
+
+    def payload(self, held: acts.Held, act: acts.Act, total_units: int, voucher: bytes) -> Mapping[str, Any]:
+        """What presents a signed voucher, to buy (VOUCHER) or to close (CLOSE)."""
+
+    # --- what a server says, and what the chain says
+
+    def hint(
+        self, challenge: Challenge, terms: acts.Terms, fields: Mapping[str, str], held: acts.Held | None
+    ) -> acts.Held | None:
+        """The channel that a server suggests to go on with, if it can be believed: ours, under these terms, claiming no
+        more than we signed (by `held`, or by our own signature in it). `fields` are the answer's headers, lower-case.
+        None where there is none. Raises NoPayableOffer for one that can't be true. T24
+        """
+
+    def balance(self, receipt: Receipt) -> acts.Balance:
+        """What a receipt says of a channel. Raises MalformedHeader."""
+
+    def needed(self, told: Mapping[str, Any]) -> acts.Balance:
+        """What a stream that ran dry asks for. Raises MalformedHeader."""
+
+    def look(self, held: acts.Held) -> Flow[acts.OnChain]:
+        """The channel as the chain has it. Raises ChainError."""
+
+    def find(self, since_s: float) -> Flow[Sequence[acts.Held]]:
+        """Channels of ours that the chain knows, opened since then. Raises ChainError."""
+
+    # --- without the server's help
+
+    def request_close(self, held: acts.Held) -> Flow[acts.Sendable]:
+        """Sign the request to close. Nothing is sent. Raises NoPayableOffer, ChainError."""
+
+    def withdraw(self, held: acts.Held) -> Flow[acts.Sendable]:
+        """Sign the withdrawal of the rest, possible `withdraw_after_s` after the request. Nothing is sent."""
+
+    @property
+    def withdraw_after_s(self) -> float:
+        """How long after a request to close to wait before withdrawing, by the chain's clock."""
+
+    def send(self, raw: bytes) -> Flow[None]:
+        """Broadcast what was signed, and wait until the chain shows it or does not. Raises ChainError."""
+
+
+Seller: TypeAlias = ChargeSeller | SessionSeller
+Payer: TypeAlias = ChargePayer | SessionPayer
+
+
+def sells_sessions(seller: Seller) -> TypeGuard[SessionSeller]:
+    """Whether a seller is one of sessions."""
+    return seller.intent == session.INTENT
+
+
+def pays_sessions(payer: Payer) -> TypeGuard[SessionPayer]:
+    """Whether a payer is one of sessions."""
+    return payer.intent == session.INTENT
+
+
+class Sessions(Protocol):
+    """Optional: what a method publishes as `sessions` if it can be paid through channels; the same settings."""
+
+    def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[SessionSeller]]:
+        """Sellers of sessions, none where the settings don't ask for them. Raises as Method.sellers does."""
+
+    def payers(self, wallet: msgspec.Struct) -> Flow[Sequence[SessionPayer]]:
+        """Payers of sessions. Raises as Method.payers does."""
+
+
 class Method(Protocol):
     """What is published. `Accept` and `Wallet` are Structs whose fields, types, defaults and docs are the settings."""
 
@@ -170,6 +380,12 @@ def keys_of(method: Method) -> Keyed:
     if keys is None:
         raise ConfigError(f"payment method {method.name!r} has no keys that a wallet could keep")
     return keys
+
+
+def sessions_of(method: Method) -> Sessions | None:
+    """What a method publishes about sessions, or None."""
+    found: Sessions | None = getattr(method, "sessions", None)
+    return found
 
 
 def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:
