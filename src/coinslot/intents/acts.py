@@ -174,8 +174,9 @@ class Held:
 
     `signed_units` is the most that we ever signed, `voucher` those signed bytes; it never goes down.
     `acknowledged_units` and `spent_units` are the server's word, never believed above `signed_units`. `state` is the
-    method's own record of the channel (what is needed to speak of it on the chain). `opening` is the payload that opened it, to be presented
-    again, word for word, until its end is known; `reference` is its transaction, `dead_after_s` when that is dead.
+    method's own record of the channel (what is needed to speak of it on the chain). `opening` is the payload that
+    opened it, to be presented again, word for word, until its end is known; `reference` is its transaction,
+    `dead_after_s` when that is dead.
     """
 
     key: str
