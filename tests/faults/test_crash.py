@@ -10,14 +10,14 @@ import pytest
 
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Stage
-from support.failpoints import FAILPOINTS
+from support.failpoints import under
 from support.till import UNITS, Till
 from support.till_child import log_lines, start
 from support.toybank import Bank
 
 # As short as a busy machine allows: a dead process's lease must lapse before the test goes on.
 LEASE_S = 1.0
-STRUCK = sorted(name for name in FAILPOINTS if name.startswith(("gate.", "store.")))
+STRUCK = under("gate.", "store.", apart=("store.channel.",))
 # Until here nothing may have left the process.
 UNSENT = {"gate.claimed", "gate.prepared", "store.claim", "store.prepare"}
 

@@ -6,24 +6,31 @@ import re
 
 from support.mutation import SRC, TESTS
 
-_ROOMS = sorted(path.stem for path in SRC.iterdir() if path.is_dir() or path.suffix == ".py")
-_NAME = re.compile(r'"((?:gate|resolver|' + "|".join(_ROOMS) + r')\.[a-z_]+)"')
+# Quoted, of the form part.step; stores pass the names of their operations on.
+_CALLED = re.compile(r'\bfailpoint\(\s*"([^"]+)"')
+_STORED = re.compile(r'"(store\.[a-z_.]+)"')
+_QUOTED = re.compile(r'"([a-z]+(?:\.[a-z_]+)+)"')
 
 
-def named_in(text: str) -> set[str]:
-    """The failpoint names in a text: quoted, of the form part.step."""
-    return set(_NAME.findall(text))
+def _named_in_source() -> set[str]:
+    found: set[str] = set()
+    for path in sorted(SRC.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        found |= set(_CALLED.findall(text))
+        if "store" in path.relative_to(SRC).parts:
+            found |= set(_STORED.findall(text))
+    return found
 
 
-FAILPOINTS = {
-    name
-    for path in sorted(SRC.rglob("*.py"))
-    for text in [path.read_text(encoding="utf-8")]
-    if "failpoint" in text or "store" in path.parts
-    for name in named_in(text)
-}
+FAILPOINTS = _named_in_source()
 
 
 def struck_in_tests() -> set[str]:
-    """The names that a test asks to be struck."""
-    return {name for path in TESTS.rglob("test_*.py") for name in named_in(path.read_text(encoding="utf-8"))}
+    """The failpoints that tests name, in whatever list they keep them."""
+    texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
+    return FAILPOINTS & {name for text in texts for name in _QUOTED.findall(text)}
+
+
+def under(*rooms: str, apart: tuple[str, ...] = ()) -> list[str]:
+    """The failpoints whose names begin so, and not with any of `apart`, sorted."""
+    return sorted(name for name in FAILPOINTS if name.startswith(rooms) and not name.startswith(apart))
