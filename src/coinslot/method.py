@@ -23,7 +23,7 @@ from coinslot.core.challenge import Challenge
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError
-from coinslot.intents import acts, session
+from coinslot.intents import acts, charge, session
 from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised, Terms
 from coinslot.money import Asset
 
@@ -294,6 +294,16 @@ Payer: TypeAlias = ChargePayer | SessionPayer
 def sells_sessions(seller: Seller) -> TypeGuard[SessionSeller]:
     """Whether a seller is one of sessions."""
     return seller.intent == session.INTENT
+
+
+def sells_charges(seller: Seller) -> TypeGuard[ChargeSeller]:
+    """Whether a seller is one of charges."""
+    return seller.intent == charge.INTENT
+
+
+def pays_charges(payer: Payer) -> TypeGuard[ChargePayer]:
+    """Whether a payer is one of charges."""
+    return payer.intent == charge.INTENT
 
 
 def pays_sessions(payer: Payer) -> TypeGuard[SessionPayer]:

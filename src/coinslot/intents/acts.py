@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
@@ -55,10 +56,13 @@ class Terms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What a price says besides its amount per unit: the unit's name, and the deposit to suggest in base units."""
+    """What a price says besides its amount per unit: the unit's name, and the deposit to suggest in whole tokens.
+
+    A deposit of None: what the seller itself suggests.
+    """
 
     unit_type: str = "request"
-    suggested_deposit_units: int | None = None
+    suggested_deposit: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Ask the gate under this route's price."""
+    """Ask the gate under this route's price. `manages`: only about the channel that pays it, never for content."""
 
     price: Price
+    manages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,12 @@ def classify(
             return refusal(BadRequest("send this request with the method it means, not with an override"))
     if price is not None:
         return Charge(price)
-    return PASS if route is not None else _not_allowed(routes, path)
+    if route is not None:
+        return PASS
+    managed = next((one for one in routes.routes if one.manages(method, path)), None)
+    if managed is not None and managed.price is not None:
+        return Charge(managed.price, manages=True)
+    return _not_allowed(routes, path)
 
 
 def permits(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -49,7 +49,7 @@ from coinslot.errors import (
 )
 from coinslot.intents.charge import Checked, Outcome, Pending, Prepared, Recognised, Refused, Settled, Terms, receipt_of
 from coinslot.ledger import post_charge
-from coinslot.method import ChargeSeller
+from coinslot.method import ChargeSeller, sells_charges
 from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
@@ -416,7 +416,11 @@ def _expiry(challenge: Challenge) -> float:
 
 def _sellers_of(price: Price, challenge: Challenge) -> list[ChargeSeller]:
     """Who takes this method and intent here. Raises MethodUnsupported."""
-    found = [one for one in price.sellers if (one.method, one.intent) == (challenge.method, challenge.intent)]
+    found = [
+        one
+        for one in price.sellers
+        if sells_charges(one) and (one.method, one.intent) == (challenge.method, challenge.intent)
+    ]
     if not found:
         named = ", ".join(dict.fromkeys(f"{one.method}/{one.intent}" for one in price.sellers))
         raise MethodUnsupported(f"this route takes {named}")

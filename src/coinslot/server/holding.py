@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from coinslot.drive import Flow, wait
 from coinslot.errors import StoreError
+from coinslot.store.channels import Opened
 from coinslot.store.protocol import Lease, Store
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ def obtain(store: Store, future: Future[T]) -> Flow[T]:
 def _give_back(store: Store, late: Future[T]) -> None:
     if late.cancelled() or late.exception() is not None:
         return
-    lease = late.result()
+    granted = late.result()
+    lease = granted.lease if isinstance(granted, Opened) else granted
     if isinstance(lease, Lease):
         let_go(store, lease)

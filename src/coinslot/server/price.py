@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from coinslot.core.canonical import encode_object
+from coinslot.core.canonical import decode_object, encode_object
 from coinslot.core.challenge import MAX_DESCRIPTION_CHARS
 from coinslot.core.header import quote
 from coinslot.drive import Flow, call
 from coinslot.errors import ConfigError, MalformedHeader, UsageError
-from coinslot.method import ChargeSeller, Extras
+from coinslot.intents import acts
+from coinslot.method import Extras, Seller, sells_charges, sells_sessions
 from coinslot.money import parse_decimal
 from coinslot.server.request import Incoming
 
@@ -23,14 +24,20 @@ Pricing: TypeAlias = Callable[[Incoming], Amount | Awaitable[Amount]]
 NO_EXTRAS = Extras()
 # Every challenge of a 402 is a header; more methods than this make the answer larger than proxies pass.
 MAX_SELLERS = 8
+# What a stream may deliver on one durable write, and what its client pays for at most that it did not get if the server
+# dies: enough that the write costs a unit nothing.
+WINDOW = 64
+# How long a stream that ran dry waits for a voucher (TSES "Insufficient Balance During Streaming").
+PATIENCE_DRY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One way to pay: whom to ask, and the request as it will travel (base64url of JCS)."""
+    """One way to pay: whom to ask, and the request as it will travel (base64url of JCS). `terms`: of a session."""
 
-    seller: ChargeSeller
+    seller: Seller
     request: str
+    terms: acts.Terms | None = None
 
     @property
     def method(self) -> str:
@@ -44,29 +51,70 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Metering:
+    """How a price per unit is taken while its units are delivered.
+
+    `unit` names them ("llm_token"). `window` of them are set aside durably at once, `least` must be covered before the
+    first byte, and an answer that counted fewer than `minimum` costs that many. `patience_s`: how long a stream that
+    ran dry waits for a voucher.
+    """
+
+    unit: str = "unit"
+    window: int = WINDOW
+    least: int = 1
+    minimum: int = 1
+    patience_s: float = PATIENCE_DRY_S
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.window or not 0 <= self.minimum <= self.least or self.patience_s < 0:
+            raise UsageError("metering: 1 <= least <= window, 0 <= minimum <= least, patience_s 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """What one call costs: decimal text in whole tokens ("0.01"), or a function of the request, run once a challenge.
 
-    `sellers` are the ways to pay, liked best first. `bind_body` binds a payment to the body's bytes; without it
-    bodies of any size stream through, and whoever paid may send another body. Raises UsageError, for fixed prices
-    at start-up.
+    `sellers` are the ways to pay, liked best first: by charge, or from a session's channel. With `metering` the amount
+    is that of one unit, and sessions are the only way. `deposit` (whole tokens) is suggested to clients that open a
+    channel. `bind_body` binds a charge to the body's bytes; without it bodies of any size stream through, and whoever
+    paid may send another body. Raises UsageError, for fixed prices at start-up.
     """
 
     amount: Amount | Pricing
-    sellers: Sequence[ChargeSeller]
+    sellers: Sequence[Seller]
     extras: Extras = NO_EXTRAS
     bind_body: bool = True
+    metering: Metering | None = None
+    deposit: Decimal | None = None
     _fixed: tuple[Offer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.sellers) <= MAX_SELLERS:
             raise UsageError(f"a price needs one to {MAX_SELLERS} ways to be paid")
+        if self.metering is not None and not all(sells_sessions(one) for one in self.sellers):
+            raise UsageError("a metered price is paid from sessions only")
         _check_description(self.extras.description)
         fixed = () if callable(self.amount) else self._offers(parse_decimal(self.amount))
         object.__setattr__(self, "_fixed", fixed)
 
+    @property
+    def by_session(self) -> bool:
+        """Whether a channel can pay this price."""
+        return any(sells_sessions(one) for one in self.sellers)
+
     def _offers(self, price: Decimal) -> tuple[Offer, ...]:
-        return tuple(Offer(one, encode_object(one.offer(price, self.extras))) for one in self.sellers)
+        return tuple(self._offer(one, price) for one in self.sellers)
+
+    def _offer(self, seller: Seller, price: Decimal) -> Offer:
+        if sells_sessions(seller):
+            request = seller.offer(price, self.extras, self._tariff())
+            return Offer(seller, encode_object(request), seller.terms(request))
+        if sells_charges(seller):
+            return Offer(seller, encode_object(seller.offer(price, self.extras)))
+        raise UsageError("a seller of neither charges nor sessions")
+
+    def _tariff(self) -> acts.Tariff:
+        return acts.Tariff(self.metering.unit if self.metering else "request", self.deposit)
 
     def offers(self, request: Incoming) -> Flow[tuple[Offer, ...]]:
         """The ways to pay for this request. Raises what a pricing function raises, UsageError for what it returns."""
@@ -77,10 +125,7 @@ class Price:
 
     def fixed_requests(self) -> list[tuple[str, str, dict[str, Any]]]:
         """(method, intent, request object) of each fixed offer, for discovery; empty where the price is computed."""
-        amount = None if callable(self.amount) else parse_decimal(self.amount)
-        if amount is None:
-            return []
-        return [(one.method, one.intent, dict(one.offer(amount, self.extras))) for one in self.sellers]
+        return [(one.method, one.intent, decode_object(one.request)) for one in self._fixed]
 
 
 def _check_description(text: str | None) -> None:
@@ -95,6 +140,8 @@ def _check_description(text: str | None) -> None:
         raise UsageError(f"description: at most {MAX_DESCRIPTION_CHARS} characters")
 
 
+# How clients speak of a channel without asking for content: HEAD, and POST without a body.
+MANAGING = frozenset({"HEAD", "POST"})
 _ROUTE = re.compile(r"(?:(?P<methods>[A-Za-z]+(?:,[A-Za-z]+)*|\*) +)?(?P<path>/[^\s?#]*)\Z", re.ASCII)
 _STEP = re.compile(r"\*\*|\*|\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -134,6 +181,11 @@ class Route:
     def matches(self, method: str, path: str) -> bool:
         """Whether a request falls under this route."""
         return (not self.methods or method in self.methods) and self.covers(path)
+
+    def manages(self, method: str, path: str) -> bool:
+        """Whether a request may be about the channel that pays this route, though it has no content for the method."""
+        by_session = self.price is not None and self.price.by_session
+        return by_session and method in MANAGING and self.covers(path)
 
     def covers(self, path: str) -> bool:
         """Whether a path falls under this route, whatever the method."""

@@ -16,7 +16,8 @@ MAX_BOUND_BODY = 1024 * 1024
 class Incoming:
     """`path` is decoded as the application routes it, `query` raw, header names lower-case, each with all its values.
 
-    `body` is whole, or None where the price does not bind it.
+    `body` is whole, or None where the price does not bind it. `manages`: the route has no content for this method; the
+    request may only be about the channel that pays it.
     """
 
     method: str
@@ -24,6 +25,14 @@ class Incoming:
     query: str = ""
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=b"", repr=False)
+    manages: bool = False
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether it came without a body, as far as its headers tell where the body was not read."""
+        if self.body is not None:
+            return not self.body
+        return self.headers.get("content-length", ("0",)) == ("0",) and "transfer-encoding" not in self.headers
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value of a header."""
@@ -46,6 +55,12 @@ def scope(request: Incoming) -> str:
         hashed.update(b"%d:" % len(raw))
         hashed.update(raw)
     return base64url_encode(hashed.digest())
+
+
+def path_scope(request: Incoming) -> str:
+    """What a session's challenge is bound to besides its terms: the concrete path, whatever is asked there. T03"""
+    path = request.path.encode("utf-8", "surrogateescape")
+    return base64url_encode(hashlib.sha256(b"session:%d:" % len(path) + path).digest())
 
 
 def request_hash(request: Incoming, realm: str) -> str:
