@@ -102,9 +102,7 @@ def post_settlement(channel: Channel, total_units: int, settled_at_s: float, ref
     return Entry(_payout(channel), settled_at_s, reference, postings)
 
 
-def post_refund(
-    channel: Channel, total_units: int, refunded_units: int, settled_at_s: float, reference: str
-) -> Entry:
+def post_refund(channel: Channel, total_units: int, refunded_units: int, settled_at_s: float, reference: str) -> Entry:
     """The entry of a close: `total_units` paid out in all, the rest refunded; `channel` as recorded before.
 
     What the payer had put into escrow without telling us comes in by this entry as well. Raises LedgerError if that is
