@@ -94,7 +94,7 @@ MUTATIONS = [
     ),
     Mutation(
         "T07",
-        f"{ROOM}/method.py",
+        f"{ROOM}/configure.py",
         "if wanted is not None and wanted != found:",
         "if False:",
         f"{HERE}/test_settings.py::test_a_wrong_setting_of_a_wallet_is_named",
@@ -256,7 +256,7 @@ MUTATIONS = [
     ),
     Mutation(
         "T47",
-        f"{ROOM}/method.py",
+        f"{ROOM}/configure.py",
         "tokens={**own, **pinned(number)},",
         "tokens={**pinned(number), **own},",
         f"{HERE}/test_payer.py::test_a_token_of_the_owners_own_is_paid_without_a_peg",

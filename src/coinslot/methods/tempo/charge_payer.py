@@ -1,22 +1,18 @@
 """The client's side of a tempo charge, for one account on one chain.
 
 What a server says is compared with what this wallet knows: its own chain, and tokens that were pinned or that its owner
-vouches for. A payment is valid for seconds only (an expiring nonce), so that a lost one is soon known to be dead.
+vouches for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from coinslot.chains.evm.hexdata import to_hex
-from coinslot.chains.evm.rpc import Block, balance_of, eth_call, gas_price, latest_block, send_raw_sync
-from coinslot.chains.evm.signature import PrivateKey
+from coinslot.chains.evm.rpc import latest_block, send_raw_sync
 from coinslot.core.challenge import Challenge
-from coinslot.core.instant import parse_instant
 from coinslot.drive import Flow, now
 from coinslot.errors import (
-    BadTransaction,
     MalformedHeader,
     NoPayableOffer,
     PaymentOutcomeUnknown,
@@ -26,58 +22,28 @@ from coinslot.errors import (
 )
 from coinslot.intents.charge import INTENT, Terms
 from coinslot.method import Presentation
-from coinslot.methods.tempo.access_key import key_call, read_key_state
 from coinslot.methods.tempo.memo import attribution_memo, is_attribution_memo
+from coinslot.methods.tempo.paying import (
+    NAME,
+    PayerConfig,
+    hand_over,
+    max_fee_per_gas,
+    needed_key_authorization,
+    require_balance,
+    sign_as_account,
+    valid_before,
+)
 from coinslot.methods.tempo.proof import proof_digest, source_of
+from coinslot.methods.tempo.sponsor import GAS_PER_KEY_AUTHORIZATION
 from coinslot.methods.tempo.terms import PUSH, TempoTerms, read_terms
 from coinslot.methods.tempo.tip20 import transfer_call
-from coinslot.methods.tempo.tokens import Token, asset, fee_units
-from coinslot.methods.tempo.transaction.build import (
-    serialise,
-    serialise_for_fee_payer,
-    sign,
-    sign_with_access_key,
-    transaction_hash,
-)
+from coinslot.methods.tempo.tokens import fee_units
+from coinslot.methods.tempo.transaction.build import transaction_hash
 from coinslot.methods.tempo.transaction.fields import AWAITING_FEE_PAYER, EXPIRING_NONCE_KEY, TempoTransaction
-from coinslot.money import Asset
 
-NAME = "tempo"
-# Chains take expiring nonces up to 30 s ahead of their own clock; the rest is for the way there.
-VALID_S = 25
-# A head younger than this is the chain's way of keeping time; an older one means that our clock, or the node, is off.
-FRESH_HEAD_S = 5
-# Less time than this and the server could hardly get it into a block.
-MIN_VALID_S = 3
 # One transfer to an account that never held the token costs 550,000 at most; unused gas costs nothing.
 GAS = 1_000_000
 GAS_PER_SPLIT = 350_000
-GAS_PER_KEY_AUTHORIZATION = 1_500_000
-# The base fee may rise by an eighth per block; twice covers five blocks.
-FEE_MARGIN = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PayerConfig:
-    """A payer's settings, parsed and completed by the chain; see settings.Wallet."""
-
-    rpc_url: str = field(repr=False)  # providers put keys into it
-    chain_id: int
-    account: str
-    key: PrivateKey
-    key_authorization: bytes | None
-    fee_token: str | None
-    mode: str
-    max_fee_per_gas: int
-    client_id: str | None
-    tokens: Mapping[str, Token]
-    sponsor_envelope: bool
-    proof_version: str
-
-    @property
-    def by_access_key(self) -> bool:
-        """Whether the key signs for another account than its own."""
-        return self.key.address != self.account
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +68,7 @@ class TempoChargePayer:
         Raises NoPayableOffer, which says why not.
         """
         try:
-            terms = read_terms(challenge.request_object(), self._asset)
+            terms = read_terms(challenge.request_object(), self.config.asset)
         except (UsageError, MalformedHeader) as error:
             raise NoPayableOffer(f"tempo: {error}") from None
         if terms.chain_id != self.config.chain_id:  # T07
@@ -112,10 +78,6 @@ class TempoChargePayer:
         if any(leg.memo is not None and is_attribution_memo(leg.memo) for leg in terms.legs):  # T05
             raise NoPayableOffer("tempo: the server asks for a memo that would pay another challenge")
         return terms
-
-    def _asset(self, chain_id: int, address: str) -> Asset:
-        known = self.config.tokens.get(address) if chain_id == self.config.chain_id else None
-        return asset(chain_id, address, known)
 
     def pay(self, challenge: Challenge, terms: Terms) -> Flow[Presentation]:
         """Sign, and in push mode send, the payment.
@@ -130,11 +92,7 @@ class TempoChargePayer:
             return self._prove(challenge, source)
         mode = self._mode(mine)
         tx = yield from self._transaction(challenge, mine)
-        signed = self._sign(tx)
-        if mine.sponsored and self.config.sponsor_envelope:
-            raw = serialise_for_fee_payer(signed, self.config.account)
-        else:
-            raw = serialise(signed)
+        raw = hand_over(self.config, sign_as_account(self.config, tx))
         if mode == PUSH:
             reference = yield from self._push(raw)
             return Presentation({"type": "hash", "hash": reference}, source, reference)
@@ -159,9 +117,9 @@ class TempoChargePayer:
     def _transaction(self, challenge: Challenge, terms: TempoTerms) -> Flow[TempoTransaction]:
         config, token = self.config, terms.asset.id
         head = yield from latest_block(config.rpc_url)
-        valid_before = _valid_before(challenge, head, (yield from now()))
-        max_fee = yield from self._max_fee_per_gas()
-        authorization = yield from self._key_authorization()
+        before_s = valid_before(challenge.expires, head, (yield from now()))
+        max_fee = yield from max_fee_per_gas(config)
+        authorization = yield from needed_key_authorization(config)
         tx = TempoTransaction(
             chain_id=config.chain_id,
             calls=tuple(
@@ -172,50 +130,16 @@ class TempoChargePayer:
             max_fee_per_gas=max_fee,
             max_priority_fee_per_gas=0,
             nonce_key=EXPIRING_NONCE_KEY,
-            valid_before=valid_before,
+            valid_before=before_s,
             key_authorization=authorization,
         )
         if terms.sponsored:  # TCHG-047
             tx = replace(tx, fee_payer_signature=AWAITING_FEE_PAYER)
         else:  # TCHG-011, TCHG-045
             tx = replace(tx, fee_token=config.fee_token or token)
-        yield from self._require_balance(tx, terms)
+        fee = fee_units(tx.max_fee) if tx.fee_token == token else 0
+        yield from require_balance(config, terms.asset, terms.amount_units, fee)  # TCHG-048: not to sign it otherwise
         return tx
-
-    def _max_fee_per_gas(self) -> Flow[int]:
-        price = yield from gas_price(self.config.rpc_url)
-        if price > self.config.max_fee_per_gas:
-            raise NoPayableOffer(f"tempo: the network asks {price} per gas, more than this wallet's max_fee_per_gas")
-        return min(FEE_MARGIN * price, self.config.max_fee_per_gas)
-
-    def _key_authorization(self) -> Flow[bytes | None]:
-        """Our access key's authorization, as long as the chain doesn't know the key: twice it would be refused."""
-        config = self.config
-        if config.key_authorization is None:
-            return None
-        call = key_call(config.account, config.key.address)
-        try:
-            state = read_key_state((yield from eth_call(config.rpc_url, call.to, call.data)))
-        except BadTransaction as error:
-            raise RpcUnreachable(f"the state of the access key: {error}") from None
-        return None if state.known else config.key_authorization
-
-    def _require_balance(self, tx: TempoTransaction, terms: TempoTerms) -> Flow[None]:
-        """TCHG-048: not to sign what can't be paid."""
-        config, token = self.config, terms.asset.id
-        held = yield from balance_of(config.rpc_url, token, config.account)
-        fee = 0 if terms.sponsored else fee_units(tx.max_fee)
-        needed = terms.amount_units + (fee if tx.fee_token == token else 0)
-        if held < needed:
-            raise NoPayableOffer(
-                f"tempo: {config.account} holds {terms.asset.text(held)}; {terms.asset.text(needed)} are needed"
-                f"{' with the network fee' if needed > terms.amount_units else ''}"
-            )
-
-    def _sign(self, tx: TempoTransaction) -> TempoTransaction:
-        if self.config.by_access_key:
-            return sign_with_access_key(tx, self.config.key, self.config.account)
-        return sign(tx, self.config.key)
 
     def _push(self, raw: bytes) -> Flow[str]:
         """Broadcast it ourselves; the hash once the chain shows it."""
@@ -249,17 +173,3 @@ def _memo_reference(challenge: Challenge, terms: TempoTerms, config: PayerConfig
 
 def _gas_limit(legs: int, authorization: bytes | None) -> int:
     return GAS + (legs - 1) * GAS_PER_SPLIT + (GAS_PER_KEY_AUTHORIZATION if authorization else 0)
-
-
-def _valid_before(challenge: Challenge, head: Block, now_s: float) -> int:
-    """A few seconds from now by the chain's clock, and no later than the challenge's end."""
-    fresh = 0 <= now_s - head.timestamp_s <= FRESH_HEAD_S
-    start_s = int(now_s) if fresh else head.timestamp_s
-    try:
-        end_s = int(parse_instant(challenge.expires or ""))
-    except MalformedHeader as error:
-        raise NoPayableOffer(f"tempo: {error}") from None
-    valid_before = min(start_s + VALID_S, end_s)
-    if valid_before < start_s + MIN_VALID_S:
-        raise NoPayableOffer("tempo: the challenge has expired, or is about to")
-    return valid_before

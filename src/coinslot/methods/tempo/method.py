@@ -1,34 +1,24 @@
-"""The payment method `tempo`: TIP-20 tokens on the Tempo chains (document TCHG)."""
+"""The payment method `tempo`: TIP-20 tokens on the Tempo chains (documents TCHG and TSES)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 import msgspec
 
-from coinslot.chains.evm.abi import decode_uint256, encode_call
 from coinslot.chains.evm.address import parse_address
 from coinslot.chains.evm.hexdata import parse_hex
-from coinslot.chains.evm.rpc import chain_id, eth_call
-from coinslot.chains.evm.signature import PrivateKey
 from coinslot.drive import Flow
-from coinslot.errors import BadTransaction, ConfigError, RpcRefused, UsageError
+from coinslot.errors import ConfigError, UsageError
 from coinslot.method import ChargePayer, ChargeSeller, Keyed
-from coinslot.methods.tempo.charge_payer import PayerConfig, TempoChargePayer
+from coinslot.methods.tempo.charge_payer import TempoChargePayer
 from coinslot.methods.tempo.charge_seller import NAME, SellerConfig, TempoChargeSeller
+from coinslot.methods.tempo.configure import asked_asset, own_chain, payer_config, sponsor_of, token_setting
 from coinslot.methods.tempo.keys import KEYS
 from coinslot.methods.tempo.proof import VERSIONS
 from coinslot.methods.tempo.reading import read_recorded
-from coinslot.methods.tempo.settings import Accept, KnownToken, Wallet, setting
-from coinslot.methods.tempo.sponsor import Sponsor
+from coinslot.methods.tempo.settings import Accept, Wallet, setting
 from coinslot.methods.tempo.terms import MODES, PULL
-from coinslot.methods.tempo.tokens import PATH_USD, Token, asset, is_tip20, pinned
-from coinslot.methods.tempo.transaction.key_authorization import read_key_authorization
-from coinslot.money import parse_decimal, to_units
-
-MAX_DECIMALS = 36  # as in settings.Accept; ten to that power is more than any supply
-FEE_DECIMALS = 6  # every token that pays fees is a dollar token of six digits
 
 
 class TempoMethod:
@@ -47,22 +37,19 @@ class TempoMethod:
         """
         if not isinstance(accept, Accept):
             raise UsageError("not settings of a tempo seller")
-        currency = _token("currency", accept.currency)
+        token_setting("currency", accept.currency)
         recipient = setting("recipient", parse_address, accept.recipient)
         memo = None if accept.memo is None else setting("memo", parse_hex, accept.memo, size=32)
-        sponsor = _sponsor(accept)
+        sponsor = sponsor_of(accept)
         modes = _modes(accept)
         versions = accept.proof_versions
         if not versions or not set(versions) <= set(VERSIONS):
             raise ConfigError(f"proof_versions: at least one of {', '.join(VERSIONS)}")
-        number = yield from _own_chain(accept.rpc_url, accept.chain_id)
-        token = pinned(number).get(currency) or Token((yield from _decimals(accept, currency)), "")
-        if accept.decimals is not None and accept.decimals != token.decimals:
-            raise ConfigError(f"decimals: the token has {token.decimals}")
+        number = yield from own_chain(accept.rpc_url, accept.chain_id)
         config = SellerConfig(
             rpc_url=accept.rpc_url,
             chain_id=number,
-            asset=asset(number, currency, token),
+            asset=(yield from asked_asset(accept, number)),
             recipient=recipient,
             memo=memo,
             modes=modes,
@@ -79,55 +66,7 @@ class TempoMethod:
         """One payer. Asks the node for its chain. Raises ConfigError naming the setting, ChainError."""
         if not isinstance(wallet, Wallet):
             raise UsageError("not settings of a tempo wallet")
-        key = setting("private_key", PrivateKey.from_hex, wallet.private_key)
-        account = key.address if wallet.account is None else setting("account", parse_address, wallet.account)
-        authorization = _key_authorization(wallet, key)
-        if wallet.mode not in MODES:
-            raise ConfigError(f"mode: one of {', '.join(MODES)}")
-        if wallet.proof_version not in VERSIONS:
-            raise ConfigError(f"proof_version: one of {', '.join(VERSIONS)}")
-        own = {setting("tokens", parse_address, one.address): _known(one) for one in wallet.tokens}
-        fee_token = None if wallet.fee_token is None else _token("fee_token", wallet.fee_token)
-        number = yield from _own_chain(wallet.rpc_url, wallet.chain_id)
-        config = PayerConfig(
-            rpc_url=wallet.rpc_url,
-            chain_id=number,
-            account=account,
-            key=key,
-            key_authorization=authorization,
-            fee_token=fee_token,
-            mode=wallet.mode,
-            max_fee_per_gas=wallet.max_fee_per_gas,
-            client_id=wallet.client_id,
-            tokens={**own, **pinned(number)},
-            sponsor_envelope=wallet.sponsor_envelope,
-            proof_version=wallet.proof_version,
-        )
-        return (TempoChargePayer(config),)
-
-
-def _token(name: str, text: str) -> str:
-    address = setting(name, parse_address, text)
-    if not is_tip20(address):
-        raise ConfigError(f"{name}: not the address of a TIP-20 token (they start with 0x20c0)")
-    return address
-
-
-def _own_chain(url: str, wanted: int | None) -> Flow[int]:
-    found = yield from chain_id(url)
-    if wanted is not None and wanted != found:  # T07
-        raise ConfigError(f"chain_id: the node behind rpc_url is on chain {found}, not {wanted}")
-    return found
-
-
-def _decimals(accept: Accept, currency: str) -> Flow[int]:
-    try:
-        found = decode_uint256((yield from eth_call(accept.rpc_url, currency, encode_call("decimals()"))))
-    except (RpcRefused, BadTransaction):
-        raise ConfigError("currency: there is no such token on this chain") from None
-    if found > MAX_DECIMALS:
-        raise ConfigError("currency: a token with an impossible number of decimals")
-    return found
+        return (TempoChargePayer((yield from payer_config(wallet))),)
 
 
 def _modes(accept: Accept) -> tuple[str, ...]:
@@ -139,46 +78,6 @@ def _modes(accept: Accept) -> tuple[str, ...]:
     if pull_only and set(chosen) != {PULL}:
         raise ConfigError("modes: with a memo of your own, or with sponsored fees, payments are pulled only")
     return tuple(mode for mode in MODES if mode in chosen)
-
-
-def _sponsor(accept: Accept) -> Sponsor | None:
-    if accept.fee_payer_key is None:
-        if accept.fee_token is not None:
-            raise ConfigError("fee_token: only a sponsor (fee_payer_key) chooses it")
-        return None
-    return Sponsor(
-        key=setting("fee_payer_key", PrivateKey.from_hex, accept.fee_payer_key),
-        fee_token=_token("fee_token", accept.fee_token or PATH_USD),
-        max_gas=accept.sponsor_max_gas,
-        max_fee_per_gas=accept.sponsor_max_fee_per_gas,
-        max_fee_units=_dollars("sponsor_max_fee", accept.sponsor_max_fee),
-        payer_daily_units=_dollars("sponsor_payer_daily", accept.sponsor_payer_daily),
-        daily_units=_dollars("sponsor_daily", accept.sponsor_daily),
-        window_s=accept.sponsor_window_s,
-        key_authorization=accept.sponsor_key_authorization,
-    )
-
-
-def _dollars(name: str, text: str) -> int:
-    price: Decimal = setting(name, parse_decimal, text)
-    return to_units(price, FEE_DECIMALS)
-
-
-def _known(token: KnownToken) -> Token:
-    return Token(token.decimals, token.symbol, token.peg)
-
-
-def _key_authorization(wallet: Wallet, key: PrivateKey) -> bytes | None:
-    if wallet.key_authorization is None:
-        return None
-    raw = setting("key_authorization", parse_hex, wallet.key_authorization)
-    try:
-        signed = read_key_authorization(raw)
-    except BadTransaction as error:
-        raise ConfigError(f"key_authorization: {error}") from None
-    if signed.authorization.key_id != key.address:
-        raise ConfigError("key_authorization: it is for another key than private_key")
-    return raw
 
 
 METHOD = TempoMethod()
