@@ -248,4 +248,18 @@ MUTATIONS: list[Mutation] = [
         '"UPDATE coinslot_reservations SET at = 0 WHERE id = :id AND lease_owner = :owner"',
         _PROCESSES + "test_a_channel_stays_as_small_as_it_began[sqlite]",
     ),
+    Mutation(
+        "F19",
+        "store/postgres_pool.py",
+        "    late.start()",
+        "    late.join",
+        _POSTGRES + "test_a_line_that_freezes_before_it_is_set_up_is_given_up",
+    ),
+    Mutation(
+        "F19",
+        "store/postgres.py",
+        "            pool.shutdown(wait=False)",
+        "            pool.shutdown()",
+        _POSTGRES + "test_closing_waits_for_a_stuck_step_no_longer_than_it_may_take",
+    ),
 ]

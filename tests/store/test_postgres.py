@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,7 +16,9 @@ import pytest
 
 from coinslot.errors import ConfigError, StoreBroken, StoreBusy, StoreError, StoreNewer, UsageError
 from coinslot.intents.charge import Budget
+from coinslot.store import postgres
 from coinslot.store.postgres import PostgresStore
+from coinslot.store.postgres_pool import GRACE_S
 from coinslot.store.protocol import Lease, Query, Stage, Taken
 from coinslot.store.schema.steps import VERSION
 from support.cutting_proxy import CuttingProxy
@@ -143,6 +146,38 @@ def test_a_server_that_says_nothing_is_given_up(far: PostgresStore, proxy: Cutti
         with pytest.raises((StoreBroken, StoreBusy)):
             each.result(20)
     assert time.monotonic() - started < 12
+
+
+@pytest.mark.guard("F19")
+def test_a_line_that_freezes_before_it_is_set_up_is_given_up(far: PostgresStore, proxy: CuttingProxy) -> None:
+    """A connection whose very first question gets no answer ends as any other, and so does closing the store."""
+    proxy.freeze(at=b"SHOW fsync")
+    busy = [far._write(lambda db: db.rows("SELECT pg_sleep(1)", {})) for _ in range(2)]
+    started = time.monotonic()
+    for each in busy:
+        with pytest.raises((StoreBroken, StoreBusy)):
+            each.result(20)
+    far.close()
+    assert time.monotonic() - started < 3.0 + GRACE_S + 8
+    assert not [one for one in far._workers._threads if one.is_alive()]
+
+
+@pytest.mark.guard("F19")
+def test_closing_waits_for_a_stuck_step_no_longer_than_it_may_take(
+    postgres_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that never ends, for whatever reason, does not keep a program from ending."""
+    monkeypatch.setattr(postgres, "CLOSE_GRACE_S", 0.5)
+    made = PostgresStore(postgres_db, wait_s=0.5)
+    let_go = threading.Event()
+    made._write(lambda db: let_go.wait(30))
+    made._list(lambda db: let_go.wait(30))
+    started = time.monotonic()
+    try:
+        made.close()
+        assert time.monotonic() - started < 10
+    finally:
+        let_go.set()
 
 
 @pytest.mark.guard("F16")

@@ -17,6 +17,7 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._needle = b""
         self._deliver = True
+        self._freeze_at = b""
         self._frozen = threading.Event()
         self._ended = threading.Event()
         self._lines: list[socket.socket] = []
@@ -36,9 +37,11 @@ class CuttingProxy:
         """Close instead of delivering the question."""
         self._needle, self._deliver = needle, False
 
-    def freeze(self) -> None:
-        """Forward nothing more, and close nothing."""
-        self._frozen.set()
+    def freeze(self, at: bytes = b"") -> None:
+        """Forward nothing more, and close nothing: from now on, or from the first question on that holds `at`."""
+        self._freeze_at = at
+        if not at:
+            self._frozen.set()
 
     def close(self) -> None:
         """End every line."""
@@ -61,6 +64,8 @@ class CuttingProxy:
     def _questions(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
         with suppress(OSError):
             while chunk := client.recv(CHUNK):
+                if self._freeze_at and self._freeze_at in chunk:
+                    self._frozen.set()
                 if self._frozen.is_set():
                     self._ended.wait()
                     return

@@ -136,11 +136,11 @@ class PostgresStore(SqlStore):
 
     def _close(self) -> None:
         """Wait for what runs, but no longer than it may take: a frozen line must not hold up the end of a program."""
-        self._workers.shutdown(wait=False)
         until = time.monotonic() + self._wait_s + CLOSE_GRACE_S
-        for worker in list(self._workers._threads):
-            worker.join(max(0.0, until - time.monotonic()))
-        self._lister.shutdown()
+        for pool in (self._workers, self._lister):
+            pool.shutdown(wait=False)  # F19
+            for worker in list(pool._threads):
+                worker.join(max(0.0, until - time.monotonic()))
         self._pool.close()
 
 

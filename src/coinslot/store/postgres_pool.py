@@ -28,7 +28,7 @@ _WEAK_COMMITS = {"off", "local", "remote_write"}
 
 
 class Session:
-    """A connection and until when whoever uses it may."""
+    """A connection and until when (monotonic seconds) whoever uses it may; None while nobody does."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
@@ -73,15 +73,21 @@ def open_session(url: str, wait_s: float) -> Session:
     except psycopg.Error as error:
         reason = str(error).strip().partition("\n")[0]  # libpq names host and user, never the password
         raise StoreError(f"PostgreSQL can't be reached: {reason}") from None
+    session = Session(connection)
+    late = threading.Timer(wait_s + GRACE_S, session.cut)  # no limit of the server's own holds yet
+    late.daemon = True
+    late.start()  # F19
     try:
         _settle(connection, int(wait_s * 1000))
     except psycopg.Error as error:
-        connection.close()
+        session.close()
         raise StoreError(f"PostgreSQL can't be used: {type(error).__name__}") from None
     except ConfigError:
-        connection.close()
+        session.close()
         raise
-    return Session(connection)
+    finally:
+        late.cancel()
+    return session
 
 
 def _settle(connection: psycopg.Connection[Any], wait_ms: int) -> None:
@@ -134,16 +140,21 @@ class Pool:
                 self._idle.append(session)
 
     def close(self) -> None:
-        """Close all that are idle. Nobody uses one any more."""
+        """Close all that are idle, and cut those that somebody still waits on."""
         self._closed.set()
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
+            stuck = list(self._used)
+        for session in stuck:
+            session.cut()
 
     def _watch(self) -> None:
         while not self._closed.wait(WATCH_EVERY_S):
             now = time.monotonic()
             with self._lock:
-                late = [session for session in self._used if session.until is not None and session.until < now]
-            for session in late:
-                session.cut()
+                used = list(self._used)
+            for session in used:
+                until = session.until  # read once: its user may be done with it at this moment
+                if until is not None and until < now:
+                    session.cut()
