@@ -11,8 +11,11 @@ Faults (each `times` times, 1 unless told; `heal` ends one):
     stuck         a submission is taken in, and stays pending until `release()`
     revert        a submission is taken in, and fails on the bank: nothing moves, for good
     drop          a submission is answered as if taken in, and forgotten
+    refuse        a simulation or a submission is refused, and nothing is taken in
 
-Time is the wall clock plus `skew(seconds)`. A cheque moves money once, whoever submits it and how often.
+Time is the wall clock plus `skew(seconds)`; `advance(seconds)` adds to that. A cheque moves money once, whoever submits
+it and how often. The bank keeps payment channels too (toyescrow.py): their transactions are submitted, looked up and
+struck by faults as cheques are.
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from coinslot.errors import RpcRefused, RpcUnreachable
+from support import toyescrow
+from support.toyescrow import Escrowed, Moment, Payout
 
 SCHEMA = """
 create table account (name text primary key, secret text not null);
@@ -39,8 +44,10 @@ create table cheque (hash text primary key, raw blob not null, state text not nu
 create table fault (name text primary key, times integer not null);
 create table fact (name text primary key, value text not null);
 """
-FUNDS = -32001
+FUNDS = toyescrow.FUNDS
 BAD_CHEQUE = -32002
+# Long enough that no test comes upon it by chance; tests advance the bank's clock.
+GRACE_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,14 @@ class Bank:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def create(self, identity: str = "main") -> Bank:
-        """Make the file."""
+    def create(self, identity: str = "main", grace_s: float = GRACE_S) -> Bank:
+        """Make the file. `grace_s`: how long a payer waits between asking to close a channel and withdrawing."""
         with self._open() as db:
             db.execute("pragma journal_mode=wal")
-            for statement in SCHEMA.split(";"):
+            for statement in (SCHEMA + toyescrow.SCHEMA).split(";"):
                 db.execute(statement)
-            db.execute("insert into fact values ('id', ?), ('skew', '0'), ('submissions', '0')", (identity,))
+            facts = [("id", identity), ("skew", "0"), ("submissions", "0"), ("grace", str(grace_s))]
+            db.executemany("insert into fact values (?, ?)", facts)
         return self
 
     @contextmanager
@@ -99,6 +107,9 @@ class Bank:
     @staticmethod
     def _fact(db: sqlite3.Connection, name: str) -> str:
         return str(db.execute("select value from fact where name = ?", (name,)).fetchone()[0])
+
+    def _at_s(self, db: sqlite3.Connection) -> float:
+        return time.time() + float(self._fact(db, "skew"))
 
     @staticmethod
     def _strikes(db: sqlite3.Connection, name: str) -> bool:
@@ -127,7 +138,7 @@ class Bank:
     def release(self) -> None:
         """Settle what is stuck."""
         with self._write() as db:
-            rows = db.execute("select hash, raw from cheque where state = 'pending'").fetchall()
+            rows = db.execute("select hash, raw from cheque where state = 'pending' order by rowid").fetchall()
             for found, raw in rows:
                 self._settle(db, found, raw)
 
@@ -135,6 +146,28 @@ class Bank:
         """Shift the bank's clock."""
         with self._write() as db:
             db.execute("update fact set value = ? where name = 'skew'", (str(seconds),))
+
+    def advance(self, seconds: float) -> None:
+        """Let the bank's clock run ahead by that much more."""
+        with self._write() as db:
+            db.execute("update fact set value = value + ? where name = 'skew'", (seconds,))
+
+    def set_grace(self, seconds: float) -> None:
+        """Another wait before a withdrawal."""
+        with self._write() as db:
+            db.execute("update fact set value = ? where name = 'grace'", (str(seconds),))
+
+    def channel(self, channel: str) -> Escrowed | None:
+        """A payment channel, closed ones included."""
+        with self._open() as db:
+            return toyescrow.find(db, channel)
+
+    def total(self, asset: str = "coin") -> int:
+        """All base units there are, in accounts and in open channels: never changes."""
+        with self._open() as db:
+            held = db.execute("select total(units) from balance where asset = ?", (asset,)).fetchone()[0]
+            locked = "select total(deposit - settled) from channel where asset = ? and not closed"
+            return int(held + db.execute(locked, (asset,)).fetchone()[0])
 
     def balance(self, name: str, asset: str = "coin") -> int:
         """Base units of an account."""
@@ -165,7 +198,7 @@ class Bank:
     def now(self) -> float:
         """The bank's time."""
         with self._open() as db:
-            return time.time() + float(self._fact(db, "skew"))
+            return self._at_s(db)
 
     def verify(self, payer: str, body: bytes, signature: str) -> bool:
         """Whether this account signed these bytes. Raises RpcUnreachable."""
@@ -179,11 +212,13 @@ class Bank:
     def simulate(self, raw: bytes) -> None:
         """Whether a cheque would move money now. Raises RpcRefused, RpcUnreachable."""
         with self._write() as db:
-            down = self._strikes(db, "down")
-            if not down:
-                self._check(db, json.loads(raw))
+            down, refused = self._strikes(db, "down"), self._strikes(db, "refuse")
         if down:
             raise RpcUnreachable("bank_simulate: down")
+        if refused:
+            raise RpcRefused("refused, as ordered", code=BAD_CHEQUE)
+        with self._write() as db:
+            self._check(db, json.loads(raw))
 
     def submit(self, raw: bytes) -> str:
         """Take in a cheque; returns its hash. Raises RpcRefused, RpcUnreachable."""
@@ -191,10 +226,13 @@ class Bank:
         with self._write() as db:
             db.execute("update fact set value = value + 1 where name = 'submissions'")
             down = self._strikes(db, "down")
+            refused = not down and self._strikes(db, "refuse")
             lost = not down and self._strikes(db, "lost-answer")
             known = db.execute("select 1 from cheque where hash = ?", (found,)).fetchone()
-            if not down and not known and not self._strikes(db, "drop"):
+            if not down and not refused and not known and not self._strikes(db, "drop"):
                 self._take_in(db, found, raw)
+        if refused:
+            raise RpcRefused("refused, as ordered", code=BAD_CHEQUE)
         if down or lost:
             raise RpcUnreachable("bank_submit: no answer")
         return found
@@ -206,29 +244,57 @@ class Bank:
         else:
             self._check(db, cheque)
             state = "pending"
-        at_s = time.time() + float(self._fact(db, "skew"))
+        at_s = self._at_s(db)
         db.execute("insert into cheque values (?, ?, ?, ?)", (found, raw, state, at_s))
         if state == "pending" and not self._strikes(db, "stuck"):
             self._settle(db, found, raw)
 
     def _check(self, db: sqlite3.Connection, cheque: dict[str, Any]) -> None:
+        if cheque["dead_after"] < self._at_s(db):
+            raise RpcRefused("the cheque is past its time", code=BAD_CHEQUE)
+        if "escrow" in cheque:
+            self._dry_run(db, cheque)
+            return
         total = sum(int(units) for _, units in cheque["payees"])
         row = db.execute(
             "select units from balance where account = ? and asset = ?", (cheque["payer"], cheque["asset"])
         ).fetchone()
-        if cheque["dead_after"] < time.time() + float(self._fact(db, "skew")):
-            raise RpcRefused("the cheque is past its time", code=BAD_CHEQUE)
         if (row[0] if row else 0) < total:
             raise RpcRefused("insufficient funds", code=FUNDS)
 
-    @staticmethod
-    def _settle(db: sqlite3.Connection, found: str, raw: bytes) -> None:
+    def _moment(self, db: sqlite3.Connection) -> Moment:
+        return Moment(self._fact(db, "id"), self._at_s(db), float(self._fact(db, "grace")))
+
+    def _dry_run(self, db: sqlite3.Connection, members: dict[str, Any], reference: str | None = None) -> None:
+        """Do what a channel's transaction says, and take it back unless it has a reference. Raises RpcRefused."""
+        db.execute("savepoint trial")
+        try:
+            toyescrow.apply(db, reference or "", members, self._moment(db))
+        except RpcRefused:
+            db.execute("rollback to trial")
+            raise
+        if reference is None:
+            db.execute("rollback to trial")
+        db.execute("release trial")
+
+    def _settle(self, db: sqlite3.Connection, found: str, raw: bytes) -> None:
         cheque = json.loads(raw)
+        if "escrow" in cheque:
+            self._settle_escrow(db, found, cheque)
+            return
         take = "update balance set units = units - ? where account = ? and asset = ?"
         give = "insert into balance values (?, ?, ?) on conflict do update set units = units + excluded.units"
         for who, units in cheque["payees"]:
             db.execute(take, (int(units), cheque["payer"], cheque["asset"]))
             db.execute(give, (who, cheque["asset"], int(units)))
+        db.execute("update cheque set state = 'settled' where hash = ?", (found,))
+
+    def _settle_escrow(self, db: sqlite3.Connection, found: str, members: dict[str, Any]) -> None:
+        try:
+            self._dry_run(db, members, found)
+        except RpcRefused:  # it was good when it was taken in
+            db.execute("update cheque set state = 'reverted' where hash = ?", (found,))
+            return
         db.execute("update cheque set state = 'settled' where hash = ?", (found,))
 
     def look_up(self, found: str) -> Entry | None:
@@ -239,3 +305,37 @@ class Bank:
         if down:
             raise RpcUnreachable("bank_lookUp: down")
         return Entry(bytes(row[0]), row[1], row[2]) if row else None
+
+    # --- payment channels ----------------------------------------------------------------------
+
+    def grace(self) -> float:
+        """Seconds between a request to close a channel and a withdrawal."""
+        with self._open() as db:
+            return float(self._fact(db, "grace"))
+
+    def look_at(self, channels: Sequence[str]) -> list[Escrowed | None]:
+        """Channels, all at one moment; closed ones included. Raises RpcUnreachable."""
+        with self._write() as db:
+            down = self._strikes(db, "down")
+            found = [toyescrow.find(db, one) for one in channels]
+        if down:
+            raise RpcUnreachable("bank_channels: down")
+        return found
+
+    def channels_of(self, payer: str, since_s: float) -> list[Escrowed]:
+        """Open channels of a payer. Raises RpcUnreachable."""
+        with self._write() as db:
+            down = self._strikes(db, "down")
+            found = toyescrow.of_payer(db, payer, since_s)
+        if down:
+            raise RpcUnreachable("bank_channelsOf: down")
+        return found
+
+    def payout(self, reference: str, channel: str) -> Payout | None:
+        """What a transaction did to a channel. Raises RpcUnreachable."""
+        with self._write() as db:
+            down = self._strikes(db, "down")
+            found = toyescrow.find_payout(db, reference, channel)
+        if down:
+            raise RpcUnreachable("bank_payout: down")
+        return found
