@@ -43,7 +43,7 @@ MUTATIONS = [
     Mutation(
         "T05",
         SELLER,
-        "_require_source(credential, terms.chain_id, receipt.sender)",
+        "require_source(credential, terms.chain_id, receipt.sender)",
         "pass",
         f"{HERE}/test_push.py::test_a_payment_by_another_account_than_the_source_is_refused",
     ),
@@ -214,15 +214,15 @@ MUTATIONS = [
     Mutation(
         "F11",
         SETTLE,
-        "if head.timestamp_s > prepared.dead_after_s + lag_s:",
+        "if head.timestamp_s > dead_after_s + lag_s:",
         "if True:",
         f"{HERE}/test_settle.py::test_an_answer_that_is_lost_is_not_a_refusal",
     ),
     Mutation(
         "F13",
         SETTLE,
-        "prepared.dead_after_s + lag_s:",
-        "prepared.dead_after_s:",
+        "dead_after_s + lag_s:",
+        "dead_after_s:",
         f"{HERE}/test_settle.py::test_a_payment_that_was_never_taken_dies_with_its_validity",
     ),
     Mutation(

@@ -20,7 +20,6 @@ from coinslot.chains.evm.hexdata import parse_hex, to_hex
 from coinslot.chains.evm.rpc import code_at, get_receipt
 from coinslot.chains.evm.signature import SIGNATURE_BYTES
 from coinslot.core.challenge import Challenge
-from coinslot.core.credential import Credential
 from coinslot.drive import Flow, now
 from coinslot.errors import (
     InvalidChallenge,
@@ -33,7 +32,7 @@ from coinslot.intents.charge import INTENT, Budget, Checked, Outcome, Prepared, 
 from coinslot.method import Extras
 from coinslot.methods.tempo.legs import Binding
 from coinslot.methods.tempo.preflight import preflight, require_fresh, require_key
-from coinslot.methods.tempo.proof import read_source, verify_proof
+from coinslot.methods.tempo.proof import read_source, require_source, verify_proof
 from coinslot.methods.tempo.pull import Pulled, check_pull, read_pull
 from coinslot.methods.tempo.push import check_push, read_hash, require_push
 from coinslot.methods.tempo.settle import broadcast_raw, confirm_paid
@@ -158,7 +157,7 @@ class TempoChargeSeller:
         raw = read_pull(payload.get("signature"))
         times = ((yield from now()), recognised.expires_at_s)
         pulled = check_pull(raw, terms, self._binding(credential.challenge), self.config.sponsor, times)
-        _require_source(credential, terms.chain_id, pulled.signed.sender)
+        require_source(credential, terms.chain_id, pulled.signed.sender)
         yield from self._unless_there(pulled, require_key(self.config.rpc_url, pulled.signed))
         budgets: tuple[Budget, ...] = ()
         if terms.sponsored and self.config.sponsor is not None:
@@ -172,7 +171,7 @@ class TempoChargeSeller:
         receipt = yield from check_push(
             self.config.rpc_url, transaction_hash, terms, self._binding(credential.challenge)
         )
-        _require_source(credential, terms.chain_id, receipt.sender)  # T05
+        require_source(credential, terms.chain_id, receipt.sender)  # T05
         return Checked(recognised, receipt.sender, _proof(terms, transaction_hash), transaction_hash)
 
     def _check_proof(self, recognised: Recognised, terms: TempoTerms, value: object) -> Flow[Checked]:
@@ -244,15 +243,3 @@ class TempoChargeSeller:
 
 def _proof(terms: TempoTerms, transaction_hash: str) -> str:
     return f"{network(terms.chain_id)}/tx/{transaction_hash}"
-
-
-def _require_source(credential: Credential, chain_id: int, account: str) -> None:
-    """That who claims to pay is who pays, where it says so at all (TCHG-028). Raises VerificationFailed."""
-    if credential.source is None:
-        return
-    try:
-        named = read_source(credential.source)
-    except UsageError as error:
-        raise VerificationFailed(str(error)) from None
-    if named != (chain_id, account):
-        raise VerificationFailed("source names another account or chain than the one that pays")

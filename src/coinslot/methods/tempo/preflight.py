@@ -88,7 +88,7 @@ def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, 
     """
     final = read_transaction(pulled.raw)  # what will be broadcast, not what we think we made of it
     tx, payer = final.transaction, final.sender
-    fee_token = pulled.fee_token or (yield from _chosen_fee_token(url, pulled.fee_payer, terms.asset.id))
+    fee_token = pulled.fee_token or (yield from chosen_fee_token(url, pulled.fee_payer, terms.asset.id))
     balance = Call(fee_token, 0, encode_call("balanceOf(address)", encode_address(pulled.fee_payer)))
     nothing = (payer, Call(payer))
     answers = yield from simulate(
@@ -100,12 +100,12 @@ def preflight(url: str, pulled: Pulled, terms: TempoTerms, binding: Binding, *, 
     logs = tuple(log for each in moved for log in each.logs)
     require_paid(Receipt(_NO_HASH, True, 0, _NO_HASH, payer, logs), payer, terms, binding)
     spent = terms.amount_units if fee_token == terms.asset.id and not sponsored else 0
-    _require_fee(held, tx, spent, sponsored=sponsored)
+    require_fee(held, tx, spent, sponsored=sponsored)
     if sponsored:
-        _require_gas(tx, (answers[0], answers[-1]), moved)
+        require_gas(tx, (answers[0], answers[-1]), moved)
 
 
-def _chosen_fee_token(url: str, payer: str, paid: str) -> Flow[str]:
+def chosen_fee_token(url: str, payer: str, paid: str) -> Flow[str]:
     """What the chain takes a fee in where the transaction doesn't say: the account's own choice, else what it pays."""
     answer = yield from eth_call(url, FEE_MANAGER, encode_call("userTokens(address)", encode_address(payer)))
     try:
@@ -115,7 +115,11 @@ def _chosen_fee_token(url: str, payer: str, paid: str) -> Flow[str]:
     return paid if chosen == ZERO_ADDRESS else chosen
 
 
-def _require_fee(held: Simulated, tx: TempoTransaction, spent: int, *, sponsored: bool) -> None:
+def require_fee(held: Simulated, tx: TempoTransaction, spent: int, *, sponsored: bool) -> None:
+    """That the balance which was asked for covers the highest fee, and what is spent of it besides.
+
+    Raises RailUnavailable where the sponsor's does not, PaymentInsufficient where the payer's does not.
+    """
     try:
         balance = decode_uint256(held.returned) if held.succeeded else 0
     except BadTransaction:
@@ -127,7 +131,7 @@ def _require_fee(held: Simulated, tx: TempoTransaction, spent: int, *, sponsored
     raise PaymentInsufficient("the payer can't pay the network fee")
 
 
-def _require_gas(tx: TempoTransaction, idle: tuple[Simulated, Simulated], moved: Sequence[Simulated]) -> None:
+def require_gas(tx: TempoTransaction, idle: tuple[Simulated, Simulated], moved: Sequence[Simulated]) -> None:
     """That it does not run out of gas at the sponsor's cost. T31
 
     Calls are simulated as transactions of their own; what an idle one takes is not the transfer's. Nodes disagree about

@@ -15,6 +15,7 @@ from coinslot.chains.evm.abi import encode_address
 from coinslot.chains.evm.eip712 import domain_separator, encode_string, struct_hash, type_hash, typed_digest
 from coinslot.chains.evm.signature import recover
 from coinslot.core.challenge import Challenge
+from coinslot.core.credential import Credential
 from coinslot.errors import BadSignature, UsageError, VerificationFailed
 
 VERSIONS = ("3", "2", "1")
@@ -38,6 +39,18 @@ def read_source(source: str) -> tuple[int, str]:
     if match is None:
         raise UsageError("source is not did:pkh:eip155:<chain id>:<address>")
     return int(match[1]), match[2].lower()
+
+
+def require_source(credential: Credential, chain_id: int, account: str) -> None:
+    """That who claims to pay is who pays, where it says so at all (TCHG-028). Raises VerificationFailed."""
+    if credential.source is None:
+        return
+    try:
+        named = read_source(credential.source)
+    except UsageError as error:
+        raise VerificationFailed(str(error)) from None
+    if named != (chain_id, account):
+        raise VerificationFailed("source names another account or chain than the one that pays")
 
 
 def proof_digest(version: str, chain_id: int, challenge: Challenge, account: str) -> bytes:
