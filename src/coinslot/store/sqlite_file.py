@@ -25,7 +25,7 @@ KEPT_STATEMENTS = 128
 
 _PRAGMAS = (
     "foreign_keys = ON",
-    "synchronous = FULL",  # fsync at every commit, not only at checkpoints
+    "synchronous = FULL",  # F18: fsync at every commit, not only at checkpoints
     "fullfsync = ON",  # macOS: through the disk's own cache, too
     "checkpoint_fullfsync = ON",
     f"journal_size_limit = {MAX_IDLE_LOG_BYTES}",
