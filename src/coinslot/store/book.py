@@ -1,0 +1,138 @@
+"""The payer's book: its channels, the most that it ever signed on each, and what it has spent where.
+
+A signed voucher is money in a bottle: whoever finds it can collect it. So the book is written *before* anything is sent
+(F01 F02), a total in it never goes down (I3, enforced by the database itself), and one writer at a time speaks for the
+channels between a payer and a payee, whichever thread, task or process it is in.
+
+Operations return futures that are done when the change is durable; flows wait for them (drive.wait).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from coinslot.intents.acts import Held, Standing
+
+# A budget looks back at most so far; what is older is forgotten.
+MAX_WINDOW_S = 31 * 24 * 3600.0
+
+# Nothing can be bought or come back any more.
+ENDED = frozenset({Standing.CLOSED, Standing.LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Between whom a channel is: one writer at a time holds all channels of one scope."""
+
+    network: str
+    method: str
+    payer: str
+    payee: str
+    asset: str
+
+    def name(self) -> str:
+        """One text for it; the parts hold no line ends."""
+        return f"{self.network}\n{self.method}\n{self.payer}\n{self.payee}\n{self.asset}"
+
+
+def scope_of(held: Held) -> Scope:
+    """The scope of a channel."""
+    return Scope(held.network, held.method, held.payer, held.payee, held.asset)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `most_units` in any `window_s` seconds (up to MAX_WINDOW_S), of one origin or of all (None)."""
+
+    most_units: int
+    window_s: float
+    origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a new voucher adds, for which origin, and the limits it must keep. `asset` is a money.Asset key."""
+
+    origin: str
+    asset: str
+    units: int
+    at_s: float
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A move that was signed and whose end is not known: `opening` presents it again, word for word."""
+
+    opening: bytes = field(repr=False)
+    reference: str | None
+    dead_after_s: float | None
+
+
+# The end of a pending move.
+SETTLED = Pending(b"", None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What somebody says of a channel, to be written down; None: nothing said. Amounts only raise what is there.
+
+    `acknowledged_units` and `spent_units` are a server's word and are cut to what we signed. T24
+    """
+
+    acknowledged_units: int | None = None
+    spent_units: int | None = None
+    settled_units: int | None = None
+    deposit_units: int | None = None
+    standing: Standing | None = None
+    closing_at_s: float | None = None
+    used_at_s: float | None = None
+    pending: Pending | None = None
+
+
+class Lease(Protocol):
+    """The right to speak for a scope. It ends with `release`, or with the process, however that ends. F25"""
+
+    def release(self) -> None:
+        """Let the next one in; a second time does nothing."""
+
+
+class Book(Protocol):
+    """The record. Every operation is one transaction; a future may hold a StoreError."""
+
+    def try_lock(self, scope: Scope) -> Lease | None:
+        """The right to speak for a scope, or None while somebody else has it. Does not wait. Raises StoreError."""
+
+    def begin(self, held: Held) -> Future[None]:
+        """Write a new channel down, its first voucher and its opening in it. Raises LedgerError if its key is known."""
+
+    def get(self, key: str) -> Future[Held | None]:
+        """One channel."""
+
+    def find(self, scope: Scope) -> Future[Sequence[Held]]:
+        """The channels of a scope that have not ended, used last first."""
+
+    def all(self) -> Future[Sequence[Held]]:
+        """Every channel, the newest first."""
+
+    def sign(self, key: str, total_units: int, voucher: bytes, draw: Draw) -> Future[Held]:
+        """Write a higher signed voucher down, and its draw on the budgets, in one step.
+
+        Raises LedgerError for a total that is not higher than the one before or exceeds the deposit, PolicyRefused
+        where a limit would be passed; then nothing was written.
+        """
+
+    def note(self, key: str, word: Word) -> Future[Held]:
+        """Write down what was learnt. Raises LedgerError for a channel that is not there or has ended."""
+
+    def adopt(self, held: Held) -> Future[Held]:
+        """A channel that was found again, with what our own signature proves: new, or merged upwards. F04 F05"""
+
+    def drawn(self, asset: str, since_s: float, origin: str | None = None) -> Future[int]:
+        """Base units drawn since then, for one origin or for all."""
+
+    def close(self) -> None:
+        """Close files and threads."""

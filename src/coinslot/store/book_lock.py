@@ -1,0 +1,74 @@
+"""One writer per scope across processes: a lock of the kernel on a file per scope.
+
+The kernel lets go of it when its holder dies, however it dies, so nothing is ever left behind that would have to be
+judged stale (F25). The files stay where they are: removing one would let two writers hold two files of one name. Taken
+without waiting; who wants it asks again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import weakref
+from pathlib import Path
+
+from coinslot.errors import ConfigError, StoreBroken
+from coinslot.store.book import Scope
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+_HELD: weakref.WeakSet[FileLease] = weakref.WeakSet()
+
+
+class FileLease:
+    """A held lock. Each one has an open file of its own, so that threads and tasks exclude each other, too."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        _HELD.add(self)
+
+    def release(self) -> None:
+        """See book.Lease."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has the same open file
+            os.close(descriptor)
+
+    def forget(self) -> None:
+        """In a forked child: the lock is the parent's."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _forked() -> None:
+    for lease in list(_HELD):
+        lease.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def try_lock(folder: Path, scope: Scope) -> FileLease | None:
+    """Lock a scope, or None while somebody else holds it. Raises ConfigError, StoreBroken."""
+    if fcntl is None:
+        raise ConfigError("a book in a file needs the locks of a POSIX system; use a memory book here")
+    name = hashlib.sha256(scope.name().encode()).hexdigest()[:32]
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreBroken(f"the book's locks: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # F25
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise StoreBroken(f"the book's locks: {error.strerror}") from error
+    return FileLease(descriptor)

@@ -1,0 +1,122 @@
+"""A payer's book that ends with the process: for tests, and for channels that are closed before it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from coinslot.errors import CoinslotError, LedgerError
+from coinslot.intents.acts import Held
+from coinslot.store import book_rules
+from coinslot.store.book import ENDED, MAX_WINDOW_S, Draw, Lease, Scope, Word, scope_of
+from coinslot.store.futures import done, failed
+
+T = TypeVar("T")
+
+
+class _Turn:
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock: threading.Lock | None = lock
+
+    def release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+
+class MemoryBook:
+    """book.Book without a file. Safe for threads and tasks of one process."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._turns: dict[Scope, threading.Lock] = {}
+        self._channels: dict[str, Held] = {}
+        self._draws: list[Draw] = []
+
+    def try_lock(self, scope: Scope) -> Lease | None:
+        """See book.Book."""
+        with self._guard:
+            lock = self._turns.setdefault(scope, threading.Lock())
+        return _Turn(lock) if lock.acquire(blocking=False) else None
+
+    def _do(self, step: Callable[[], T]) -> Future[T]:
+        with self._guard:
+            try:
+                return done(step())
+            except CoinslotError as error:
+                return failed(error)
+
+    def begin(self, held: Held) -> Future[None]:
+        """See book.Book."""
+
+        def step() -> None:
+            if held.key in self._channels:
+                raise LedgerError(f"channel {held.channel_id} is in the book already")
+            self._channels[held.key] = book_rules.begun(held)
+
+        return self._do(step)
+
+    def get(self, key: str) -> Future[Held | None]:
+        """See book.Book."""
+        return self._do(lambda: self._channels.get(key))
+
+    def find(self, scope: Scope) -> Future[Sequence[Held]]:
+        """See book.Book."""
+        return self._do(
+            lambda: sorted(
+                (one for one in self._channels.values() if scope_of(one) == scope and one.standing not in ENDED),
+                key=lambda one: -one.used_at_s,
+            )
+        )
+
+    def all(self) -> Future[Sequence[Held]]:
+        """See book.Book."""
+        return self._do(lambda: sorted(self._channels.values(), key=lambda one: -one.opened_at_s))
+
+    def sign(self, key: str, total_units: int, voucher: bytes, draw: Draw) -> Future[Held]:
+        """See book.Book."""
+
+        def step() -> Held:
+            held = book_rules.signed(self._channels.get(key), total_units, voucher, draw.at_s)
+            drawn = [(one, self._sum(draw.asset, draw.at_s - one.window_s, one.origin)) for one in draw.limits]
+            book_rules.within(drawn, draw)
+            self._draws = [one for one in self._draws if one.at_s > draw.at_s - MAX_WINDOW_S]
+            self._draws.append(draw)
+            self._channels[key] = held
+            return held
+
+        return self._do(step)
+
+    def note(self, key: str, word: Word) -> Future[Held]:
+        """See book.Book."""
+
+        def step() -> Held:
+            self._channels[key] = held = book_rules.noted(self._channels.get(key), word)
+            return held
+
+        return self._do(step)
+
+    def adopt(self, held: Held) -> Future[Held]:
+        """See book.Book."""
+
+        def step() -> Held:
+            self._channels[held.key] = merged = book_rules.merged(self._channels.get(held.key), held)
+            return merged
+
+        return self._do(step)
+
+    def drawn(self, asset: str, since_s: float, origin: str | None = None) -> Future[int]:
+        """See book.Book."""
+        return self._do(lambda: self._sum(asset, since_s, origin))
+
+    def _sum(self, asset: str, since_s: float, origin: str | None) -> int:
+        return sum(
+            one.units
+            for one in self._draws
+            if one.asset == asset and one.at_s >= since_s and origin in (None, one.origin)
+        )
+
+    def close(self) -> None:
+        """See book.Book."""
