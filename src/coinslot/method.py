@@ -178,6 +178,9 @@ class SessionSeller(Protocol):
 
     # --- money out of channels
 
+    def serves(self, channel: session.Channel) -> bool:
+        """Whether a recorded channel is one of this seller's: its network, escrow, asset and recipient. Pure."""
+
     def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
         """These channels as the chain has them at its newest block, in the same order. Raises ChainError."""
 
