@@ -2,6 +2,7 @@
 
 Payers write cheques (signed with an HMAC) on accounts of a bank (see toybank.py). Two ways to pay: pull, where the
 server submits the cheque, and push (`push=True` in the wallet), where the payer submits it and presents its hash.
+Sessions, through payment channels, are in toysession.py.
 
     bank = Bank(str(tmp_path / "bank.db")).create()
     secret = bank.open("alice", coin=5_000_000)
@@ -39,17 +40,11 @@ from coinslot.errors import (
 )
 from coinslot.intents.charge import Checked, Outcome, Payee, Pending, Prepared, Recognised, Refused, Settled, Terms
 from coinslot.method import ChargePayer, ChargeSeller, Extras, Presentation
-from coinslot.money import Asset, parse_units, to_units
+from coinslot.money import parse_units, to_units
 from support.toybank import FUNDS, Bank, hash_of, sign
-
-NAME = "toy"
-DECIMALS = 6
-PEGS = {"coin": "USD", "shell": None}
-
-
-def asset(identity: str, currency: str) -> Asset:
-    """A currency of a bank: coin is worth a dollar, shell is worth what people make of it."""
-    return Asset(f"toy:{identity}", currency, DECIMALS, currency.upper(), PEGS[currency])
+from support.toychannel import DECIMALS, NAME, PEGS, asset
+from support.toyescrow import V2
+from support.toysession import ToySessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +236,10 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True):
     bank: Annotated[str, msgspec.Meta(description="path of the bank's file")]
     recipient: Annotated[str, msgspec.Meta(min_length=1, description="account that is paid")]
     currency: Annotated[str, msgspec.Meta(description="coin or shell")] = "coin"
+    sessions: Annotated[bool, msgspec.Meta(description="take payment channels as well")] = False
+    flavour: Annotated[str, msgspec.Meta(description="of payment channels: v1 or v2")] = V2
+    min_delta: Annotated[int, msgspec.Meta(ge=0, description="least step between vouchers, base units")] = 0
+    batch: Annotated[int, msgspec.Meta(ge=1, description="channels that one payout settles at most")] = 4
 
 
 class Wallet(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +251,7 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True):
     push: Annotated[bool, msgspec.Meta(description="submit the cheque here instead of leaving it to the server")] = (
         False
     )
+    signer_secret: Annotated[str | None, msgspec.Meta(description="what signs vouchers instead, hex")] = None
 
     def __repr__(self) -> str:
         """Without the secret."""
@@ -264,6 +264,7 @@ class Toy:
     name = NAME
     Accept = Accept
     Wallet = Wallet
+    sessions = ToySessions()
 
     def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[ChargeSeller]]:
         """See method.py."""
