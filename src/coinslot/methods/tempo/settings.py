@@ -161,10 +161,32 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
             "read; else as type 0x76 with a placeholder, as the document writes it"
         ),
     ] = True
+    voucher_key: Annotated[
+        str | None,
+        Meta(
+            description="private key that signs a session's vouchers in place of private_key; it can spend what is "
+            "deposited in channels opened with it, and nothing else",
+            extra=_SECRET,
+        ),
+    ] = None
+    escrows: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="addresses of more escrows that may take a session's deposit. Weakens: whoever made such a "
+            "contract decides about the deposit"
+        ),
+    ] = ()
+    session_protocols: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='session protocols that are paid: "v2", and "v1", whose close takes all that was signed even '
+            "if less was spent; none for no sessions"
+        ),
+    ] = ("v2", "v1")
 
     def __repr__(self) -> str:
-        """Everything but the key."""
-        return _shown(self, frozenset({"private_key"}))
+        """Everything but the keys."""
+        return _shown(self, frozenset({"private_key", "voucher_key"}))
 
 
 def setting(name: str, parse: Callable[..., T], value: object, **options: object) -> T:
