@@ -17,7 +17,7 @@ from bench.instant import credentials, slot
 from coinslot.drive import RealWorld, run
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
-from coinslot.server.gate import Admission
+from coinslot.server.admission import Admission
 from coinslot.server.request import Incoming
 
 PATH = "/paid/report"

@@ -34,7 +34,7 @@ from coinslot.method import Extras
 from coinslot.money import parse_decimal
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
-from coinslot.server.gate import Admission
+from coinslot.server.admission import Admission
 from coinslot.server.request import Incoming
 
 HERE = Path(__file__).resolve().parent

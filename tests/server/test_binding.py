@@ -16,8 +16,8 @@ from coinslot.core.instant import format_instant
 from coinslot.drive import run
 from coinslot.errors import ConfigError, UsageError
 from coinslot.method import Extras
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
-from coinslot.server.gate import Admission
 from coinslot.server.issue import EXPIRES_IN_S, Issuer
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, request_hash, scope

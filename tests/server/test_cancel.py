@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from coinslot.drive import Cancelled, Flow, run_async
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
-from coinslot.server.gate import Admission
 from coinslot.store.protocol import Stage
 from coinslot.store.sqlite import SqliteStore
 from support.cancel import Counted, cancelled_at

@@ -14,9 +14,10 @@ from coinslot.core.canonical import base64url_decode, base64url_encode
 from coinslot.core.receipt import decode_receipt
 from coinslot.drive import Flow
 from coinslot.intents.charge import Checked, Recognised
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.server.events import Paid, Replayed
-from coinslot.server.gate import RETRY_IN_FLIGHT_S, RETRY_PENDING_S, Admission
+from coinslot.server.gate import RETRY_IN_FLIGHT_S, RETRY_PENDING_S
 from coinslot.server.issue import EXPIRES_IN_S
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Stage

@@ -27,13 +27,15 @@ from coinslot.method import ChargeSeller, Extras, load, settings
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
 from coinslot.server.events import Event
-from coinslot.server.gate import Admission, Gate
+from coinslot.server.admission import Admission
+from coinslot.server.gate import Gate
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Amount, Price, Pricing
 from coinslot.server.request import Incoming
 from coinslot.server.resolver import resolve_round
+from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
-from coinslot.store.protocol import Payment, Store
+from coinslot.store.protocol import Payment
 from support.toybank import Bank
 
 REALM = "api.example.com"
@@ -133,7 +135,7 @@ class Till:
         self,
         bank: Bank,
         wallet: Mapping[str, object],
-        store: Store | None = None,
+        store: SessionStore | None = None,
         *,
         price: Amount | Pricing = "0.01",
         sellers: Sequence[ChargeSeller] = (),
@@ -145,7 +147,7 @@ class Till:
         toy = load("toy")
         self.bank = bank
         self.world = SetWorld()
-        self.store: Store = store if store is not None else MemoryStore()
+        self.store: SessionStore = store if store is not None else MemoryStore()
         self.sellers = tuple(sellers) or (toy_seller(bank),)
         self.payer = run(toy.payers(settings(toy.Wallet, wallet, "test")), self.world)[0]
         self.events: list[Event] = []

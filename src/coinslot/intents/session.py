@@ -425,3 +425,8 @@ def settlement(channel: Channel) -> Close | None:
 def under(challenge: Challenge, proof: str) -> Challenge:
     """The challenge as one act under it claims it: many acts may echo one challenge, and each is done once. T06"""
     return replace(challenge, id=f"{challenge.id}/{proof}")
+
+
+def issued_id(challenge: Challenge) -> str:
+    """The id under which a challenge was issued, also of one that `under` made (ids are base64url, without slashes)."""
+    return challenge.id.partition("/")[0]

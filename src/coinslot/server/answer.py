@@ -14,7 +14,7 @@ from coinslot.store.protocol import Delivery
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 # What a page in a browser must be able to read from another origin to pay and to keep its receipt.
-EXPOSED = ("WWW-Authenticate", "Payment-Receipt", "Retry-After")
+EXPOSED = ("WWW-Authenticate", "Payment-Receipt", "Payment-Session", "Payment-Session-Snapshot", "Retry-After")
 # Belong to one connection or one moment, never to a stored answer (RFC 9110 section 7.6.1).
 _NOT_KEPT = frozenset(
     [
@@ -48,10 +48,11 @@ class Answer:
         return (*kept, ("content-length", str(len(self.body))))
 
 
-def refusal(problem: Problem, challenges: Sequence[str] = (), **members: object) -> Answer:
+def refusal(problem: Problem, challenges: Sequence[str] = (), extra: Headers = (), **members: object) -> Answer:
     """A problem as a response; never stored by caches (CORE-111, T39), never with a receipt (CORE-047)."""
     headers = [("content-type", CONTENT_TYPE), ("cache-control", "no-store")]
     headers += [("www-authenticate", one) for one in challenges]
+    headers += extra
     if problem.retry_after_s is not None:
         headers.append(("retry-after", str(problem.retry_after_s)))
     headers.append(("access-control-expose-headers", ", ".join(EXPOSED)))
@@ -67,15 +68,19 @@ def _private(cache: Sequence[str]) -> str:
     return ", ".join(["private", *kept])
 
 
-def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt) -> Headers:
-    """A 2xx answer's headers with the receipt, private to caches (CORE-112, T39) and readable to browsers."""
+def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt, extra: Headers = ()) -> Headers:
+    """A 2xx answer's headers with the receipt, private to caches (CORE-112, T39) and readable to browsers.
+
+    `extra` stand in place of the answer's own of the same name.
+    """
     given = tuple(headers)
-    merged = ("cache-control", "vary", "access-control-expose-headers", "payment-receipt")
+    merged = ("cache-control", "vary", "access-control-expose-headers", "payment-receipt", *(one for one, _ in extra))
     kept = [pair for pair in given if pair[0].lower() not in merged]
     vary = _listed(given, "vary")
     exposed = _listed(given, "access-control-expose-headers")
     return (
         *kept,
+        *extra,
         ("payment-receipt", receipt.encode()),
         ("cache-control", _private(_listed(given, "cache-control"))),
         ("vary", ", ".join(dict.fromkeys([*vary, "Authorization"]))),
@@ -97,3 +102,8 @@ def replay(delivery: Delivery, receipt: Receipt, body: bytes) -> Answer:
     """A stored answer, as it was first given."""
     headers = paid_headers(delivery.headers, receipt)
     return Answer(delivery.status, (*headers, ("idempotent-replayed", "true")), body)
+
+
+def managed(status: int, receipt: Receipt, extra: Headers) -> Answer:
+    """An answer about a channel and nothing else."""
+    return Answer(status, (*paid_headers((), receipt, extra), ("content-length", "0")), b"")

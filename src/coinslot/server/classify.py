@@ -68,9 +68,9 @@ def classify(
         return Charge(price)
     if route is not None:
         return PASS
-    managed = next((one for one in routes.routes if one.manages(method, path)), None)
-    if managed is not None and managed.price is not None:
-        return Charge(managed.price, manages=True)
+    managed = routes.managed(method, path)
+    if managed is not None:
+        return Charge(managed, manages=True)
     return _not_allowed(routes, path)
 
 

@@ -25,8 +25,9 @@ from coinslot.store.protocol import MAX_KEPT_BODY, Delivery
 class Delivering:
     """Watches one answer go by."""
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: Receipt, extra: Headers = ()) -> None:
         self._receipt = receipt
+        self._extra = extra
         self._status = 0
         self._headers: Headers = ()
         self._kept: list[bytes] | None = []
@@ -44,7 +45,9 @@ class Delivering:
         self._status, self._headers = status, tuple(headers)
         lengths = [value for name, value in self._headers if name.lower() == "content-length"]
         self._expected = int(lengths[0]) if len(lengths) == 1 and lengths[0].isdecimal() else None
-        return paid_headers(self._headers, self._receipt) if self.counts else without_receipt(self._headers)
+        return (
+            paid_headers(self._headers, self._receipt, self._extra) if self.counts else without_receipt(self._headers)
+        )
 
     def add(self, chunk: bytes) -> None:
         """Remember a piece, or forget all of them once there are too many to keep."""

@@ -59,5 +59,44 @@ class Resolved:
     stage: str
 
 
-Event: TypeAlias = Offered | Refused | Paid | Replayed | Resolved
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """A request was paid from a channel, and recorded. `units` are base units; 0 for a stream, counted as it goes."""
+
+    path: str
+    method: str
+    payer: str
+    asset: str
+    units: int
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFunded:
+    """A channel was opened or topped up (`act`) by `units` base units; `deposit_units` in all."""
+
+    method: str
+    payer: str
+    asset: str
+    act: str
+    units: int
+    deposit_units: int
+    channel: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelClosed:
+    """A channel was closed: `units` paid out in all, `refunded_units` given back."""
+
+    method: str
+    payer: str
+    asset: str
+    units: int
+    refunded_units: int
+    channel: str
+    reference: str
+
+
+Event: TypeAlias = Offered | Refused | Paid | Replayed | Resolved | Bought | ChannelFunded | ChannelClosed
 Observer: TypeAlias = Callable[[Event], None]

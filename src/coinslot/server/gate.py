@@ -14,27 +14,23 @@ would pay twice). This overrides the status table of the document where that ans
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from coinslot.core.canonical import canonical
 from coinslot.core.challenge import Challenge
 from coinslot.core.credential import Credential, find_credential
 from coinslot.core.digest import same_body
-from coinslot.core.header import printable_ascii
-from coinslot.core.instant import parse_instant
-from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow, failpoint, now, sleep, wait
 from coinslot.errors import (
     AlreadyDelivered,
-    BadRequest,
     ChainError,
     ChallengeUsed,
     InvalidChallenge,
     KeyReused,
     LedgerError,
     MalformedHeader,
+    MethodNotAllowed,
     MethodUnsupported,
     OutcomePending,
     PaymentExpired,
@@ -44,20 +40,23 @@ from coinslot.errors import (
     RailUnavailable,
     StoreError,
     StoreUnavailable,
-    UsageError,
     VerificationFailed,
 )
+from coinslot.intents import session
 from coinslot.intents.charge import Checked, Outcome, Pending, Prepared, Recognised, Refused, Settled, Terms, receipt_of
 from coinslot.ledger import post_charge
-from coinslot.method import ChargeSeller, sells_charges
+from coinslot.method import ChargeSeller, Seller, sells_charges
+from coinslot.server.admission import Admission, ChargeAdmission, SessionAdmission
 from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
 from coinslot.server.holding import Hold, let_go, obtain
-from coinslot.server.issue import Issuer, header_values
+from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values
 from coinslot.server.price import Price
-from coinslot.server.request import Incoming, request_hash, scope
-from coinslot.store.protocol import Claim, Delivery, Lease, OverBudget, Payment, Stage, Store, Taken
+from coinslot.server.request import Incoming, path_scope, request_hash, scope
+from coinslot.server.sessions import Sessions, asked_of, credential_hash, idempotency_key
+from coinslot.store.channels import SessionStore
+from coinslot.store.protocol import Claim, Delivery, Lease, OverBudget, Payment, Stage, Taken
 
 # How long a request waits for its own transaction: several blocks of the chains we know, less than a proxy's timeout.
 PATIENCE_S = 20.0
@@ -71,16 +70,6 @@ SENT_NOT_KNOWN = (
 )
 # Longer keys are no keys; the text is part of a unique index.
 MAX_IDEMPOTENCY_KEY = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Paid and recorded: the handler may run, under this lease, until the door reports how it went."""
-
-    lease: Lease
-    receipt: Receipt
-    payer: str
-    terms: Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +87,13 @@ class Gate:
     """Charges for requests. Safe for threads and tasks; several processes share one store."""
 
     issuer: Issuer
-    store: Store
+    store: SessionStore
     patience_s: float = PATIENCE_S
     observe: Observer | None = field(default=None, repr=False)
+    _counter: Sessions = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_counter", Sessions(self.issuer, self.store, self.patience_s, self._tell))
 
     # --- the door asks ---------------------------------------------------------------------------
 
@@ -122,27 +115,42 @@ class Gate:
 
     def delivered(self, admission: Admission, delivery: Delivery) -> Flow[None]:
         """Record the one delivery, before its last byte leaves. Raises StoreError: then the answer must not go out."""
-        yield from wait(self.store.deliver(admission.lease, delivery))
+        if isinstance(admission, ChargeAdmission):
+            yield from wait(self.store.deliver(admission.lease, delivery))
+        elif isinstance(admission, SessionAdmission):
+            yield from self._counter.delivered(admission, delivery)
         failpoint("gate.delivered")
 
     def abandoned(self, admission: Admission) -> None:
         """The handler gave no 2xx answer: the same credential may come again. Never waits, never fails."""
-        let_go(self.store, admission.lease)
+        if isinstance(admission, ChargeAdmission):
+            let_go(self.store, admission.lease)
+        elif isinstance(admission, SessionAdmission):
+            self._counter.abandoned(admission)
 
     # --- the six steps ---------------------------------------------------------------------------
 
     def _admit(self, request: Incoming, price: Price) -> Flow[Answer | Admission]:
         credential = find_credential(request.all("authorization"), request.all("payment-authorization"))
+        of_session = credential is not None and credential.challenge.intent == session.INTENT
+        if request.manages and not of_session and request.method != "HEAD":  # T42
+            raise MethodNotAllowed("nothing is sold here under this method")
         if credential is None:
             raise PaymentRequired("this resource costs money; pay one of the challenges and repeat the request")
 
         # 1 recognise: first authenticate, then look it up, then the time, which only gates what was never claimed
-        credential = self._authenticate(credential, request, price)
-        asked = _Request(request, price, _credential_hash(credential), _idempotency_key(request))
+        credential, bound = self._authenticate(credential, request, price)
+        if of_session:
+            return (yield from self._counter.serve(asked_of(request, price, credential)))
+        if PROOF in bound:
+            return (yield from self._introduce(credential, request, price))
+        if request.manages:
+            raise MethodNotAllowed("nothing is sold here under this method")
+        asked = _Request(request, price, credential_hash(credential), idempotency_key(request))
         known = yield from wait(self.store.find(credential.challenge.id))
         if known is not None:
             return (yield from self._again(known, credential, asked))
-        seller, recognised = _recognise(credential, price)
+        seller, recognised = _recognise(credential, price.sellers)
         if (yield from now()) >= recognised.expires_at_s:  # T10
             raise PaymentExpired("this challenge has expired and nothing was presented in time; pay a fresh one")
 
@@ -164,27 +172,43 @@ class Gate:
 
     # --- 1 recognise -----------------------------------------------------------------------------
 
-    def _authenticate(self, credential: Credential, request: Incoming, price: Price) -> Credential:
+    def _authenticate(
+        self, credential: Credential, request: Incoming, price: Price
+    ) -> tuple[Credential, Mapping[str, str]]:
         """Issued by us, for this realm, method, path, query and body. Raises a Problem. T03 T04 T12
 
-        The credential comes back without its description, the one member that our key does not vouch for.
+        A session's challenge is for a path only: many requests echo it. The credential comes back without its
+        description, the one member that our key does not vouch for; with it what we bound in `opaque`.
         """
         echo = credential.challenge
         if echo.realm != self.issuer.realm or not self.issuer.keys.issued(echo):
-            _sellers_of(price, echo)
+            _known_intent(price, echo)
             raise InvalidChallenge("this challenge was not issued here; pay a fresh one")
         try:
             bound = echo.opaque_map()
-            body_matches = same_body(echo.digest, request.body or b"") if echo.digest else not request.body
+            if echo.intent == session.INTENT:
+                fits, body_matches = bound.get("s") == path_scope(request), True
+            else:
+                fits = bound.get("s") == scope(request)
+                body_matches = same_body(echo.digest, request.body or b"") if echo.digest else not request.body
         except MalformedHeader as error:
             raise InvalidChallenge(str(error)) from None
-        if bound.get("s") != scope(request):
+        if not fits:
             raise InvalidChallenge("this challenge was issued for another method, path or query")
         if not body_matches:
             raise InvalidChallenge("this challenge was issued for another body")
         if echo.description is None:
-            return credential
-        return replace(credential, challenge=replace(echo, description=None))
+            return credential, bound
+        return replace(credential, challenge=replace(echo, description=None)), bound
+
+    def _introduce(self, credential: Credential, request: Incoming, price: Price) -> Flow[Answer]:
+        """An account proves who it is, and is told of its channel here. Nothing is paid, claimed or delivered."""
+        proofs = [one.seller for one in price.proofs]
+        seller, recognised = _recognise(credential, [one for one in proofs if sells_charges(one)])
+        if (yield from now()) >= recognised.expires_at_s:  # T10
+            raise PaymentExpired("this challenge has expired and nothing was presented in time; take a fresh one")
+        checked = yield from seller.check(recognised)
+        return (yield from self._counter.introduce(asked_of(request, price, credential), checked.payer))
 
     # --- 3 claim ---------------------------------------------------------------------------------
 
@@ -237,7 +261,7 @@ class Gate:
         failpoint("gate.prepared")
         return prepared
 
-    def _settle(self, hold: Hold, prepared: Prepared, seller: ChargeSeller, asked: _Request) -> Flow[Admission]:
+    def _settle(self, hold: Hold, prepared: Prepared, seller: ChargeSeller, asked: _Request) -> Flow[ChargeAdmission]:
         """Broadcast, then ask the chain until it tells or patience ends. A lost answer is no answer. F11"""
         with suppress(ChainError, Problem):  # only the chain knows now, whatever the node said
             yield from seller.broadcast(prepared)
@@ -268,7 +292,7 @@ class Gate:
 
     def _record(
         self, hold: Hold, prepared: Prepared, settled: Settled, seller: ChargeSeller, asked: _Request
-    ) -> Flow[Admission]:
+    ) -> Flow[ChargeAdmission]:
         terms = seller.terms(prepared.challenge.request_object())
         receipt = receipt_of(prepared, settled)
         try:
@@ -286,7 +310,7 @@ class Gate:
                 settled.reference,
             )
         )
-        return Admission(hold.pass_on(), receipt, prepared.payer, terms)
+        return ChargeAdmission(receipt, prepared.payer, terms.asset.key, hold.pass_on())
 
     # --- whoever comes again ---------------------------------------------------------------------
 
@@ -300,8 +324,8 @@ class Gate:
         with (yield from self._take(payment)) as hold:
             payment = yield from self._reread(payment)
             if payment.stage is Stage.SETTLED and payment.receipt is not None:
-                return Admission(hold.pass_on(), payment.receipt, payment.payer, terms)
-            recognised = Recognised(credential, terms, _expiry(credential.challenge))
+                return ChargeAdmission(payment.receipt, payment.payer, terms.asset.key, hold.pass_on())
+            recognised = Recognised(credential, terms, expires_at_s(credential.challenge))
             if payment.stage is Stage.FAILED:
                 return (yield from self._look_again(hold, payment, recognised, seller, asked))
             prepared = payment.prepared
@@ -328,7 +352,7 @@ class Gate:
 
     def _look_again(
         self, hold: Hold, payment: Payment, recognised: Recognised, seller: ChargeSeller, asked: _Request
-    ) -> Flow[Admission]:
+    ) -> Flow[ChargeAdmission]:
         """It failed by what we knew. If the chain shows it after all, it was paid, and 402 would ask for it twice.
 
         It is looked up and never sent again: its payer was told to pay anew, and may have done so. F13
@@ -352,7 +376,7 @@ class Gate:
         if payment.stage is Stage.SETTLED and payment.receipt is not None:
             _, terms = _seller_of(payment, asked.price)
             with (yield from self._take(payment)) as hold:
-                return Admission(hold.pass_on(), payment.receipt, payment.payer, terms)
+                return ChargeAdmission(payment.receipt, payment.payer, terms.asset.key, hold.pass_on())
         if payment.prepared is not None and not payment.leased:
             raise _pending(payment.prepared)
         raise PaymentInFlight(
@@ -386,51 +410,27 @@ class Gate:
             self.observe(event)
 
 
-def _credential_hash(credential: Credential) -> str:
-    """The identity of what was presented: its payload in canonical form, so that spelling does not matter."""
-    try:
-        return hashlib.sha256(canonical(credential.payload_object())).hexdigest()
-    except UsageError:
-        return hashlib.sha256(credential.payload).hexdigest()
-
-
-def _idempotency_key(request: Incoming) -> str | None:
-    values = request.all("idempotency-key")
-    if not values:
-        return None
-    if len(values) > 1 or not 0 < len(values[0]) <= MAX_IDEMPOTENCY_KEY or not printable_ascii(values[0]):  # T41
-        raise BadRequest(f"Idempotency-Key must be one value of 1 to {MAX_IDEMPOTENCY_KEY} ASCII characters")
-    return values[0]
-
-
 def _pending(prepared: Prepared) -> OutcomePending:
     return OutcomePending(SENT_NOT_KNOWN, retry_after_s=RETRY_PENDING_S, reference=prepared.reference)
 
 
-def _expiry(challenge: Challenge) -> float:
-    try:
-        return parse_instant(challenge.expires or "")
-    except MalformedHeader as error:
-        raise InvalidChallenge(f"expires: {error}") from None
-
-
-def _sellers_of(price: Price, challenge: Challenge) -> list[ChargeSeller]:
+def _sellers_of(sellers: Sequence[Seller], challenge: Challenge) -> list[ChargeSeller]:
     """Who takes this method and intent here. Raises MethodUnsupported."""
     found = [
         one
-        for one in price.sellers
+        for one in sellers
         if sells_charges(one) and (one.method, one.intent) == (challenge.method, challenge.intent)
     ]
     if not found:
-        named = ", ".join(dict.fromkeys(f"{one.method}/{one.intent}" for one in price.sellers))
+        named = ", ".join(dict.fromkeys(f"{one.method}/{one.intent}" for one in sellers))
         raise MethodUnsupported(f"this route takes {named}")
     return found
 
 
-def _whose(price: Price, challenge: Challenge) -> tuple[ChargeSeller, Terms]:
+def _whose(sellers: Sequence[Seller], challenge: Challenge) -> tuple[ChargeSeller, Terms]:
     """The seller that once made this offer, and its terms. Raises MethodUnsupported, InvalidChallenge."""
     request = challenge.request_object()
-    for seller in _sellers_of(price, challenge):
+    for seller in _sellers_of(sellers, challenge):
         try:
             return seller, seller.terms(request)
         except InvalidChallenge:
@@ -438,19 +438,26 @@ def _whose(price: Price, challenge: Challenge) -> tuple[ChargeSeller, Terms]:
     raise InvalidChallenge("this challenge asks for what is no longer sold here; pay a fresh one")
 
 
-def _recognise(credential: Credential, price: Price) -> tuple[ChargeSeller, Recognised]:
+def _recognise(credential: Credential, sellers: Sequence[Seller]) -> tuple[ChargeSeller, Recognised]:
     """What was never presented before, under our own terms, read from what we bound. Raises a Problem."""
-    seller, terms = _whose(price, credential.challenge)
-    return seller, Recognised(credential, terms, _expiry(credential.challenge))
+    seller, terms = _whose(sellers, credential.challenge)
+    return seller, Recognised(credential, terms, expires_at_s(credential.challenge))
 
 
 def _seller_of(payment: Payment, price: Price) -> tuple[ChargeSeller, Terms]:
     """Who takes a payment that is under way. If the route takes it no more, that is no reason to ask for another."""
     try:
-        return _whose(price, payment.challenge)
+        return _whose(price.sellers, payment.challenge)
     except (MethodUnsupported, InvalidChallenge):
         raise OutcomePending(
             "this payment was begun with a payment method that is not set up here any more; ask who runs this service",
             retry_after_s=RETRY_PENDING_S,
             reference=payment.prepared.reference if payment.prepared else None,
         ) from None
+
+
+def _known_intent(price: Price, echo: Challenge) -> None:
+    """Raises MethodUnsupported for a method and intent that this route does not take."""
+    takes = {(one.method, one.intent) for one in price.sellers}
+    if (echo.method, echo.intent) not in takes:
+        raise MethodUnsupported(f"this route takes {', '.join(sorted('/'.join(one) for one in takes))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from coinslot.core.accept import arrange, parse_accept
@@ -10,16 +10,18 @@ from coinslot.core.canonical import base64url_encode
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge, KeyRing, format_challenge
 from coinslot.core.digest import body_digest
 from coinslot.core.header import quote
-from coinslot.core.instant import format_instant
+from coinslot.core.instant import format_instant, parse_instant
 from coinslot.drive import Flow, now, random_bytes
-from coinslot.errors import ConfigError, MalformedHeader
+from coinslot.errors import ConfigError, InvalidChallenge, MalformedHeader
 from coinslot.server.price import Offer, Price
-from coinslot.server.request import Incoming, scope
+from coinslot.server.request import Incoming, path_scope, scope
 
 # Long enough to find a wallet and a block, short enough that old prices don't linger.
 EXPIRES_IN_S = 300
 # Two equal requests in one second must not share an id, or one of two honest clients loses (CORE C10).
 NONCE_BYTES = 16
+# The member of `opaque` that marks a challenge to prove an account: what answers it buys nothing.
+PROOF = "p"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +48,51 @@ class Issuer:
         if self.expires_in_s < 1:
             raise ConfigError("a challenge must live for a second or more")
 
-    def challenges(self, request: Incoming, price: Price) -> Flow[list[Challenge]]:
-        """Fresh challenges for a request, in the order the client likes best (CORE section 6.4)."""
+    def challenges(
+        self, request: Incoming, price: Price, hint: Callable[[Offer], Offer] | None = None
+    ) -> Flow[list[Challenge]]:
+        """Fresh challenges for a request, in the order the client likes best (CORE section 6.4).
+
+        `hint` may add to an offer what is for this client alone.
+        """
         offers = yield from price.offers(request)
-        moment = yield from now()
-        expires = format_instant(moment + self.expires_in_s)
+        expires = format_instant((yield from now()) + self.expires_in_s)
         digest = body_digest(request.body, rfc9530=self.rfc9530) if request.body else None
-        bound = scope(request)
         issued = []
-        for offer in self._arranged(request, offers):
-            nonce = base64url_encode((yield from random_bytes(NONCE_BYTES)))
-            # Canonical as it stands: two plain members in order, both base64url.
-            opaque = base64url_encode(f'{{"n":"{nonce}","s":"{bound}"}}'.encode("ascii"))
-            header = ALTERNATE_HEADER if self.alternate_header else None
-            description = price.extras.description
-            issued.append(
-                self.keys.issue(
-                    Challenge(
-                        "",
-                        self.realm,
-                        offer.method,
-                        offer.intent,
-                        offer.request,
-                        expires,
-                        digest,
-                        opaque,
-                        header,
-                        description,
-                    )
-                )
-            )
+        for plain in self._arranged(request, offers):
+            offer = plain if hint is None else hint(plain)
+            if offer.terms is None:
+                issued.append((yield from self._issue(offer, price, expires, scope(request), digest)))
+            else:  # of a session: many requests to this path will echo it
+                issued.append((yield from self._issue(offer, price, expires, path_scope(request), None)))
+        for proof in price.proofs if request.method == "HEAD" else ():
+            marked = yield from self._issue(proof, price, expires, scope(request), None, proof=True)
+            issued.append(marked)
         return issued
+
+    def _issue(
+        self, offer: Offer, price: Price, expires: str, bound: str, digest: str | None, *, proof: bool = False
+    ) -> Flow[Challenge]:
+        nonce = base64url_encode((yield from random_bytes(NONCE_BYTES)))
+        # Canonical as it stands: plain members in order, all base64url.
+        mark = f'"{PROOF}":"1",' if proof else ""
+        opaque = base64url_encode(f'{{"n":"{nonce}",{mark}"s":"{bound}"}}'.encode("ascii"))
+        header = ALTERNATE_HEADER if self.alternate_header else None
+        description = price.extras.description
+        return self.keys.issue(
+            Challenge(
+                "",
+                self.realm,
+                offer.method,
+                offer.intent,
+                offer.request,
+                expires,
+                digest,
+                opaque,
+                header,
+                description,
+            )
+        )
 
     def _arranged(self, request: Incoming, offers: Sequence[Offer]) -> Sequence[Offer]:
         wanted = request.one("accept-payment")
@@ -91,3 +107,11 @@ class Issuer:
 def header_values(challenges: Sequence[Challenge]) -> list[str]:
     """The WWW-Authenticate values, one each."""
     return [format_challenge(one) for one in challenges]
+
+
+def expires_at_s(challenge: Challenge) -> float:
+    """Until when a challenge may be answered, seconds since 1970. Raises InvalidChallenge."""
+    try:
+        return parse_instant(challenge.expires or "")
+    except MalformedHeader as error:
+        raise InvalidChallenge(f"expires: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from coinslot.core.header import quote
 from coinslot.drive import Flow, call
 from coinslot.errors import ConfigError, MalformedHeader, UsageError
 from coinslot.intents import acts
-from coinslot.method import Extras, Seller, sells_charges, sells_sessions
+from coinslot.method import ChargeSeller, Extras, Seller, sells_charges, sells_sessions
 from coinslot.money import parse_decimal
 from coinslot.server.request import Incoming
 
@@ -77,7 +78,8 @@ class Price:
     `sellers` are the ways to pay, liked best first: by charge, or from a session's channel. With `metering` the amount
     is that of one unit, and sessions are the only way. `deposit` (whole tokens) is suggested to clients that open a
     channel. `bind_body` binds a charge to the body's bytes; without it bodies of any size stream through, and whoever
-    paid may send another body. Raises UsageError, for fixed prices at start-up.
+    paid may send another body. `provers` let a client prove its account (a charge of zero), to be told of channels that
+    it has here. Raises UsageError, for fixed prices at start-up.
     """
 
     amount: Amount | Pricing
@@ -86,6 +88,8 @@ class Price:
     bind_body: bool = True
     metering: Metering | None = None
     deposit: Decimal | None = None
+    provers: Sequence[ChargeSeller] = ()
+    proofs: tuple[Offer, ...] = field(init=False, repr=False, compare=False)
     _fixed: tuple[Offer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +100,7 @@ class Price:
         _check_description(self.extras.description)
         fixed = () if callable(self.amount) else self._offers(parse_decimal(self.amount))
         object.__setattr__(self, "_fixed", fixed)
+        object.__setattr__(self, "proofs", _proofs(self.provers) if self.by_session else ())
 
     @property
     def by_session(self) -> bool:
@@ -126,6 +131,14 @@ class Price:
     def fixed_requests(self) -> list[tuple[str, str, dict[str, Any]]]:
         """(method, intent, request object) of each fixed offer, for discovery; empty where the price is computed."""
         return [(one.method, one.intent, decode_object(one.request)) for one in self._fixed]
+
+
+def _proofs(provers: Sequence[ChargeSeller]) -> tuple[Offer, ...]:
+    found = []
+    for one in provers:
+        with suppress(UsageError):  # a method without proofs
+            found.append(Offer(one, encode_object(one.offer(Decimal(0), NO_EXTRAS))))
+    return tuple(found)
 
 
 def _check_description(text: str | None) -> None:
@@ -214,3 +227,7 @@ class Routes:
             if route.matches(method, path):
                 return route
         return None
+
+    def managed(self, method: str, path: str) -> Price | None:
+        """The price of the first route that a request may be about the channel of, though it asks for no content."""
+        return next((route.price for route in self.routes if route.manages(method, path)), None)

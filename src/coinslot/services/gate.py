@@ -79,6 +79,8 @@ class GateService:
             await self._paying.serve(route.price, self._proxy, scope, receive, send)
         elif route is not None:
             await self._proxy(scope, receive, send)
+        elif (managed := self.routes.managed(method, path)) is not None:
+            await self._paying.serve(managed, self._proxy, scope, receive, send, manages=True)
         elif method in ("GET", "HEAD") and path == "/healthz":
             await send_answer(await self._health(), scope, send)
         elif method in ("GET", "HEAD") and path == "/metrics":

@@ -134,6 +134,9 @@ def listed(db: Db, query: ChannelQuery) -> list[Channel]:
         names = {f"stage{n}": str(stage) for n, stage in enumerate(sorted(query.stages))}
         wanted.append(f"stage IN ({', '.join(':' + name for name in names)})")
         values |= names
+    if query.payer is not None:
+        wanted.append("payer = :payer")
+        values["payer"] = query.payer
     if query.idle_since_s is not None:
         wanted.append("used_at <= :idle")
         values["idle"] = query.idle_since_s

@@ -153,6 +153,7 @@ class ChannelQuery:
     """
 
     stages: frozenset[Stage] = frozenset()
+    payer: str | None = None
     min_unsettled_units: int = 0
     idle_since_s: float | None = None
     after: str | None = None

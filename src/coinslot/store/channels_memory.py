@@ -111,6 +111,7 @@ class MemoryChannels(ABC):
                 for each in (self._channels[key] for key in keys)
                 if (not query.stages or each.stage in query.stages)
                 and each.unsettled >= query.min_unsettled_units
+                and query.payer in (None, each.payer)
                 and (query.idle_since_s is None or each.used_at_s <= query.idle_since_s)
             ]
             return found[: query.limit]

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from coinslot.drive import run_async
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
+from coinslot.server.admission import Admission
 from coinslot.server.answer import EXPOSED, Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
 from coinslot.server.delivery import Delivering
-from coinslot.server.gate import RETRY_IN_FLIGHT_S, Admission
+from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
@@ -71,7 +73,7 @@ class CoinslotMiddleware:
             self.routes, scope["method"], route_path(scope, self._root), query, overrides, is_preflight(scope)
         )
         if isinstance(found, Charge):
-            await self.paying.serve(found.price, self.app, scope, receive, send)
+            await self.paying.serve(found.price, self.app, scope, receive, send, manages=found.manages)
         elif isinstance(found, Answer):
             await send_answer(found, scope, send)
         else:
@@ -120,8 +122,10 @@ class Paying:
         self.slot = slot
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def serve(self, price: Price, app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer for the application, or let it answer."""
+    async def serve(
+        self, price: Price, app: App, scope: Scope, receive: Receive, send: Send, *, manages: bool = False
+    ) -> None:
+        """Answer for the application, or let it answer. `manages`: only what is about the channel that pays."""
         body: bytes | None = b""
         if price.bind_body:
             try:
@@ -129,17 +133,19 @@ class Paying:
             except ClientGone:
                 return
             receive = _replaying(body or b"", receive)
-        admitted = await self.decide(price, scope, body)
+        admitted = await self.decide(price, scope, body, manages=manages)
         if isinstance(admitted, Answer):
             await send_answer(admitted, scope, send)
         else:
             await Handover(self, admitted, scope, send).run(app, receive)
 
-    async def decide(self, price: Price, scope: Scope, body: bytes | None) -> Answer | Admission:
+    async def decide(
+        self, price: Price, scope: Scope, body: bytes | None, *, manages: bool = False
+    ) -> Answer | Admission:
         """Ask the gate. `body` is what was read to be bound; None if there was more than can be. Raises what a pricing
         function raises.
         """
-        return await self.admit(price, incoming(scope, body))
+        return await self.admit(price, replace(incoming(scope, body), manages=manages))
 
     async def admit(self, price: Price, request: Incoming) -> Answer | Admission:
         """The same for a request that is read already."""
@@ -147,7 +153,7 @@ class Paying:
         if price.bind_body and request.body is None:
             return refusal(BodyTooLarge(f"a body bound to a payment may have {MAX_BOUND_BODY} bytes"))
         if not price.bind_body:
-            request = Incoming(request.method, request.path, request.query, request.headers, None)
+            request = replace(request, body=None)
         return await run_async(self.slot.gate.admit(request, price), self.slot.async_world)
 
     async def record(self, admission: Admission, delivery: Delivery | None) -> None:
@@ -201,7 +207,7 @@ class Handover:
         self._admission = admission
         self._scope = scope
         self._send = send
-        self._delivering = Delivering(admission.receipt)
+        self._delivering = Delivering(admission.receipt, admission.headers)
         self._start: Message | None = None
         self._over = False
         self._refused = False

@@ -26,10 +26,11 @@ from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
 from coinslot.errors import ConfigError, StoreError, StoreUnavailable
+from coinslot.server.admission import Admission
 from coinslot.server.answer import EXPOSED, Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
 from coinslot.server.delivery import Delivering
-from coinslot.server.gate import RETRY_IN_FLIGHT_S, Admission
+from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Amount, Price, Pricing
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.transports import asgi, wsgi
@@ -169,7 +170,7 @@ class _Handover:
         self._doors = doors
         self._admission = admission
         self._request = request
-        self._delivering = Delivering(admission.receipt)
+        self._delivering = Delivering(admission.receipt, admission.headers)
         self._streaming = False
         self._over = False
         request.coinslot_receipt = admission.receipt

@@ -17,8 +17,8 @@ from coinslot.server.events import Observer
 from coinslot.server.gate import PATIENCE_S, Gate
 from coinslot.server.issue import EXPIRES_IN_S, Issuer
 from coinslot.server.price import Amount, Price, Pricing, Route, Routes
+from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
-from coinslot.store.protocol import Store
 from coinslot.transports.resolving import Resolving
 from coinslot.transports.secret import challenge_keys
 
@@ -49,7 +49,7 @@ class Slot:
         self,
         realm: str,
         *,
-        store: str | Store = "sqlite:///coinslot.sqlite",
+        store: str | SessionStore = "sqlite:///coinslot.sqlite",
         secret_key: str | Sequence[str] | None = None,
         sellers: Sequence[ChargeSeller] = (),
         expires_in_s: int = EXPIRES_IN_S,
@@ -65,7 +65,7 @@ class Slot:
             raise ConfigError("name at least one payment method and its settings")
         keys = KeyRing(challenge_keys(secret_key, store if isinstance(store, str) else "", os.environ))
         issuer = Issuer(realm, keys, expires_in_s=expires_in_s, alternate_header=alternate_header)
-        self.store: Store = open_store(store) if isinstance(store, str) else store
+        self.store: SessionStore = open_store(store) if isinstance(store, str) else store
         self.gate = Gate(issuer, self.store, patience_s, observe)
         self.resolving = Resolving(self.store, self.sellers, observe)
 

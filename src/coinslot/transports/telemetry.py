@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from coinslot.drive import Flow
 from coinslot.errors import MissingDependency
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.server.events import Event, Observer, Offered, Paid, Refused, Replayed, Resolved
-from coinslot.server.gate import Admission, Gate
+from coinslot.server.gate import Gate
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming
 from coinslot.transports.slot import Slot
@@ -126,7 +127,7 @@ class _TracedGate(Gate):
                 if isinstance(decided, Admission):
                     span.set_attribute("coinslot.method", decided.receipt.method)
                     span.set_attribute("coinslot.reference", decided.receipt.reference)
-                    span.set_attribute("coinslot.asset", decided.terms.asset.key)
+                    span.set_attribute("coinslot.asset", decided.asset)
             finally:
                 span.set_attribute("coinslot.outcome", outcome)
                 self._seconds.record(time.perf_counter() - began, {"outcome": outcome})

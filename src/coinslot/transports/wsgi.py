@@ -11,15 +11,17 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coinslot.drive import run
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
 from coinslot.server.delivery import Delivering
-from coinslot.server.gate import RETRY_IN_FLIGHT_S, Admission
+from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
@@ -50,7 +52,7 @@ class CoinslotMiddleware:
             self.routes, environ["REQUEST_METHOD"], route_path(environ), query, overrides, is_preflight(environ)
         )
         if isinstance(found, Charge):
-            return self.paying.serve(found.price, self.app, environ, start_response)
+            return self.paying.serve(found.price, self.app, environ, start_response, manages=found.manages)
         if isinstance(found, Answer):
             return send_answer(found, environ, start_response)
         return self.app(environ, start_response) if found is not BARE else _bare(self.app, environ, start_response)
@@ -103,15 +105,21 @@ class Paying:
         self.slot = slot
 
     def serve(
-        self, price: Price, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+        self,
+        price: Price,
+        app: WSGIApplication,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        *,
+        manages: bool = False,
     ) -> Iterable[bytes]:
-        """Answer for the application, or let it answer."""
+        """Answer for the application, or let it answer. `manages`: only what is about the channel that pays."""
         body: bytes | None = b""
         if price.bind_body:
             body = read_body(environ)
             given = body or b""
             environ = {**environ, "wsgi.input": io.BytesIO(given), "CONTENT_LENGTH": str(len(given))}
-        admitted = self.decide(price, incoming(environ, body))
+        admitted = self.decide(price, replace(incoming(environ, body), manages=manages))
         if isinstance(admitted, Answer):
             return send_answer(admitted, environ, start_response)
         return Handover(self, admitted, environ, start_response).run(app)
@@ -122,7 +130,7 @@ class Paying:
         if price.bind_body and request.body is None:
             return refusal(BodyTooLarge(f"a body bound to a payment is whole and has at most {MAX_BOUND_BODY} bytes"))
         if not price.bind_body:
-            request = Incoming(request.method, request.path, request.query, request.headers, None)
+            request = replace(request, body=None)
         return run(self.slot.gate.admit(request, price), self.slot.world)
 
     def record(self, admission: Admission, delivery: Delivery | None) -> None:
@@ -149,7 +157,7 @@ class Handover:
         self._admission = admission
         self._environ = environ
         self._start_response = start_response
-        self._delivering = Delivering(admission.receipt)
+        self._delivering = Delivering(admission.receipt, admission.headers)
         self._started: _Started | None = None
         self._written: list[bytes] = []
         self._pieces: Iterable[bytes] = ()

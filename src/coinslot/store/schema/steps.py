@@ -127,6 +127,7 @@ CREATE TABLE coinslot_channels (
     token TEXT NOT NULL
 );
 CREATE INDEX coinslot_channels_stage ON coinslot_channels (stage, seq);
+CREATE INDEX coinslot_channels_payer ON coinslot_channels (payer, seq);
 CREATE TABLE coinslot_answers (
     channel TEXT PRIMARY KEY,
     idempotency_key TEXT NOT NULL,

@@ -1,0 +1,198 @@
+"""The meter of one answer that is paid for while it is produced: charge first, then send.
+
+A window of units is set aside durably; units are taken from it in memory; when it is used up, what was used is
+committed and the next one set aside in one step (`renew`). A channel that runs dry can be waited for (`wait_for`): the
+voucher that helps it may reach any server on the same store. Whatever happens, a unit that was taken is spent once,
+and if this process dies its last window is spent whole. F08 T25
+
+    if not meter.take():                    # nanoseconds, in memory
+        if not (yield from meter.renew()):  # a durable step
+            ... tell the client meter.need(), then meter.wait_for()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from coinslot.core.receipt import Receipt
+from coinslot.drive import Flow, failpoint, now, sleep, wait
+from coinslot.errors import ChannelFinalized, ChannelNotFound, StoreBusy, StoreError, UsageError
+from coinslot.intents.session import Channel, Refused, Rules, Stage, Why
+from coinslot.intents.session_problems import problem_of
+from coinslot.method import SessionSeller
+from coinslot.server.price import Metering
+from coinslot.store.channels import Order, Reservation, Reserved, SessionStore
+
+# How often a stream that ran dry looks whether a voucher came, here or at another server: not noticed by people, and
+# nothing to a store, since only reads are made.
+LOOK_EVERY_S = 0.05
+# As in holding.py: a store that is busy is asked again, for as long as any stall that the process itself survives.
+COMMIT_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """Whose channel is charged, and by what: `unit_units` base units for each unit of the service."""
+
+    store: SessionStore
+    seller: SessionSeller
+    rules: Rules
+    metering: Metering
+    unit_units: int
+    challenge_id: str
+
+
+class Meter:
+    """Counts one answer. Used by one thread or task at a time."""
+
+    __slots__ = ("_channel", "_counted", "_left", "_over", "_spent", "_tab", "_taken", "_total", "_window")
+
+    def __init__(self, tab: Tab, channel: Channel, window: Reservation) -> None:
+        self._tab = tab
+        self._channel = channel
+        self._window: Reservation | None = window
+        self._left = window.window_units
+        self._taken = 0  # of this window: base units
+        self._counted = 0  # of this window: units of the service
+        self._total = 0
+        self._spent = 0
+        self._over = False
+
+    @property
+    def unit(self) -> str:
+        """The name of what is counted."""
+        return self._tab.metering.unit
+
+    @property
+    def patience_s(self) -> float:
+        """How long a stream that ran dry may wait."""
+        return self._tab.metering.patience_s
+
+    @property
+    def counted(self) -> int:
+        """Units taken so far."""
+        return self._total
+
+    @property
+    def spent_units(self) -> int:
+        """Base units taken so far."""
+        return self._spent
+
+    def take(self, units: int = 1) -> bool:
+        """Charge for units that are about to be sent; False: nothing was taken, `renew` first. Raises UsageError."""
+        if units < 0 or self._over:
+            raise UsageError("a meter counts forwards, and only until its answer ends")
+        cost = units * self._tab.unit_units
+        if cost > self._left:
+            return False
+        self._left -= cost
+        self._taken += cost
+        self._counted += units
+        self._total += units
+        self._spent += cost
+        return True
+
+    def renew(self, units: int = 1) -> Flow[bool]:
+        """Record what was taken and set the next window aside, for `units` at least. False: the channel is dry.
+
+        Raises ChannelFinalized where the channel was closed meanwhile, StoreError, LeaseLost.
+        """
+        least, most = self._need(units)
+        if self._window is None:
+            return (yield from self._reserve(least, most))
+        window, taken, counted = self._window, self._taken, self._counted
+        reserved = yield from wait(self._tab.store.commit(window, taken, counted, (least, most)))
+        failpoint("meter.committed")
+        return self._begin(reserved)
+
+    def _need(self, units: int) -> tuple[int, int]:
+        least = units * self._tab.unit_units
+        return least, max(least, self._tab.metering.window * self._tab.unit_units)
+
+    def _begin(self, reserved: Reserved) -> bool:
+        self._channel, self._window = reserved.channel, reserved.reservation
+        self._taken = self._counted = 0
+        self._left = 0 if self._window is None else self._window.window_units
+        if self._window is None and self._channel.stage is not Stage.OPEN:
+            raise problem_of(Refused(Why.CLOSING, self._channel))
+        return self._window is not None
+
+    def _reserve(self, least: int, most: int) -> Flow[bool]:
+        order = Order(self._channel.key, 0, self._tab.rules)
+        result = yield from wait(self._tab.store.reserve(order, least, most))
+        if isinstance(result, Reserved):
+            return self._begin(result)
+        if isinstance(result, Refused) and result.why is Why.BALANCE:
+            return False
+        if isinstance(result, Refused):
+            raise problem_of(result)
+        raise UsageError("a reservation without a voucher and a key can't be a repeat")
+
+    def required_units(self, units: int = 1) -> int:
+        """The total that the next voucher must say: enough for a window, or `units` where the deposit ends first."""
+        least, most = self._need(units)
+        base = self._channel.spent + self._channel.reserved
+        return base + least if base + most > self._channel.deposit else base + most
+
+    def need(self, units: int = 1) -> Mapping[str, Any]:
+        """What to tell the client of a stream that ran dry."""
+        return self._tab.seller.need(self._channel, self.required_units(units))
+
+    def wait_for(self, units: int = 1) -> Flow[bool]:
+        """Wait until a voucher covers `units` more, wherever it arrives. False: none came in time.
+
+        Raises ChannelFinalized, ChannelNotFound, StoreError.
+        """
+        least, most = self._need(units)
+        began = yield from now()
+        while 0 <= (yield from now()) - began < self.patience_s:
+            found = yield from wait(self._tab.store.find_channel(self._channel.key))
+            if found is None:
+                raise ChannelNotFound(channel_id=self._channel.id)
+            if found.stage is not Stage.OPEN:
+                raise ChannelFinalized(channel_id=found.id)
+            self._channel = found
+            if found.free >= least and (yield from self._reserve(least, most)):
+                return True
+            yield from sleep(LOOK_EVERY_S)
+        return False
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def finish(self) -> Flow[Receipt]:
+        """The answer went out whole: record what was taken, at least the minimum. Raises StoreError, LeaseLost."""
+        missing = self._tab.metering.minimum - self._total
+        if missing > 0 and not self._over:
+            self.take(min(missing, self._left // self._tab.unit_units if self._tab.unit_units else missing))
+        window, self._window, self._over = self._window, None, True
+        if window is not None:
+            reserved = yield from wait(self._tab.store.commit(window, self._taken, self._counted))
+            self._channel = reserved.channel
+        failpoint("meter.finished")
+        return self.receipt((yield from now()))
+
+    def receipt(self, at_s: float) -> Receipt:
+        """How the channel stands, as far as this meter knows."""
+        return self._tab.seller.receipt(self._channel, self._tab.challenge_id, at_s, self._total, None)
+
+    def abandon(self) -> None:
+        """Nobody listens any more: what was taken is spent, the rest of the window freed. Never waits, never fails."""
+        window, self._window, self._over = self._window, None, True
+        if window is not None:
+            _commit(self._tab.store, window, self._taken, self._counted, COMMIT_TRIES)
+
+
+def _commit(store: SessionStore, window: Reservation, taken: int, counted: int, tries: int) -> None:
+    try:
+        future = store.commit(window, taken, counted)
+    except StoreError:  # closed: its windows end with it, and are billed whole
+        return
+
+    def again(done: Future[Reserved]) -> None:
+        if tries > 1 and not done.cancelled() and isinstance(done.exception(), StoreBusy):
+            _commit(store, window, taken, counted, tries - 1)
+
+    future.add_done_callback(again)

@@ -1,0 +1,265 @@
+"""The settler: one round over all channels, without clock or loop; services/settler.py repeats it.
+
+    1 bill     windows that dead processes had set aside are spent whole: what was delivered is in them. F08
+    2 watch    every channel that is not closed, as the chain has it; the record follows (reconcile.py). T27
+    3 decide   what is to be settled, and what closed, goes into the outbox
+    4 work     jobs of the outbox, in batches: bytes and hash on record before anything is sent (payout.py). F09 F11
+
+A channel is settled when what was bought and not paid out reaches a threshold or an age. It is closed when its payer
+asked the chain to close it, when somebody asked us to, or when nobody used it for long; also where nothing is owed, so
+that the deposit becomes free. What closing takes is the method's rule: what was spent, or what was settled already if
+that is more; or, where a chain knows only vouchers, all that the highest one says.
+
+Any number of settlers may share a store: each job has one live row per channel and a lease. A network that does not
+answer is left alone for the rest of the round, and is not noted as watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from coinslot.drive import Flow, failpoint, now, wait
+from coinslot.errors import ChainError, Problem, UsageError
+from coinslot.intents import acts, session
+from coinslot.intents.session import Capture, Channel, Close, Refused, Rules, Stage
+from coinslot.method import Extras, SessionSeller
+from coinslot.server.events import ChannelStopped, Event, Observer
+from coinslot.server.outbox import work_off
+from coinslot.server.reconcile import reconcile
+from coinslot.server.rounds import Round
+from coinslot.store.channels import ChannelQuery, Job, JobKind, JobStage, SessionStore
+
+# Settling costs a fee: an hour's worth of what was bought is at stake between two of them.
+SETTLE_AFTER_S = 3600.0
+# A payer who was silent for a day gets the rest of the deposit back.
+CLOSE_IDLE_AFTER_S = 86_400.0
+# Channels that one transaction settles: some networks take more, and one that fails is tried again one by one.
+BATCH = 32
+
+# Channels read, and asked about, at a time: a few kilobytes each.
+PAGE = 100
+# Windows billed in one round; more wait for the next.
+WINDOWS = 1000
+# Who asks us to close may bring a voucher of exactly what was bought; where closing takes all that a voucher says, the
+# settler leaves the closing to that request for so long.
+CLOSE_PATIENCE_S = 10.0
+# A payer can take the rest back after the grace time. If a stream still holds a window after this part of it, what is
+# signed is settled without waiting for the stream.
+URGENT_PART = 3
+# After a job failed: the wait before the next one, doubled each time, up to an hour.
+RETRY_S = 30.0
+RETRY_AT_MOST_S = 3600.0
+# So many failures in a row make the longest wait.
+REMEMBERED_JOBS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When to settle and close. Units are base units of a channel's asset; None: never for that reason.
+
+    Raises UsageError.
+    """
+
+    settle_units: int | None = None
+    settle_after_s: float | None = SETTLE_AFTER_S
+    close_idle_after_s: float | None = CLOSE_IDLE_AFTER_S
+    batch: int = BATCH
+
+    def __post_init__(self) -> None:
+        if self.settle_units is not None and self.settle_units < 1:
+            raise UsageError("a threshold for settling is 1 base unit or more")
+        if any(each is not None and each <= 0 for each in (self.settle_after_s, self.close_idle_after_s)):
+            raise UsageError("ages for settling and closing are more than 0 seconds")
+        if self.batch < 1:
+            raise UsageError("a batch is 1 channel or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a round saw and did. `watched` and `silent` are networks; keys of channels elsewhere.
+
+    `frozen`: the chain paid out more than any voucher on record, as after a restored backup. `unserved`: no seller here
+    can settle them. `unsettled` is base units bought and not paid out, per asset key, as seen before this round's work.
+    """
+
+    channels: int = 0
+    watched: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    unserved: tuple[str, ...] = ()
+    stopped: int = 0
+    billed: int = 0
+    planned: int = 0
+    settled: int = 0
+    closed: int = 0
+    failed: int = 0
+    pending: int = 0
+    unsettled: dict[str, int] = field(default_factory=dict)
+
+
+def settle_round(
+    store: SessionStore,
+    sellers: Sequence[SessionSeller],
+    policy: Policy,
+    observe: Observer | None = None,
+    turn: int = 0,
+) -> Flow[Report]:
+    """One round. `turn` counts them, so that jobs that stay open keep no others from their turn. Raises StoreError."""
+    tell: list[Event] = []
+    going = Round(store, tuple(sellers), (yield from now()), observe or tell.append)
+    yield from _bill(going)
+    yield from _channels(going, policy)
+    yield from work_off(going, policy.batch, turn)
+    return _report(going)
+
+
+def _report(going: Round) -> Report:
+    counts = going.counts
+    return Report(
+        channels=counts["channels"],
+        watched=tuple(sorted(going.networks - going.silent)),
+        silent=tuple(sorted(going.silent)),
+        frozen=tuple(going.frozen),
+        unserved=tuple(going.unserved),
+        stopped=counts["stopped"],
+        billed=counts["billed"],
+        planned=counts["planned"],
+        settled=counts["settled"],
+        closed=counts["closed"],
+        failed=counts["failed"],
+        pending=counts["pending"],
+        unsettled=dict(going.unsettled),
+    )
+
+
+# --- 1 bill --------------------------------------------------------------------------------------
+
+
+def _bill(going: Round) -> Flow[None]:
+    for window in (yield from wait(going.store.abandoned(WINDOWS))):
+        going.counts["billed"] += (yield from wait(going.store.bill(window))) is not None  # F08
+
+
+# --- 2 watch, 3 decide ---------------------------------------------------------------------------
+
+_ALIVE = frozenset({Stage.OPENING, Stage.OPEN, Stage.CLOSING})
+
+
+def _channels(going: Round, policy: Policy) -> Flow[None]:
+    """All of them, page by page; then those networks are noted of which every channel was seen. T27 F26"""
+    after: str | None = None
+    while True:
+        page = yield from wait(going.store.list_channels(ChannelQuery(_ALIVE, after=after, limit=PAGE)))
+        for seller, channels in _by_seller(going, page):
+            yield from _look(going, policy, seller, channels)
+        if len(page) < PAGE:
+            break
+        after = page[-1].key
+    for network in sorted(going.networks - going.silent):  # T27
+        yield from wait(going.store.note_watched(network))
+
+
+def _by_seller(going: Round, page: Sequence[Channel]) -> list[tuple[SessionSeller, list[Channel]]]:
+    """Who looks at which. A channel that no seller serves is looked at by one of its network, for whoever sells it."""
+    grouped: dict[int, tuple[SessionSeller, list[Channel]]] = {}
+    for channel in page:
+        if channel.network not in going.networks:
+            continue
+        going.counts["channels"] += 1
+        if channel.stage is Stage.OPENING:  # buys nothing, and is asked about as a payment
+            continue
+        seller = going.seller_of(channel)
+        if seller is None:
+            going.unserved.append(channel.key)
+            seller = next(one for one in going.sellers if one.network == channel.network)
+        grouped.setdefault(id(seller), (seller, []))[1].append(channel)
+    return list(grouped.values())
+
+
+def _look(going: Round, policy: Policy, seller: SessionSeller, channels: list[Channel]) -> Flow[None]:
+    if seller.network in going.silent:
+        return
+    try:
+        states = yield from seller.look(channels)
+    except (ChainError, Problem, UsageError):  # F11: another network's channels are looked at all the same
+        going.silent.add(seller.network)
+        return
+    rules = rules_of(seller)
+    for old, state in zip(channels, states, strict=True):
+        channel = yield from reconcile(going, seller, old, state, rules)
+        if channel is not None and seller.serves(channel):
+            going.unsettled[channel.asset] += channel.unsettled
+            yield from _decide(going, policy, seller, channel)
+
+
+def rules_of(seller: SessionSeller) -> Rules:
+    """The engine's rules for a seller's channels: whatever the price, they are the same."""
+    return seller.rules(seller.terms(seller.offer(Decimal(1), Extras(), acts.Tariff())))
+
+
+def _decide(going: Round, policy: Policy, seller: SessionSeller, channel: Channel) -> Flow[None]:
+    if _idle(channel, policy, going.at_s):
+        stopped = yield from wait(going.store.mark_closing(channel.key, going.at_s))
+        if isinstance(stopped, Refused):
+            return
+        going.stopped(ChannelStopped(channel.method, channel.id, "idle"))
+        channel = stopped
+    wanted = wish(channel, policy, rules_of(seller), going.at_s, seller.grace_s)
+    if wanted is None:
+        return
+    kind, close = wanted
+    jobs = yield from wait(going.store.jobs_of(channel.key, REMEMBERED_JOBS))
+    if not _time_for(kind, channel, jobs, policy, going.at_s):
+        return
+    planned = yield from wait(going.store.plan(channel.key, kind, close))
+    failpoint("settler.planned")
+    going.counts["planned"] += isinstance(planned, Job)
+
+
+def _idle(channel: Channel, policy: Policy, at_s: float) -> bool:
+    if policy.close_idle_after_s is None or channel.stage is not Stage.OPEN or channel.reserved:
+        return False
+    return at_s - max(channel.used_at_s, channel.opened_at_s) >= policy.close_idle_after_s
+
+
+def wish(
+    channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: float
+) -> tuple[JobKind, Close] | None:
+    """What should be done with a channel now, before we look at what was tried already. T23
+
+    `grace_s` is how long its payer must wait between asking to close and taking the rest back.
+    """
+    if channel.stage is Stage.OPEN:
+        reached = policy.settle_units is not None and channel.unsettled >= policy.settle_units
+        aged = policy.settle_after_s is not None and at_s - channel.opened_at_s >= policy.settle_after_s
+        wanted = session.settlement(channel) if channel.unsettled and (reached or aged) else None
+        return None if wanted is None else (JobKind.SETTLE, wanted)
+    if channel.stage is not Stage.CLOSING:
+        return None
+    asked_ago_s = at_s - (channel.closing_at_s or at_s)
+    if rules.capture is Capture.VOUCHER and 0 <= asked_ago_s < CLOSE_PATIENCE_S:
+        return None
+    closing = session.close(channel, None, rules)
+    if isinstance(closing, Close):
+        return JobKind.CLOSE, closing
+    urgent = session.settlement(channel) if asked_ago_s >= grace_s / URGENT_PART else None
+    return None if urgent is None else (JobKind.SETTLE, urgent)
+
+
+def _time_for(kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Policy, at_s: float) -> bool:
+    """Whether a new job may be planned: none is live, none failed just now, and what was settled by age has aged."""
+    if not jobs:
+        return True
+    last = jobs[0]
+    if last.stage in {JobStage.PLANNED, JobStage.PREPARED}:
+        return False
+    failures = next((n for n, job in enumerate(jobs) if job.stage is not JobStage.FAILED), len(jobs))
+    if failures:
+        return at_s - last.made_at_s >= min(RETRY_S * 2 ** (failures - 1), RETRY_AT_MOST_S)
+    if kind is JobKind.CLOSE or channel.stage is Stage.CLOSING:
+        return True
+    if policy.settle_units is not None and channel.unsettled >= policy.settle_units:
+        return True
+    return policy.settle_after_s is not None and at_s - last.made_at_s >= policy.settle_after_s
