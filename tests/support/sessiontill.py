@@ -5,19 +5,16 @@
     buyer.voucher(1_000)                            # a credential: "you may take 1000 in all"
     till.serve(buyer.voucher(1_000))                # the gate's answer, or that of a handler that ran
 
-A request costs COST base units, and `till.runs` counts how often a handler ran. Fixtures: `session_till` on a memory
-store, `session_store` and `disk_store_url` for stores of each kind.
+A request costs COST base units, and `till.runs` counts how often a handler ran. Fixtures are in
+tillfixtures.py: `session_till` on a memory store, `session_store` and `disk_store_url` for stores of each kind.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from coinslot.core.challenge import Challenge, KeyRing
 from coinslot.core.credential import encode_credential
@@ -36,7 +33,6 @@ from coinslot.server.price import Amount, Metering, Price, Pricing
 from coinslot.server.request import Incoming
 from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
-from coinslot.store.open import open_store
 from support.sessiondesk import session_payer, session_seller
 from support.till import REALM, SECRET, SetWorld, asking, first, offered, toy_seller
 from support.toybank import Bank
@@ -204,36 +200,3 @@ def receipt_of(answer: Answer) -> Receipt:
     value = first(answer, "payment-receipt")
     assert value is not None, (answer.status, answer.body)
     return decode_receipt(value)
-
-
-# --- stores of each kind -------------------------------------------------------------------------
-
-DISKS = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
-
-
-def _url(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
-    if kind == "postgres":
-        return str(request.getfixturevalue("postgres_db"))
-    return "memory:" if kind == "memory" else f"sqlite:///{folder}/payments.db"
-
-
-@pytest.fixture(params=DISKS)
-def disk_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A place for a store that outlives a process."""
-    return _url(request.param, request, tmp_path)
-
-
-@pytest.fixture(params=["memory", *DISKS])
-def session_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
-    """An empty store of each kind."""
-    made = open_store(_url(request.param, request, tmp_path))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def session_till(bank: Bank, alice: dict[str, Any]) -> Iterator[SessionTill]:
-    """A till on a memory store."""
-    made = SessionTill(bank, alice)
-    yield made
-    made.store.close()
