@@ -34,7 +34,7 @@ def test_every_field_says_what_it_is_for(kind: type[msgspec.Struct]) -> None:
 @pytest.mark.parametrize(
     ("kind", "secrets", "others"),
     [
-        (Accept, ["fee_payer_key"], {"rpc_url": "http://127.0.0.1:1", "recipient": "0x" + "11" * 20}),
+        (Accept, ["fee_payer_key", "session_key"], {"rpc_url": "http://127.0.0.1:1", "recipient": "0x" + "11" * 20}),
         (Wallet, ["private_key", "voucher_key"], {"rpc_url": "http://127.0.0.1:1"}),
     ],
 )

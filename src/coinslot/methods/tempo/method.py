@@ -10,13 +10,14 @@ from coinslot.chains.evm.address import parse_address
 from coinslot.chains.evm.hexdata import parse_hex
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError, UsageError
-from coinslot.method import ChargePayer, ChargeSeller, Keyed
+from coinslot.method import ChargePayer, ChargeSeller, Keyed, Sessions
 from coinslot.methods.tempo.charge_payer import TempoChargePayer
 from coinslot.methods.tempo.charge_seller import NAME, SellerConfig, TempoChargeSeller
 from coinslot.methods.tempo.configure import asked_asset, own_chain, payer_config, sponsor_of, token_setting
 from coinslot.methods.tempo.keys import KEYS
 from coinslot.methods.tempo.proof import VERSIONS
 from coinslot.methods.tempo.reading import read_recorded
+from coinslot.methods.tempo.session.method import SESSIONS
 from coinslot.methods.tempo.settings import Accept, Wallet, setting
 from coinslot.methods.tempo.terms import MODES, PULL
 
@@ -28,6 +29,7 @@ class TempoMethod:
     Accept: type[msgspec.Struct] = Accept
     Wallet: type[msgspec.Struct] = Wallet
     keys: Keyed = KEYS
+    sessions: Sessions = SESSIONS
     read_terms = staticmethod(read_recorded)
 
     def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[ChargeSeller]]:

@@ -25,7 +25,10 @@ def _shown(struct: msgspec.Struct, secrets: frozenset[str]) -> str:
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """What a seller accepts. The defaults take a charge in pathUSD, bound to its challenge, by pull or push."""
+    """What a seller accepts. The defaults take a charge in pathUSD, bound to its challenge, by pull or push.
+
+    With a `session_key` it takes sessions too.
+    """
 
     rpc_url: Annotated[str, Meta(min_length=1, description="JSON-RPC address of a Tempo node")]
     recipient: Annotated[str, Meta(description="address that is paid")]
@@ -106,10 +109,47 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     sponsor_key_authorization: Annotated[
         bool, Meta(description="sponsor payments that also authorize an access key (about a million gas more)")
     ] = False
+    session_key: Annotated[
+        str | None,
+        Meta(
+            description="private key of the recipient, or of the operator, that signs and pays for settling and "
+            "closing channels; without it no sessions are offered",
+            extra=_SECRET,
+        ),
+    ] = None
+    session_protocols: Annotated[
+        tuple[str, ...], Meta(description='session protocols to offer, the preferred one first: "v2", "v1"')
+    ] = ("v2",)
+    session_fee_token: Annotated[
+        str | None,
+        Meta(description="address of the token in which settling and closing are paid for; the currency by default"),
+    ] = None
+    session_max_fee_per_gas: Annotated[
+        int, Meta(gt=0, description="highest price per gas of settling and closing, in units of 10**-18 dollars")
+    ] = 100_000_000_000
+    session_sponsor_max_gas: Annotated[
+        int, Meta(gt=0, description="most gas of a sponsored opening or top-up of a channel")
+    ] = 2_500_000
+    escrow: Annotated[
+        str | None,
+        Meta(description="address of another escrow than the known one. Weakens: it holds the deposits, so trust it"),
+    ] = None
+    operator: Annotated[
+        str | None, Meta(description="address that may settle and close v2 channels for the recipient")
+    ] = None
+    min_voucher_delta: Annotated[
+        str | None, Meta(description="least amount by which a voucher must exceed the one before, in whole tokens")
+    ] = None
+    suggested_deposit: Annotated[
+        str | None, Meta(description="deposit that clients are told to open channels with, in whole tokens")
+    ] = None
+    min_deposit: Annotated[
+        str, Meta(description="least deposit of a channel, in whole tokens: opening one costs a cent or so in fees")
+    ] = "0.1"
 
     def __repr__(self) -> str:
-        """Everything but the sponsor's key."""
-        return _shown(self, frozenset({"fee_payer_key"}))
+        """Everything but the keys."""
+        return _shown(self, frozenset({"fee_payer_key", "session_key"}))
 
 
 class KnownToken(msgspec.Struct, frozen=True, kw_only=True):

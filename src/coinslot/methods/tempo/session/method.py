@@ -10,15 +10,27 @@ from coinslot.chains.evm.address import parse_address
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError, UsageError
-from coinslot.method import SessionPayer
+from coinslot.method import SessionPayer, SessionSeller
 from coinslot.methods.tempo.configure import payer_config
+from coinslot.methods.tempo.session.configure import session_configs
 from coinslot.methods.tempo.session.escrow import VERSIONS
 from coinslot.methods.tempo.session.payer import SessionPayerConfig, TempoSessionPayer
-from coinslot.methods.tempo.settings import Wallet, setting
+from coinslot.methods.tempo.session.seller import TempoSessionSeller
+from coinslot.methods.tempo.settings import Accept, Wallet, setting
 
 
 class TempoSessions:
     """Sellers and payers of sessions, for the same settings as those of charges."""
+
+    def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[SessionSeller]]:
+        """One seller for each protocol offered, none without a `session_key`. Asks the node for its chain and escrow.
+
+        Raises ConfigError naming the setting, ChainError.
+        """
+        if not isinstance(accept, Accept):
+            raise UsageError("not settings of a tempo seller")
+        configs = yield from session_configs(accept)
+        return tuple(TempoSessionSeller(config) for config in configs)
 
     def payers(self, wallet: msgspec.Struct) -> Flow[Sequence[SessionPayer]]:
         """One payer, none where the wallet takes no session protocol. Asks the node for its chain.

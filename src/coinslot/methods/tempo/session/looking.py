@@ -1,0 +1,85 @@
+"""What the chain says of many channels now: how a closing that its payer asked for is noticed in time (T27).
+
+Channels of one escrow are asked for together. The v2 reserve forgets a channel that was closed, so an empty answer
+about one that was open means "closed" - unless it comes from a replica that has not seen the opening yet. F12
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coinslot.chains.evm.rpc import latest_block
+from coinslot.drive import Flow
+from coinslot.errors import RpcRefused
+from coinslot.intents.acts import OnChain
+from coinslot.intents.session import Channel, Stage
+from coinslot.methods.tempo.session.channel import ChannelRef
+from coinslot.methods.tempo.session.escrow import V1, Escrow
+from coinslot.methods.tempo.session.events import ChannelClosed
+from coinslot.methods.tempo.session.history import BLOCKS_AT_ONCE, find_events
+from coinslot.methods.tempo.session.payout import recorded_ref
+from coinslot.methods.tempo.session.reserve import MAX_BATCH, ChannelState, read_states
+
+# Back to about eleven hours ago, in parts that public nodes answer. A closing that was missed for longer is believed
+# without its event.
+MAX_LOOK_BACK = 8
+# A replica that is further behind than `lag_s` and this is no replica.
+SURE_AFTER_S = 60 * 60
+
+
+def look(url: str, channels: Sequence[Channel], lag_s: int) -> Flow[tuple[OnChain, ...]]:
+    """These channels at the newest block, in order. Raises ChainError, UsageError for a record of another channel."""
+    refs = [recorded_ref(channel) for channel in channels]
+    states: dict[str, ChannelState] = {}
+    by_escrow: dict[Escrow, list[str]] = {}
+    for ref in refs:
+        by_escrow.setdefault(ref.escrow, []).append(ref.id)
+    for escrow, ids in by_escrow.items():
+        for first in range(0, len(ids), MAX_BATCH):
+            part = ids[first : first + MAX_BATCH]
+            states |= zip(part, (yield from read_states(url, escrow, part)), strict=True)
+    seen = []
+    for channel, ref in zip(channels, refs, strict=True):
+        state = states[ref.id]
+        seen.append(_shown(channel, state) if state.exists else (yield from _missing(url, channel, ref, lag_s)))
+    return tuple(seen)
+
+
+def _shown(channel: Channel, state: ChannelState) -> OnChain:
+    return OnChain(
+        key=channel.key,
+        exists=True,
+        deposit_units=state.deposit_units,
+        settled_units=state.settled_units,
+        closing_at_s=float(state.close_requested_at) or None,
+        closed=state.finalized,
+    )
+
+
+def _missing(url: str, channel: Channel, ref: ChannelRef, lag_s: int) -> Flow[OnChain]:
+    """A channel that the escrow doesn't know: not opened yet, or closed and forgotten."""
+    if channel.stage is Stage.OPENING or ref.escrow.version == V1:  # the v1 escrow forgets nothing: it has not seen it
+        return OnChain(channel.key, False, 0, 0)
+    head = yield from latest_block(url)
+    found = yield from _find_closed(url, ref, head.number)
+    if found is not None:
+        return OnChain(channel.key, False, 0, found.settled_units, closed=True)
+    gone = head.timestamp_s > channel.opened_at_s + lag_s + SURE_AFTER_S  # F12: it was there, and is no more
+    return OnChain(channel.key, False, 0, channel.settled, closed=gone)
+
+
+def _find_closed(url: str, ref: ChannelRef, last: int) -> Flow[ChannelClosed | None]:
+    """The newest event of its closing, or None: too long ago, or this node doesn't keep events."""
+    for _ in range(MAX_LOOK_BACK):
+        first = max(last - BLOCKS_AT_ONCE + 1, 0)
+        try:
+            events = yield from find_events(url, ref.escrow, (first, last), channel_id=ref.id)
+        except RpcRefused:
+            return None
+        closed = [event for event in events if isinstance(event, ChannelClosed)]
+        if closed:
+            return closed[-1]
+        last = first - 1
+        if last < 0:
+            break
+    return None
