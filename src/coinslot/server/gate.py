@@ -52,9 +52,10 @@ from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
 from coinslot.server.holding import Hold, let_go, obtain
 from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values
+from coinslot.server.presented import asked_of, credential_hash, idempotency_key
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, path_scope, request_hash, scope
-from coinslot.server.sessions import Sessions, asked_of, credential_hash, idempotency_key
+from coinslot.server.sessions import Sessions
 from coinslot.store.channels import SessionStore
 from coinslot.store.protocol import Claim, Delivery, Lease, OverBudget, Payment, Stage, Taken
 
@@ -68,8 +69,6 @@ RETRY_PENDING_S = 5
 SENT_NOT_KNOWN = (
     "the payment was sent and its end is not known yet; repeat this request with the same credential, do not pay again"
 )
-# Longer keys are no keys; the text is part of a unique index.
-MAX_IDEMPOTENCY_KEY = 255
 
 
 @dataclass(frozen=True, slots=True)

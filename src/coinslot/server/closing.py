@@ -1,0 +1,80 @@
+"""A client closes its channel: nothing more is sold, and the close goes through the outbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coinslot.drive import Flow, failpoint, now, wait
+from coinslot.errors import ChannelFinalized, PaymentInFlight
+from coinslot.intents import session
+from coinslot.intents.acts import Done
+from coinslot.intents.session import Channel, Stage
+from coinslot.server import payout
+from coinslot.server.answer import Answer
+from coinslot.server.events import ChannelClosed
+from coinslot.server.presented import Case
+from coinslot.server.teller import NO_CONTENT, RETRY_IN_FLIGHT_S, Teller, pending
+from coinslot.store.channels import JobKind, JobStage
+
+# A settlement and a close, each perhaps finished by somebody else meanwhile.
+CLOSING_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Closes channels. Safe for threads and tasks."""
+
+    teller: Teller
+    patience_s: float
+
+    def close(self, case: Case) -> Flow[Answer]:
+        """Sell nothing more, and take what was bought; the rest goes back to the payer. T23
+
+        The voucher was verified. Raises a Problem, ChainError, StoreError.
+        """
+        for _ in range(CLOSING_ROUNDS):
+            channel = yield from self.teller.find(case)
+            if channel.stage is Stage.CLOSED:
+                return (yield from self._closed(case, channel))
+            wanted = session.close(channel, case.voucher, case.rules)
+            if isinstance(wanted, session.Refused):
+                return (yield from self.teller.refused(case, wanted))
+            marked = yield from wait(self.teller.store.mark_closing(channel.key, (yield from now())))
+            if isinstance(marked, session.Refused):
+                return (yield from self.teller.refused(case, marked))
+            failpoint("session.closing")
+            job = yield from wait(self.teller.store.plan(channel.key, JobKind.CLOSE, wanted))
+            if isinstance(job, session.Refused):
+                return (yield from self.teller.refused(case, job))
+            lease = yield from wait(self.teller.store.take_job(job.id))
+            if lease is None:
+                raise PaymentInFlight("this channel is being settled or closed", retry_after_s=RETRY_IN_FLIGHT_S)
+            task = payout.Task(marked, job, lease)
+            outcome = (yield from payout.work(self.teller.store, case.seller, [task], self.patience_s))[0]
+            if isinstance(outcome, Done) and outcome.closed:
+                self._tell_closed(case, marked, outcome)
+                channel = yield from self.teller.find(case)
+                return (yield from self.teller.managed(case, channel, NO_CONTENT, outcome.reference, None))
+            if not isinstance(outcome, Done):
+                raise pending(job.reference)
+        raise pending(None)
+
+    def _tell_closed(self, case: Case, channel: Channel, done: Done) -> None:
+        self.teller.tell(
+            ChannelClosed(
+                case.seller.method,
+                channel.payer,
+                channel.asset,
+                done.settled_units,
+                done.refunded_units,
+                channel.id,
+                done.reference,
+            )
+        )
+
+    def _closed(self, case: Case, channel: Channel) -> Flow[Answer]:
+        """Closed already: the receipt of that close, to whoever asked for it."""
+        jobs = yield from wait(self.teller.store.jobs_of(channel.key, 1))
+        if not jobs or jobs[0].stage is not JobStage.DONE or jobs[0].kind is not JobKind.CLOSE:
+            raise ChannelFinalized("this channel is closed", channel_id=channel.id)
+        return (yield from self.teller.managed(case, channel, NO_CONTENT, jobs[0].reference, None))
