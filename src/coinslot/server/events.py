@@ -98,5 +98,59 @@ class ChannelClosed:
     reference: str
 
 
-Event: TypeAlias = Offered | Refused | Paid | Replayed | Resolved | Bought | ChannelFunded | ChannelClosed
+@dataclass(frozen=True, slots=True)
+class ChannelSettled:
+    """`units` base units more were paid out of a channel."""
+
+    method: str
+    payer: str
+    asset: str
+    units: int
+    channel: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStopped:
+    """Nothing more is sold on a channel. `why`: its "payer" asked the chain to close it, it was "idle", or the chain
+    does not show it any more ("gone")."""
+
+    method: str
+    channel: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFrozen:
+    """What the chain shows of a channel contradicts our record, as after a restored backup: a person must look."""
+
+    method: str
+    channel: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """A settlement or a close (`kind`) was not done, and is tried again later."""
+
+    method: str
+    channel: str
+    kind: str
+    reason: str
+
+
+Event: TypeAlias = (
+    Offered
+    | Refused
+    | Paid
+    | Replayed
+    | Resolved
+    | Bought
+    | ChannelFunded
+    | ChannelSettled
+    | ChannelStopped
+    | ChannelFrozen
+    | ChannelClosed
+    | JobFailed
+)
 Observer: TypeAlias = Callable[[Event], None]
