@@ -5,6 +5,7 @@ from __future__ import annotations
 from support.mutation import Mutation
 
 EXCHANGE = "client/exchange.py"
+PRESENTING = "client/presenting.py"
 JOURNEY = "client/journey.py"
 PURSE = "client/purse.py"
 LOST = "tests/client/test_lost.py::"
@@ -21,7 +22,7 @@ MUTATIONS = [
     ),
     Mutation(
         "T24",
-        EXCHANGE,
+        PRESENTING,
         "event = Paid(resume.origin, resume.terms, resume.reference, receipt, warning, resume)",
         "event = Paid(resume.origin, resume.terms, receipt and receipt.reference, receipt, warning, resume)",
         "tests/client/test_exchange.py::test_a_receipt_that_claims_more_changes_nothing",
@@ -106,20 +107,20 @@ MUTATIONS = [
     Mutation(
         "T46",
         EXCHANGE,
-        "    if journey.resume is not None:\n        raise _second(purse, origin, journey.resume)\n",
+        "    if journey.resume is not None:\n        raise second(purse, origin, journey.resume)\n",
         "",
         f"{ONCE}test_a_redirect_after_paying_does_not_lead_to_a_second_payment",
     ),
     Mutation(
         "T46",
-        EXCHANGE,
-        "    raise _refused(purse, resume, answer.status, problem, doubt=again)",
+        PRESENTING,
+        "    raise refused(purse, resume, answer.status, problem, doubt=again)",
         "    journey.resume = None\n    return answer",
         f"{ONCE}test_a_server_that_asks_for_ever_is_paid_once",
     ),
     Mutation(
         "T46",
-        EXCHANGE,
+        PRESENTING,
         "    if doubt:\n",
         "    if False:\n",
         f"{LOST}test_a_resumed_payment_that_is_refused_stays_unknown",
@@ -140,7 +141,7 @@ MUTATIONS = [
     ),
     Mutation(
         "F03",
-        EXCHANGE,
+        PRESENTING,
         "except (Exception, Cancelled) as error:  # broad on purpose: ",
         "except Cancelled as error:  # ",
         f"{LOST}test_a_lost_answer_is_an_unknown_outcome",
@@ -148,7 +149,7 @@ MUTATIONS = [
     Mutation(
         "F03",
         EXCHANGE,
-        "            raise _lost(purse, journey.resume, error) from error\n",
+        "            raise lost(purse, journey.resume, error) from error\n",
         "            raise\n",
         f"{LOST}test_an_answer_lost_after_a_redirect_is_unknown",
     ),
@@ -161,7 +162,7 @@ MUTATIONS = [
     ),
     Mutation(
         "F11",
-        EXCHANGE,
+        PRESENTING,
         "if pause_s is None:",
         "if True:",
         f"{LOST}test_come_back_later_is_obeyed_with_the_same_credential",
@@ -175,7 +176,7 @@ MUTATIONS = [
     ),
     Mutation(
         "F29",
-        EXCHANGE,
+        PRESENTING,
         "except (Exception, Cancelled) as error:  # broad on purpose: ",
         "except Exception as error:  # ",
         f"{LOST}test_a_cancelled_paid_request_is_unknown",

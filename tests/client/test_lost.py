@@ -163,7 +163,7 @@ def test_come_back_later_is_obeyed_with_the_same_credential(door: Door, shop: Sh
 @pytest.mark.guard("F11")
 def test_coming_back_ends(door: Door, shop: Shop, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is never done, or says to come back tomorrow: unknown, in bounded time."""
-    monkeypatch.setattr("coinslot.client.exchange.MAX_PRESENTATIONS", 4)
+    monkeypatch.setattr("coinslot.client.presenting.MAX_PRESENTATIONS", 4)
     for wait, tries in (("0", 4), ("86400", 1)):
         with (
             Site(partial(_later, shop, wait=wait)) as site,

@@ -92,7 +92,86 @@ class Unknown:
     reason: str
 
 
-Event: TypeAlias = Offered | Declined | Paying | Paid | Presented | Refused | Unknown
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A channel was opened: `deposit_units` of `asset` lie in escrow. `reference` is the transaction."""
+
+    origin: str
+    channel_id: str
+    asset: str
+    deposit_units: int
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToppedUp:
+    """A channel's deposit was raised to `deposit_units`."""
+
+    origin: str
+    channel_id: str
+    asset: str
+    deposit_units: int
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """A voucher was signed and written down: now `total_units` in all, `added_units` more than so far."""
+
+    origin: str
+    channel_id: str
+    asset: str
+    total_units: int
+    added_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """The server's word on a channel, cut to what we signed: spent in all, and the units of this answer, if told."""
+
+    origin: str
+    channel_id: str
+    asset: str
+    spent_units: int
+    units: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A channel that the book did not know, or knew too little of, came back from what our own signature proves."""
+
+    origin: str
+    channel_id: str
+    asset: str
+    signed_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The server closed a channel; what was not spent goes back. `spent_units` is its word, cut to what we signed."""
+
+    origin: str
+    channel_id: str
+    asset: str
+    spent_units: int
+    reference: str | None
+
+
+Event: TypeAlias = (
+    Offered
+    | Declined
+    | Paying
+    | Paid
+    | Presented
+    | Refused
+    | Unknown
+    | Opened
+    | ToppedUp
+    | Authorized
+    | Metered
+    | Recovered
+    | Closed
+)
 Observer: TypeAlias = Callable[[Event], None]
 
 

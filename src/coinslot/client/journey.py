@@ -19,7 +19,8 @@ class Resume:
     """A payment that was presented, ready to be presented again for the same request. Its repr shows no secret (T38).
 
     It holds the credential: whoever has it can collect what was paid for. Keep it like a password, and not for long:
-    servers forget challenges when they expire. `digest` is SHA-256 of the body.
+    servers forget challenges when they expire. `digest` is SHA-256 of the body. `more` are headers that belong to it,
+    `channel` the book's key of the channel that paid.
     """
 
     origin: str
@@ -30,6 +31,8 @@ class Resume:
     digest: bytes = field(repr=False)
     header: tuple[str, str] = field(repr=False)
     payment_method: str = field(repr=False)
+    more: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    channel: str | None = None
 
     def check(self, method: str, url: str, body: bytes) -> None:
         """Raises UsageError if this was presented for another request: a credential goes nowhere else. T37"""

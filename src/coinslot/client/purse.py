@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 
+from coinslot.client.desk import Desk, Tally
 from coinslot.client.events import Observer, ignore
 from coinslot.client.text import origin_of, plain
 from coinslot.client.wallet import Wallet
@@ -24,6 +25,9 @@ from coinslot.money import Asset, parse_decimal
 DEFAULT_MAX = Decimal(1)
 # The currency that the general limit is counted in.
 PEG = "USD"
+# Units of a stream that may be paid ahead: a server that sets aside 64 at once is served in one step, and no more than
+# four times that is at risk.
+DEFAULT_WINDOW = 256
 # A signed payment can be used by its holder until it expires; no honest server needs more than a day.
 MAX_VALIDITY_S = 24 * 3600.0
 
@@ -62,6 +66,12 @@ class Policy:
     be one of them, splits included. `currencies`: asset keys or ids. `networks`: CAIP-2 ids (None: those that the
     wallet itself knows). `approve` is asked last, with a Quote, and may be asynchronous under an asynchronous client.
 
+    Sessions, all in whole tokens: `max_deposit` is the most that one channel may hold; without it no channel is opened
+    or used. `max_locked`: what all open channels of an asset may hold together. `max_per_day`, and the same for each
+    origin: what vouchers may add up to in 24 hours, over all programs that share the book. `prefer_sessions`: open a
+    channel also where a charge would do. `max_window`: units of a stream that may be paid before they are received;
+    `units_per_event`: how many one event of a stream may count as.
+
     Raises UsageError for limits that are no amounts, and for origins that are no origins.
     """
 
@@ -73,10 +83,22 @@ class Policy:
     currencies: Collection[str] | None = None
     networks: Collection[str] | None = None
     approve: Callable[[Quote], object] | None = None
+    max_deposit: Decimal | str | int | None = None
+    max_locked: Decimal | str | int | None = None
+    max_per_day: Decimal | str | int | None = None
+    max_per_day_and_origin: Decimal | str | int | None = None
+    prefer_sessions: bool = False
+    max_window: int = DEFAULT_WINDOW
+    units_per_event: int = 1
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "max_per_request", parse_decimal(self.max_per_request))
+        for name in ("max_deposit", "max_locked", "max_per_day", "max_per_day_and_origin"):
+            value = getattr(self, name)
+            put(self, name, None if value is None else parse_decimal(value))
+        if self.max_window < 1 or self.units_per_event < 1:
+            raise UsageError("max_window and units_per_event are 1 or more")
         put(self, "limits", MappingProxyType({key: parse_decimal(value) for key, value in self.limits.items()}))
         for name in ("allowed_origins", "methods", "recipients", "currencies", "networks"):
             put(self, name, _names(getattr(self, name), name))
@@ -90,6 +112,11 @@ class Policy:
             if network == asset.network and _same_name(name, asset.id):
                 return parse_decimal(value)
         return parse_decimal(self.max_per_request) if asset.peg == PEG and asset.decimals is not None else None
+
+    def units(self, name: str, asset: Asset) -> int | None:
+        """A limit of this policy ("max_deposit" ...) in base units of an asset, rounded down; None if it is not set."""
+        value: Decimal | None = getattr(self, name)
+        return None if value is None else int(Fraction(value) * 10 ** (asset.decimals or 0))
 
     def judge(self, origin: str, challenge: Challenge, terms: Terms) -> None:
         """Whether this may be paid to this site. Raises PolicyRefused: what was asked, and what is allowed."""
@@ -136,14 +163,24 @@ def _no(reason: str) -> PolicyRefused:
 
 @dataclass(frozen=True)
 class Purse:
-    """Everything a client pays with and by: the wallet, the policy, and who is told."""
+    """Everything a client pays with and by: the wallet, the policy, who is told, and what sessions need.
+
+    `tally` counts what one session object uses; `likes` is what Accept-Payment says.
+    """
 
     wallet: Wallet
     policy: Policy = field(default_factory=Policy)
     observe: Observer = ignore
+    desk: Desk = field(default_factory=Desk)
+    tally: Tally = field(default_factory=Tally)
     likes: tuple[Range, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         allowed = self.policy.methods
-        likes = (one for one in self.wallet.accepts() if allowed is None or one.method in allowed)
-        object.__setattr__(self, "likes", tuple(likes))
+        ranges = self.wallet.accepts(sessions=self.sessions, prefer_sessions=self.policy.prefer_sessions)
+        object.__setattr__(self, "likes", tuple(one for one in ranges if allowed is None or one.method in allowed))
+
+    @property
+    def sessions(self) -> bool:
+        """Whether channels may be opened and used."""
+        return self.policy.max_deposit is not None and self.desk.open_book is not None

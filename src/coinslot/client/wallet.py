@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import msgspec
 
 from coinslot.core.accept import Range
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError
-from coinslot.intents.charge import INTENT
-from coinslot.method import ChargePayer, Method, load, settings
+from coinslot.intents import charge, session
+from coinslot.method import (
+    ChargePayer,
+    Method,
+    Payer,
+    SessionPayer,
+    load,
+    pays_sessions,
+    sessions_of,
+    settings,
+)
 
 # A method listed later is liked less, by a tenth each, and never "not at all": 1, 0.9 ... 0.1.
 _STEP = 100
+# Of one method, the intent that is not preferred is liked a little less.
+_SECOND = 50
 
 
 class Wallet:
     """Payers in the order of preference. No chain is asked before the first payment. Its repr holds no secret."""
 
-    def __init__(self, methods: Sequence[tuple[Method, msgspec.Struct]], payers: Sequence[ChargePayer] = ()) -> None:
+    def __init__(self, methods: Sequence[tuple[Method, msgspec.Struct]], payers: Sequence[Payer] = ()) -> None:
         self._methods = tuple(methods)
-        self._given = tuple(payers)
+        self._given = tuple(cast("ChargePayer", one) for one in payers if not pays_sessions(one))
+        self._given_sessions: tuple[SessionPayer, ...] = tuple(one for one in payers if pays_sessions(one))
         self._payers: tuple[ChargePayer, ...] | None = None
+        self._session_payers: tuple[SessionPayer, ...] | None = None
 
     def __repr__(self) -> str:
         return f"Wallet({', '.join(self.names)})"
@@ -30,12 +44,22 @@ class Wallet:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the methods, liked best first."""
-        names = [payer.method for payer in self._given] + [method.name for method, _ in self._methods]
-        return tuple(dict.fromkeys(names))
+        names = [payer.method for payer in self._given] + [payer.method for payer in self._given_sessions]
+        return tuple(dict.fromkeys([*names, *(method.name for method, _ in self._methods)]))
 
-    def accepts(self) -> list[Range]:
-        """What we can pay, for Accept-Payment."""
-        return [Range(name, INTENT, max(1000 - _STEP * index, _STEP)) for index, name in enumerate(self.names)]
+    def accepts(self, *, sessions: bool = False, prefer_sessions: bool = False) -> list[Range]:
+        """What we can pay, for Accept-Payment; with `sessions` those, too, after charges unless they are preferred."""
+        channels = {payer.method for payer in self._given_sessions}
+        channels |= {method.name for method, _ in self._methods if sessions_of(method) is not None}
+        charges = {payer.method for payer in self._given} | {method.name for method, _ in self._methods}
+        found: list[Range] = []
+        for index, name in enumerate(self.names):
+            weight = max(1000 - _STEP * index, _STEP)
+            both = [charge.INTENT] if name in charges else []
+            if sessions and name in channels:
+                both.insert(0 if prefer_sessions else len(both), session.INTENT)
+            found += [Range(name, intent, weight - _SECOND * at) for at, intent in enumerate(both)]
+        return found
 
     def payers(self) -> Flow[Sequence[ChargePayer]]:
         """The payers, made once. Raises ConfigError, MissingDependency, ChainError."""
@@ -45,6 +69,17 @@ class Wallet:
                 made.extend((yield from method.payers(table)))
             self._payers = tuple(made)
         return self._payers
+
+    def session_payers(self) -> Flow[Sequence[SessionPayer]]:
+        """Those that pay through channels, made once. Raises as `payers` does."""
+        if self._session_payers is None:
+            made: list[SessionPayer] = list(self._given_sessions)
+            for method, table in self._methods:
+                published = sessions_of(method)
+                if published is not None:
+                    made.extend((yield from published.payers(table)))
+            self._session_payers = tuple(made)
+        return self._session_payers
 
 
 def wallet(**methods: Mapping[str, object] | Sequence[Mapping[str, object]]) -> Wallet:
@@ -63,6 +98,6 @@ def wallet(**methods: Mapping[str, object] | Sequence[Mapping[str, object]]) -> 
     return Wallet(found)
 
 
-def as_wallet(given: Wallet | Sequence[ChargePayer]) -> Wallet:
+def as_wallet(given: Wallet | Sequence[Payer]) -> Wallet:
     """A wallet, also from ready-made payers."""
     return given if isinstance(given, Wallet) else Wallet((), given)

@@ -27,8 +27,9 @@ from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from coinslot.client.events import Observer, Paid, Presented, ignore
-from coinslot.client.exchange import Answer, Ask, exchange
+from coinslot.client.exchange import exchange
 from coinslot.client.journey import Journey
+from coinslot.client.presenting import Answer, Ask
 from coinslot.client.purse import Policy, Purse
 from coinslot.client.wallet import Wallet, as_wallet
 from coinslot.drive import RealWorld, Send, run

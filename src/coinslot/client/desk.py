@@ -1,0 +1,76 @@
+"""What the requests of one client share for sessions: the book, the challenges it may use again, and tallies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from coinslot.core.challenge import Challenge
+from coinslot.errors import ConfigError
+from coinslot.store.book import Book
+
+# Enough for every path of an API; the one that was learnt first is forgotten first.
+MAX_REMEMBERED = 1024
+# A challenge that is about to expire would expire on its way.
+SLACK_S = 5.0
+
+
+def place_of(verb: str, url: str) -> tuple[str, str, str]:
+    """What a session's challenge is remembered for: the HTTP method, the site and the path, whatever the query."""
+    parts = urlsplit(url)
+    return verb, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path or "/"
+
+
+@dataclass
+class Tally:
+    """What one session object has used: channels by key with what was spent on them before, and what it authorized."""
+
+    budget_units: int | None = None
+    authorized_units: int = 0
+    began: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Desk:
+    """Shared by the requests of a client. The book is opened when it is first needed."""
+
+    open_book: Callable[[], Book] | None = None
+    _book: Book | None = field(default=None, repr=False)
+    _challenges: dict[tuple[str, str, str], tuple[Challenge, float]] = field(default_factory=dict, repr=False)
+    _introduced: set[str] = field(default_factory=set, repr=False)
+
+    @property
+    def book(self) -> Book:
+        """The book. Raises ConfigError, StoreError."""
+        if self._book is None:
+            if self.open_book is None:
+                raise ConfigError("this client has no book to write its channels in")
+            self._book = self.open_book()
+        return self._book
+
+    def remember(self, verb: str, url: str, challenge: Challenge, expires_at_s: float) -> None:
+        """This challenge may be used again here."""
+        place = place_of(verb, url)
+        self._challenges.pop(place, None)
+        while len(self._challenges) >= MAX_REMEMBERED:
+            self._challenges.pop(next(iter(self._challenges)))
+        self._challenges[place] = (challenge, expires_at_s)
+
+    def recall(self, verb: str, url: str, now_s: float) -> tuple[Challenge, float] | None:
+        """The challenge to use again here, and when it expires; None if there is none in time."""
+        found = self._challenges.get(place_of(verb, url))
+        return found if found is not None and found[1] > now_s + SLACK_S else None
+
+    def forget(self, verb: str, url: str) -> None:
+        """Ask first next time."""
+        self._challenges.pop(place_of(verb, url), None)
+
+    def first_time(self, name: str) -> bool:
+        """Whether this name is new: nobody introduces himself twice."""
+        if name in self._introduced:
+            return False
+        if len(self._introduced) >= MAX_REMEMBERED:
+            self._introduced.clear()
+        self._introduced.add(name)
+        return True

@@ -1,0 +1,40 @@
+"""The terms of a session as the purse judges them, and whether later ones are still the same (T46 T47)."""
+
+from __future__ import annotations
+
+from coinslot.core.challenge import Challenge
+from coinslot.errors import NoPayableOffer
+from coinslot.intents import acts, charge
+from coinslot.intents.session import INTENT
+from coinslot.method import SessionPayer
+
+# Units that are requests: everything else is counted while it is delivered.
+WHOLE = (None, "request")
+
+
+def as_charge(terms: acts.Terms) -> charge.Terms:
+    """The price of one unit, as a charge of it would be: what limits, lists and reports are about."""
+    payee = charge.Payee(terms.recipient, terms.amount_units)
+    return charge.Terms(terms.asset, terms.amount_units, (payee,))
+
+
+def same_terms(agreed: acts.Terms, offered: acts.Terms) -> bool:
+    """Whether an offer asks for no more than was agreed, for the same payee, in the same asset, per the same unit."""
+    who = (offered.asset.key, offered.recipient, offered.unit_type)
+    return who == (agreed.asset.key, agreed.recipient, agreed.unit_type) and offered.amount_units <= agreed.amount_units
+
+
+def still(
+    payer: SessionPayer, agreed: acts.Terms, challenges: list[Challenge], held: acts.Held | None
+) -> Challenge | None:
+    """The first of these challenges that goes on under the agreed terms, with the same channel; None if none does."""
+    for challenge in challenges:
+        if (challenge.method, challenge.intent) != (payer.method, INTENT):
+            continue
+        try:
+            terms = payer.terms(challenge)
+        except NoPayableOffer:
+            continue
+        if same_terms(agreed, terms) and (held is None or payer.fits(held, terms)):  # T46 T47
+            return challenge
+    return None
