@@ -6,7 +6,7 @@ store keeps each id once, so no crash can post twice (F10).
 
 A channel's account starts empty, takes its deposits, and ends empty when the channel is closed:
 
-    deposit/PROOF      payer -> channel
+    deposit/PROOF      payer -> channel; KEY/TOTAL in place of a proof where the chain showed it and nobody told
     payout/KEY/FROM    channel -> payee, from a total of FROM to a larger one; closing also pays channel -> payer
 
 Whoever sees a payout happen may post it: our own process when its transaction is known, another that looks at the
@@ -87,6 +87,16 @@ def post_deposit(
         raise LedgerError(f"channel {channel_key}: a deposit can't shrink")
     postings = _moved(f"payer:{payer}", escrow_account(channel_key), asset_key, added_units)
     return Entry(f"deposit/{proof}", settled_at_s, reference, postings)
+
+
+def post_found(channel: Channel, deposit_units: int) -> Entry:
+    """The entry of money that the chain shows in escrow, `deposit_units` in all, and nobody told us of.
+
+    The same for whoever finds it, whenever. Raises LedgerError if it is less than the record says.
+    """
+    proof = f"{channel.key}/{deposit_units}"
+    added = deposit_units - channel.deposit
+    return post_deposit(channel.key, channel.payer, channel.asset, added, proof, channel.opened_at_s, channel.id)
 
 
 def post_settlement(channel: Channel, total_units: int, settled_at_s: float, reference: str) -> Entry:

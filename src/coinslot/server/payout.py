@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from coinslot.drive import Flow, failpoint, now, sleep, wait
-from coinslot.errors import ChainError, Problem
+from coinslot.errors import ChainError, LedgerError, Problem, VerificationFailed
 from coinslot.intents.acts import Done, JobOutcome, Sendable
 from coinslot.intents.charge import Pending, Refused
-from coinslot.intents.session import Channel
+from coinslot.intents.session import Channel, Stage
 from coinslot.ledger import Entry, post_refund, post_settlement
 from coinslot.method import SessionSeller
 from coinslot.store.channels import Job, JobKind, JobLease, JobStage, SessionStore
@@ -42,7 +42,8 @@ def work(
 ) -> Flow[list[JobOutcome]]:
     """Do these jobs, as far as can be learnt in that time; what became of each, in order. Leases are given back.
 
-    Raises StoreError; UsageError for more jobs than the seller's batch. A job that the chain refuses is `failed`.
+    Raises StoreError; ChainError or a Problem (nothing was prepared; VerificationFailed: the chain refuses the only
+    job, which is `failed` now); LedgerError; UsageError for more jobs than the seller's batch.
     """
     sent: dict[int, Sendable] = {}
     try:
@@ -50,15 +51,41 @@ def work(
             if task.job.stage is JobStage.PREPARED and task.job.reference is not None:
                 raw, dead_after_s = task.job.raw or b"", task.job.dead_after_s or 0.0
                 sent[task.job.id] = Sendable(task.job.reference, raw, dead_after_s)
-        yield from _prepare(store, seller, [task for task in tasks if task.job.id not in sent], sent)
+        refused: dict[int, Refused] = {}
+        yield from _prepare_all(store, seller, [task for task in tasks if task.job.id not in sent], sent, refused)
         for raw in {one.raw for one in sent.values()}:
             with suppress(ChainError, Problem):  # F11: only the chain knows now, whatever the node said
                 yield from seller.send(raw)
         failpoint("settler.sent")
-        return (yield from _learn(store, seller, tasks, sent, patience_s))
+        left = [task for task in tasks if task.job.id in sent]
+        learnt = yield from _learn(store, seller, left, sent, patience_s)
+        return [refused.get(task.job.id) or learnt[task.job.id] for task in tasks]
     finally:
         for task in tasks:
             store.release_job(task.lease)  # no error if its stage has ended it
+
+
+def _prepare_all(
+    store: SessionStore,
+    seller: SessionSeller,
+    planned: Sequence[Task],
+    sent: dict[int, Sendable],
+    refused: dict[int, Refused],
+) -> Flow[None]:
+    """Together; or, if the chain refuses that, one by one, so that one of them stops no others."""
+    try:
+        yield from _prepare(store, seller, planned, sent)
+        return
+    except VerificationFailed as problem:
+        if len(planned) == 1:
+            yield from wait(store.fail_job(planned[0].lease, problem.detail))
+            raise
+    for task in planned:
+        try:
+            yield from _prepare(store, seller, [task], sent)
+        except VerificationFailed as problem:
+            yield from wait(store.fail_job(task.lease, problem.detail))
+            refused[task.job.id] = Refused(problem.detail)
 
 
 def _prepare(
@@ -66,21 +93,16 @@ def _prepare(
 ) -> Flow[None]:
     if not planned:
         return
-    try:
-        made = yield from seller.pay_out([(task.channel, task.job.close, task.closes) for task in planned])
-    except Problem as problem:
-        for task in planned:
-            yield from wait(store.fail_job(task.lease, problem.detail))
-        raise
-    for task in planned:
-        yield from wait(store.prepare_job(task.lease, made.reference, made.raw, made.dead_after_s))  # F09
-        sent[task.job.id] = made
+    made = yield from seller.pay_out([(task.channel, task.job.close, task.closes) for task in planned])
+    leases = [task.lease for task in planned]
+    yield from wait(store.prepare_jobs(leases, made.reference, made.raw, made.dead_after_s))  # F09
     failpoint("settler.prepared")
+    sent.update({task.job.id: made for task in planned})
 
 
 def _learn(
     store: SessionStore, seller: SessionSeller, tasks: Sequence[Task], sent: dict[int, Sendable], patience_s: float
-) -> Flow[list[JobOutcome]]:
+) -> Flow[dict[int, JobOutcome]]:
     known: dict[int, JobOutcome] = {}
     began = yield from now()
     while True:
@@ -88,10 +110,10 @@ def _learn(
             if task.job.id not in known:
                 outcome = yield from _ask(seller, task, sent[task.job.id])
                 if not isinstance(outcome, Pending):
-                    yield from _end(store, task, outcome)
+                    yield from _end(store, task, outcome, sent[task.job.id])
                     known[task.job.id] = outcome
         if len(known) == len(tasks) or not began <= (yield from now()) < began + patience_s:  # F21
-            return [known.get(task.job.id, Pending("the chain has not told yet")) for task in tasks]
+            return {task.job.id: known.get(task.job.id, Pending("the chain has not told yet")) for task in tasks}
         yield from sleep(CONFIRM_EVERY_S)
 
 
@@ -102,17 +124,30 @@ def _ask(seller: SessionSeller, task: Task, sent: Sendable) -> Flow[JobOutcome]:
         return Pending(type(error).__name__)
 
 
-def _end(store: SessionStore, task: Task, outcome: Done | Refused) -> Flow[None]:
+def _end(store: SessionStore, task: Task, outcome: Done | Refused, sent: Sendable) -> Flow[None]:
     if isinstance(outcome, Refused):
-        yield from wait(store.fail_job(task.lease, outcome.reason))
+        if (yield from now()) > sent.dead_after_s:  # it never appeared, and can't any more: made anew, for the same job
+            yield from wait(store.replan_job(task.lease))
+            failpoint("settler.replanned")
+        else:
+            yield from wait(store.fail_job(task.lease, outcome.reason))
         return
-    channel = (yield from wait(store.find_channel(task.channel.key))) or task.channel
-    yield from wait(store.finish_job(task.lease, outcome.settled_units, entry_of(channel, outcome)))  # F10
+    try:
+        yield from _finish(store, task, outcome)
+    except LedgerError:  # somebody put a part of it on record between our look and our entry: look again, once
+        yield from _finish(store, task, outcome)
     failpoint("settler.finished")
+
+
+def _finish(store: SessionStore, task: Task, done: Done) -> Flow[None]:
+    channel = (yield from wait(store.find_channel(task.channel.key))) or task.channel
+    yield from wait(store.finish_job(task.lease, done.settled_units, entry_of(channel, done)))  # F10
 
 
 def entry_of(channel: Channel, done: Done) -> Entry | None:
     """The journal's entry, `channel` as recorded before; None where nothing new was moved. Raises LedgerError."""
+    if channel.stage is Stage.CLOSED:
+        return None
     if done.closed:
         return post_refund(channel, done.settled_units, done.refunded_units, done.settled_at_s, done.reference)
     if done.settled_units <= channel.settled:

@@ -7,6 +7,8 @@ That is how a backup looks that was restored: the chain paid out more than any v
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from coinslot.drive import Flow, failpoint, wait
 from coinslot.errors import LedgerError
 from coinslot.intents.acts import OnChain
@@ -31,9 +33,11 @@ def reconcile(
     """
     try:
         if not state.exists:
-            return (yield from _gone(going, seller, channel))
+            yield from _gone(going, seller, channel)
+            return None
         if state.closed:
-            return (yield from _closed(going, channel, state.settled_units, max(state.deposit_units, channel.deposit)))
+            yield from _closed(going, channel, state.settled_units, max(state.deposit_units, channel.deposit))
+            return None
         if state.closing_at_s is not None and channel.stage is Stage.OPEN:
             yield from _stop(going, channel, state.closing_at_s, "payer")  # T27
         if state.settled_units > channel.accepted:
@@ -42,7 +46,8 @@ def reconcile(
         yield from _settled(going, channel, state)
         return (yield from wait(going.store.find_channel(channel.key)))
     except LedgerError as error:  # F27: this one, and not the round
-        return (yield from _freeze(going, channel, str(error)))
+        yield from _freeze(going, channel, str(error))
+        return None
 
 
 def _stop(going: Round, channel: Channel, at_s: float, why: str) -> Flow[None]:
@@ -53,7 +58,7 @@ def _stop(going: Round, channel: Channel, at_s: float, why: str) -> Flow[None]:
 
 
 def _freeze(going: Round, channel: Channel, why: str) -> Flow[None]:
-    """Unless it is the record that moved on since we read it. Otherwise sell nothing more, and tell; each round anew."""
+    """Unless the record moved on since we read it: sell nothing more, and tell; each round anew."""
     current = yield from wait(going.store.find_channel(channel.key))
     if current is None or current.stage is Stage.CLOSED or current.settled != channel.settled:
         return
@@ -89,8 +94,10 @@ def _deposit(going: Round, channel: Channel, state: OnChain, rules: Rules) -> Fl
     current = yield from wait(going.store.find_channel(channel.key))
     if current is None or current.stage is not Stage.OPEN or state.deposit_units <= current.deposit:
         return
-    entry = post_found(current, state.deposit_units, going.at_s)
-    yield from wait(going.store.note_settled(channel.key, current.settled, entry))
+    with suppress(LedgerError):  # posted before the process died, or by somebody else
+        yield from wait(
+            going.store.note_settled(channel.key, current.settled, post_found(current, state.deposit_units))
+        )
     failpoint("settler.found")
     yield from wait(going.store.top_up(channel.key, state.deposit_units, rules))
 
@@ -118,5 +125,3 @@ def _gone(going: Round, seller: SessionSeller, channel: Channel) -> Flow[None]:
         yield from _stop(going, channel, going.at_s, "gone")
     elif going.at_s - (channel.closing_at_s or going.at_s) >= seller.grace_s:
         yield from _closed(going, channel, channel.settled, channel.deposit)
-
-

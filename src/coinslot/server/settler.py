@@ -224,9 +224,7 @@ def _idle(channel: Channel, policy: Policy, at_s: float) -> bool:
     return at_s - max(channel.used_at_s, channel.opened_at_s) >= policy.close_idle_after_s
 
 
-def wish(
-    channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: float
-) -> tuple[JobKind, Close] | None:
+def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: float) -> tuple[JobKind, Close] | None:
     """What should be done with a channel now, before we look at what was tried already. T23
 
     `grace_s` is how long its payer must wait between asking to close and taking the rest back.
@@ -257,7 +255,7 @@ def _time_for(kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Poli
         return False
     failures = next((n for n, job in enumerate(jobs) if job.stage is not JobStage.FAILED), len(jobs))
     if failures:
-        return at_s - last.made_at_s >= min(RETRY_S * 2 ** (failures - 1), RETRY_AT_MOST_S)
+        return at_s - last.made_at_s >= min(RETRY_S * 2.0 ** (failures - 1), RETRY_AT_MOST_S)
     if kind is JobKind.CLOSE or channel.stage is Stage.CLOSING:
         return True
     if policy.settle_units is not None and channel.unsettled >= policy.settle_units:

@@ -246,6 +246,11 @@ class Channels(Protocol):
     ) -> Future[None]:
         """planned -> prepared, before anything is broadcast. Raises LeaseLost, StoreError. F09"""
 
+    def prepare_jobs(
+        self, leases: Sequence[JobLease], reference: str, raw: bytes, dead_after_s: float | None = None
+    ) -> Future[None]:
+        """The same for all jobs of one transaction, in one step: a part of them would be sent twice. F09"""
+
     def replan_job(self, lease: JobLease) -> Future[None]:
         """prepared -> planned: what was prepared can never appear on the chain. Raises LeaseLost, StoreError."""
 

@@ -308,12 +308,19 @@ class MemoryChannels(ABC):
         self, lease: JobLease, reference: str, raw: bytes, dead_after_s: float | None = None
     ) -> Future[None]:
         """planned -> prepared. Raises LeaseLost, StoreError. F09"""
+        return self.prepare_jobs([lease], reference, raw, dead_after_s)
+
+    def prepare_jobs(
+        self, leases: Sequence[JobLease], reference: str, raw: bytes, dead_after_s: float | None = None
+    ) -> Future[None]:
+        """The same for all jobs of one transaction. F09"""
 
         def step() -> None:
-            job = self._held_job(lease, JobStage.PREPARED, JobStage.PLANNED)
-            self._jobs[job.id] = replace(
-                job, stage=JobStage.PREPARED, reference=reference, raw=raw, dead_after_s=dead_after_s
-            )
+            jobs = [self._held_job(lease, JobStage.PREPARED, JobStage.PLANNED) for lease in leases]
+            for job in jobs:
+                self._jobs[job.id] = replace(
+                    job, stage=JobStage.PREPARED, reference=reference, raw=raw, dead_after_s=dead_after_s
+                )
 
         return self._do(step, "store.channel.prepare")
 

@@ -196,12 +196,19 @@ class SqlChannels(ABC):
         self, lease: JobLease, reference: str, raw: bytes, dead_after_s: float | None = None
     ) -> Future[None]:
         """planned -> prepared. Raises LeaseLost, StoreError. F09"""
+        return self.prepare_jobs([lease], reference, raw, dead_after_s)
+
+    def prepare_jobs(
+        self, leases: Sequence[JobLease], reference: str, raw: bytes, dead_after_s: float | None = None
+    ) -> Future[None]:
+        """The same for all jobs of one transaction. F09"""
         owner = self._owner
-        return self._write(
-            lambda db: outbox_operations.prepare(db, owner, lease, reference, raw, dead_after_s),
-            "store.channel.prepare",
-            atomic=False,
-        )
+
+        def run(db: Db) -> None:
+            for lease in leases:
+                outbox_operations.prepare(db, owner, lease, reference, raw, dead_after_s)
+
+        return self._write(run, "store.channel.prepare", atomic=len(leases) > 1)
 
     def replan_job(self, lease: JobLease) -> Future[None]:
         """prepared -> planned. Raises LeaseLost, StoreError."""
