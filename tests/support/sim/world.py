@@ -1,0 +1,199 @@
+"""A whole history from one number: banks, shops, payers, faults, recovery, and what must hold then.
+
+python -m support.sim.world SEED            from tests/; tells what happened
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from random import Random
+
+from coinslot import drive
+from coinslot.drive import Flow, sleep, wait
+from coinslot.errors import StoreError
+from coinslot.intents.session import Stage
+from support.sim.bank import SimBank
+from support.sim.engine import BEGIN_S, CALM, Broken, Chances, Process, Sim
+from support.sim.net import Net
+from support.sim.oracle import Oracle
+from support.sim.payer import Payer, Wish
+from support.sim.shop import PRICE_UNITS, SECRET, WINDOW, Shop
+from support.sim.stores import Disk, Queued
+from support.toyescrow import V1, V2
+from support.toysession import ToySessionPayer
+
+# How long the faults go on, and how long everybody has to recover from them.
+TROUBLE_S = 60.0
+RECOVERY_S = 4000.0
+COINS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a seed decides first."""
+
+    servers: int
+    payers: int
+    wishes: int
+    flavour: str
+    chances: Chances
+
+
+def plan_of(seed: int) -> Plan:
+    """Small worlds; each has a few kinds of faults, so that each kind meets every other."""
+    rng = Random(f"plan {seed}")
+
+    def some(most: float) -> float:
+        return most * rng.random() if rng.random() < 0.5 else 0.0
+
+    chances = Chances(
+        crash=some(0.01),
+        lost_call=some(0.2),
+        stale=some(0.3),
+        drop=some(0.15),
+        twice=some(0.15),
+        late=some(0.01),
+        hang_up=some(0.1),
+        store=some(0.05),
+        pause=some(0.2),
+        jump=some(0.1) if rng.random() < 0.3 else 0.0,
+    )
+    return Plan(rng.randint(1, 3), rng.randint(1, 3), rng.randint(1, 7), rng.choice([V2, V2, V1]), chances)
+
+
+class World:
+    """One history."""
+
+    def __init__(self, seed: int, chances: Chances | None = None) -> None:
+        self.seed, self.plan = seed, plan_of(seed)
+        if chances is not None:
+            self.plan = replace(self.plan, chances=chances)
+        self.sim = sim = Sim(seed, self.plan.chances)
+        self.disk, self.bank = Disk(), SimBank(sim)
+        self.oracle = Oracle(sim, self.disk, self.bank)
+        self.shop = Shop(sim, self.disk, self.bank, self.oracle, self.plan.flavour)
+        self.servers = [self.shop.open(f"server{n}") for n in range(self.plan.servers)]
+        self.watcher = self.shop.open("watcher", self._watches)
+        Net(sim, self.servers, self.shop.door)
+        self.bank.open("shop")
+        self.payers = [self._payer(n) for n in range(self.plan.payers)]
+        self.oracle.total = self.bank.total()
+        self.oracle.secrets |= {SECRET, SECRET.hex().encode()}
+
+    def _payer(self, n: int) -> Payer:
+        rng, name = self.sim.rng, f"payer{n}"
+        secret = hashlib.sha256(f"{self.seed} {name}".encode()).hexdigest()
+        self.bank.db.execute("insert into account values (?, ?)", (name, secret))
+        self.bank.db.execute("insert into balance values (?, 'coin', ?)", (name, COINS))
+        self.oracle.secrets.add(secret.encode())
+        wallet = ToySessionPayer(self.bank, "main", self.bank.grace(), name, secret, secret)
+        wishes = [
+            Wish(f"{name}-{at}", rng.randint(2, 9) if rng.random() < 0.3 else 0) for at in range(self.plan.wishes)
+        ]
+        return Payer(self.sim, name, wallet, wishes, rng.choice(["close", "close", "request", "stay"]))
+
+    def _watches(self, process: Process, store: Queued) -> None:
+        """Tells that channels are watched, every now and then."""
+
+        self.sim.start(process, self._rounds(store), _must_not_end, "watch")
+
+    def _rounds(self, store: Queued) -> Flow[None]:
+        while True:
+            with suppress(StoreError):
+                yield from wait(store.note_watched("toy:main"))
+                for window in (yield from wait(store.abandoned(9))):
+                    yield from wait(store.bill(window))
+            yield from sleep(20.0)
+
+    # --- the history
+
+    def play(self) -> None:
+        """Trouble, recovery, and what must hold in the end. Raises Broken."""
+        sim = self.sim
+        drive.arm_failpoints(sim.strike)
+        try:
+            self._disturb()
+            sim.run(self._all_done, TROUBLE_S)
+            sim.chances = CALM
+            if not sim.run(self._all_done, RECOVERY_S):
+                raise Broken(f"I8: not done: {[each.process.name for each in self.payers if not each.paper.done]}")
+            self._settle()
+            self._final()
+        finally:
+            drive.arm_failpoints(None)
+
+    def _all_done(self) -> bool:
+        return all(each.paper.done for each in self.payers)
+
+    def _disturb(self) -> None:
+        """Processes that stand still, and clocks that jump."""
+        sim = self.sim
+
+        def again() -> None:
+            chances = sim.chances
+            if sim.happens(chances.pause):
+                process = sim.rng.choice([*self.servers, *(each.process for each in self.payers)])
+                process.wakes_at_s = sim.time + 40 * sim.rng.random()
+                sim.tell("PAUSE", process.name, process.wakes_at_s - sim.time)
+            if sim.happens(chances.jump):
+                sim.offset_s += sim.rng.uniform(-3600, 3600)
+                sim.tell("JUMP", sim.offset_s)
+            sim.after(2.0, again)
+
+        sim.after(1.0, again)
+
+    def _settle(self) -> None:
+        """Whatever is queued ends; windows of the dead are billed."""
+        self.sim.run(lambda: False, 60.0)
+
+    def _final(self) -> None:
+        oracle = self.oracle
+        oracle.check()
+        oracle.check_books()
+        for record in oracle.channels():
+            delivered = oracle.delivered[record.key]
+            if delivered > record.spent + record.reserved:
+                raise Broken(f"I1: {delivered} delivered for {record.spent}")
+            if record.stage is Stage.OPENING:
+                continue
+        for payer in self.payers:
+            for key, units in payer.paper.authorized.items():
+                if payer.paper.held is not None and payer.paper.held.key == key:
+                    signed = payer.paper.held.signed_units
+                    if signed != units:
+                        raise Broken(f"I2: {signed} signed, {units} wished for")
+
+
+def _must_not_end(result: object, error: BaseException | None) -> None:
+    raise error or AssertionError("a loop ended")
+
+
+def tell(world: World) -> None:
+    """What happened last, and how to see it again."""
+    print("\n".join(world.sim.told))
+    print(f"seed {world.seed}: {world.plan}")
+    print(f"again: PYTHONPATH=tests python -m support.sim.world {world.seed}")
+
+
+def main(seeds: list[int]) -> None:
+    """Play these histories, and tell of the last."""
+    logging.disable(logging.CRITICAL)
+    for seed in seeds:
+        world = World(seed)
+        try:
+            world.play()
+        except BaseException:
+            tell(world)
+            raise
+    tell(world)
+    print(f"{world.sim.events} events, {world.sim.time - BEGIN_S:.0f} s, {PRICE_UNITS=} {WINDOW=}")
+    for record in world.oracle.channels():
+        print(record.stage, record.deposit, record.accepted, record.spent, record.reserved, world.oracle.delivered)
+
+
+if __name__ == "__main__":
+    main([int(text) for text in sys.argv[1:]])
