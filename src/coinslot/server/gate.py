@@ -55,7 +55,7 @@ from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values
 from coinslot.server.presented import asked_of, credential_hash, idempotency_key
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, path_scope, request_hash, scope
-from coinslot.server.sessions import Sessions
+from coinslot.server.sessions import REMEMBERED_ECHOES, Sessions
 from coinslot.store.channels import SessionStore
 from coinslot.store.protocol import Claim, Delivery, Lease, OverBudget, Payment, Stage, Taken
 
@@ -90,6 +90,8 @@ class Gate:
     patience_s: float = PATIENCE_S
     observe: Observer | None = field(default=None, repr=False)
     _counter: Sessions = field(init=False, repr=False, compare=False)
+    # Sessions' challenges that we found to be ours: voucher after voucher echoes them.
+    _echoed: dict[Challenge, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_counter", Sessions(self.issuer, self.store, self.patience_s, self._tell))
@@ -180,6 +182,8 @@ class Gate:
         description, the one member that our key does not vouch for; with it what we bound in `opaque`.
         """
         echo = credential.challenge
+        if (known := self._echoed.get(echo)) is not None and known.get("s") == path_scope(request):
+            return credential, known
         if echo.realm != self.issuer.realm or not self.issuer.keys.issued(echo):
             _known_intent(price, echo)
             raise InvalidChallenge("this challenge was not issued here; pay a fresh one")
@@ -197,6 +201,10 @@ class Gate:
         if not body_matches:
             raise InvalidChallenge("this challenge was issued for another body")
         if echo.description is None:
+            if echo.intent == session.INTENT:
+                if len(self._echoed) >= REMEMBERED_ECHOES:  # F28
+                    self._echoed.clear()
+                self._echoed[echo] = bound
             return credential, bound
         return replace(credential, challenge=replace(echo, description=None)), bound
 

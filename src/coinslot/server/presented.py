@@ -26,8 +26,12 @@ class Asked:
     request: Incoming
     price: Price
     credential: Credential
-    credential_hash: str
     idempotency_key: str | None
+
+    @property
+    def credential_hash(self) -> str:
+        """The identity of what was presented."""
+        return credential_hash(self.credential)
 
     @property
     def about_channel(self) -> bool:
@@ -46,11 +50,7 @@ class Case:
     seller: SessionSeller
     claimed: Claimed
     presented: Presented
-
-    @property
-    def rules(self) -> Rules:
-        """The engine's rules under these terms."""
-        return self.seller.rules(self.claimed.terms)
+    rules: Rules
 
     @property
     def voucher(self) -> Voucher:
@@ -67,7 +67,7 @@ class Case:
 
 def asked_of(request: Incoming, price: Price, credential: Credential) -> Asked:
     """An authenticated request. Raises BadRequest."""
-    return Asked(request, price, credential, credential_hash(credential), idempotency_key(request))
+    return Asked(request, price, credential, idempotency_key(request))
 
 
 def credential_hash(credential: Credential) -> str:

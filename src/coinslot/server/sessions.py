@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import (
     AlreadyDelivered,
@@ -33,7 +34,7 @@ from coinslot.errors import (
 )
 from coinslot.intents import session
 from coinslot.intents.acts import Act, Claimed, Terms
-from coinslot.intents.session import Channel, Spent, Stage, Stale, Voucher
+from coinslot.intents.session import Channel, Rules, Spent, Stage, Stale, Voucher
 from coinslot.method import SessionSeller, sells_sessions
 from coinslot.server.admission import SessionAdmission
 from coinslot.server.answer import Answer, refusal, replay
@@ -63,6 +64,8 @@ WATCH_EVERY_S = 5.0
 LOOKS_PER_GRACE = 3
 # What never changes of channels is remembered, for so many; then all is forgotten and learnt anew.
 REMEMBERED = 65_536
+# Challenges that vouchers echo: one for each session that runs, about 2 KB each.
+REMEMBERED_ECHOES = 16_384
 # A payer has few channels with one payee at a time; more are not looked at.
 MAX_INTRODUCED = 100
 
@@ -73,6 +76,34 @@ class _Facts:
 
     signer: str
     payer: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Echo:
+    """What a challenge, echoed by voucher after voucher, stands for where these offers are made."""
+
+    offers: tuple[Offer, ...]
+    seller: SessionSeller
+    terms: Terms
+    rules: Rules
+    expires_at_s: float
+
+
+def _read_echo(asked: Asked, offers: tuple[Offer, ...]) -> _Echo:
+    """Under our own terms, as the route asks them now. Raises MethodUnsupported, InvalidChallenge. T03"""
+    challenge = asked.credential.challenge
+    found = [(one.seller, one.terms) for one in offers if one.method == challenge.method]
+    if not any(sells_sessions(seller) for seller, _ in found):
+        raise MethodUnsupported("this route takes no sessions of this payment method")
+    request = challenge.request_object()
+    for seller, current in found:
+        if not sells_sessions(seller) or current is None:
+            continue
+        with suppress(InvalidChallenge):
+            terms = seller.terms(request)
+            if _same(terms, current):
+                return _Echo(offers, seller, terms, seller.rules(terms), expires_at_s(challenge))
+    raise InvalidChallenge("what is asked here has changed since this challenge; take a fresh one")
 
 
 @dataclass(frozen=True)
@@ -87,7 +118,7 @@ class Sessions:
     _deposits: Deposits = field(init=False, repr=False)
     _closing: Closing = field(init=False, repr=False)
     _facts: dict[tuple[str, str, str], _Facts] = field(default_factory=dict, init=False, repr=False)
-    _terms: dict[tuple[int, str], tuple[SessionSeller, Terms]] = field(default_factory=dict, init=False, repr=False)
+    _echoes: dict[tuple[int, Challenge], _Echo] = field(default_factory=dict, init=False, repr=False)
     _watched: dict[str, tuple[float, float | None]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -122,45 +153,29 @@ class Sessions:
 
     def _recognise(self, asked: Asked) -> Flow[Case]:
         """Under our own terms, as the route asks them now, and in time. T03 T10"""
-        challenge = asked.credential.challenge
+        credential = asked.credential
         offers = yield from asked.price.offers(asked.request)
-        seller, terms = self._whose(asked, offers)
-        current = next(one.terms for one in offers if one.seller is seller)
-        if current is None or not _same(terms, current):
-            raise InvalidChallenge("the price has changed since this challenge; take a fresh one")
-        expires = expires_at_s(challenge)
-        if (yield from now()) >= expires:  # T10
+        name = (id(asked.price), credential.challenge)
+        echo = self._echoes.get(name)
+        if echo is None or echo.offers is not offers:
+            if len(self._echoes) >= REMEMBERED_ECHOES:  # F28
+                self._echoes.clear()
+            echo = self._echoes[name] = _read_echo(asked, offers)
+        if (yield from now()) >= echo.expires_at_s:  # T10
             raise PaymentExpired("this challenge has expired; present the same under a fresh one")
-        presented = seller.read(asked.credential.payload_object(), terms)
-        return Case(asked, seller, Claimed(asked.credential, terms, expires), presented)
-
-    def _whose(self, asked: Asked, offers: tuple[Offer, ...]) -> tuple[SessionSeller, Terms]:
-        challenge = asked.credential.challenge
-        name = (id(asked.price), challenge.request)
-        known = self._terms.get(name)
-        if known is not None and any(one.seller is known[0] for one in offers):
-            return known
-        found = [one for one in asked.price.sellers if sells_sessions(one) and one.method == challenge.method]
-        if not found:
-            raise MethodUnsupported("this route takes no sessions of this payment method")
-        request = challenge.request_object()
-        for seller in found:
-            with suppress(InvalidChallenge):
-                if len(self._terms) >= REMEMBERED:  # F28
-                    self._terms.clear()
-                self._terms[name] = (seller, seller.terms(request))
-                return self._terms[name]
-        raise InvalidChallenge("this challenge asks for what is no longer sold here; take a fresh one")
+        presented = echo.seller.read(credential.payload_object(), echo.terms)
+        return Case(asked, echo.seller, Claimed(credential, echo.terms, echo.expires_at_s), presented, echo.rules)
 
     def _require_watch(self, seller: SessionSeller) -> Flow[None]:
         """That somebody looks often enough whether payers close their channels. T27 F26"""
         moment = yield from now()
-        asked_at_s, ago_s = self._watched.get(seller.network, (moment - 2 * WATCH_EVERY_S, None))
-        if ago_s is None or not 0 <= moment - asked_at_s < WATCH_EVERY_S:
+        may_be_s = seller.grace_s / LOOKS_PER_GRACE
+        asked_at_s, ago_s = self._watched.get(seller.network, (moment, None))
+        aged_s = moment - asked_at_s
+        if ago_s is None or not 0 <= aged_s < WATCH_EVERY_S or ago_s + aged_s > may_be_s:
             ago_s = yield from wait(self.store.watched_ago_s(seller.network))
             self._watched[seller.network] = (moment, ago_s)
-            asked_at_s = moment
-        if ago_s is None or ago_s + (moment - asked_at_s) > seller.grace_s / LOOKS_PER_GRACE:  # F26
+        if ago_s is None or ago_s > may_be_s:  # F26
             raise RailUnavailable(
                 "nobody watches this network's channels at the moment; nothing was charged",
                 retry_after_s=RETRY_PENDING_S,
@@ -194,14 +209,15 @@ class Sessions:
         """Accept and spend in one step; what may run is what that step says. T02 T22"""
         asked, metering = case.asked, case.asked.price.metering
         cost = 0 if asked.about_channel or metering is not None else case.claimed.terms.amount_units
+        keyed = None if asked.about_channel else key or asked.idempotency_key
         order = Order(
             case.presented.key,
             cost,
             case.rules,
             voucher,
             1 if cost else 0,
-            None if asked.about_channel else key or asked.idempotency_key,
-            request_hash(asked.request, self.issuer.realm),
+            keyed,
+            request_hash(asked.request, self.issuer.realm) if keyed else "",
         )
         result: OrderResult | ReserveResult
         if metering is None or asked.about_channel:
