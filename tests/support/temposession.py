@@ -121,6 +121,10 @@ class Lane:
         """How to speak of a held channel."""
         return read_record(held.state).ref
 
+    def open_salt(self, held: Held) -> str:
+        """The salt of a held channel."""
+        return read_record(held.state).terms.salt
+
     def act(self, call: SessionCall) -> Receipt:
         """A call of the payee's."""
         tx = TempoTransaction(

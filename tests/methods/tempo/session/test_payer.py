@@ -180,8 +180,8 @@ def test_fees_are_paid_in_a_dollar_of_ones_choice(shop: Shop, version: Version) 
 @pytest.mark.spec("TSES-053")
 def test_what_the_account_can_not_pay_is_not_signed(shop: Shop, version: Version) -> None:
     """Neither the deposit, nor the fee on top of it, nor the fee in another token."""
-    for dollars, settings in ((1, {}), (0, {}), (1, {"fee_token": ALPHA})):
-        one = lane(shop, version, key=shop.account(dollars), **settings)
+    for dollars, fee_token in ((1, None), (0, None), (1, ALPHA)):
+        one = lane(shop, version, key=shop.account(dollars), fee_token=fee_token)
         with pytest.raises(NoPayableOffer, match="needed"):
             one.open()
 
@@ -206,9 +206,9 @@ def test_a_channel_of_another_payee_is_not_topped_up(shop: Shop) -> None:
     """The challenge asks for somebody else than the channel pays: not a unit more goes into it."""
     one = lane(shop, V2)
     held = one.opened()
-    for changes in ({"recipient": fresh_address()}, {"operator": fresh_address()}):
+    for other in (one.challenge(recipient=fresh_address()), one.challenge(operator=fresh_address())):
         with pytest.raises(NoPayableOffer, match="does not pay"):
-            shop.run(one.payer.top_up(one.challenge(**changes), held, 5))
+            shop.run(one.payer.top_up(other, held, 5))
 
 
 def test_a_node_that_is_away_leaves_nothing_signed(shop: Shop, faulty: FaultyNode) -> None:

@@ -22,6 +22,8 @@ from coinslot.methods.tempo.tokens import network
 
 # How far back a forgotten channel is looked for: 400 questions are half an hour of a slow node, and 23 days of blocks.
 MAX_PARTS = 400
+# Our clock, by which `opened_at_s` was taken, may differ from the chain's.
+CLOCK_SLACK_S = 3600
 
 
 # --- one channel ---------------------------------------------------------------------------------
@@ -67,7 +69,7 @@ def _forgotten(url: str, held: Held, recorded: Recorded) -> Flow[OnChain]:
                 return _closed(held.key, event)
         if first == 0 or any(isinstance(event, ChannelOpened) for event in told):
             break
-        if (yield from _time_of(url, first)) < held.opened_at_s:
+        if (yield from _time_of(url, first)) < held.opened_at_s - CLOCK_SLACK_S:
             break
         last = first - 1
     return OnChain(held.key, False, 0, 0)
