@@ -22,6 +22,13 @@ MORE = f"{HERE}/test_transaction.py::test_a_transaction_that_does_more_is_refuse
 AGAIN = f"{HERE}/test_reserve.py::test_a_replica_that_is_behind_is_asked_again"
 NO_EVENT = f"{HERE}/test_reserve.py::test_success_without_the_escrows_event_confirms_nothing"
 
+PAYER, SUGGESTION = f"{ROOM}/payer.py", f"{ROOM}/suggestion.py"
+OWN = f"{HERE}/test_own_channels.py"
+UNKNOWN = f"{HERE}/test_payer_terms.py::test_what_it_does_not_know_is_refused_before_anything_is_signed"
+MISFIT = f"{HERE}/test_payer_terms.py::test_a_channel_fits_the_terms_it_was_opened_for_and_no_others"
+UNPROVEN = f"{HERE}/test_suggestion.py::test_one_unit_more_than_we_signed_is_refused"
+LIE = f"{HERE}/test_suggestion.py::test_each_lie_is_refused"
+
 MUTATIONS = [
     Mutation(
         "T47",
@@ -191,5 +198,97 @@ MUTATIONS = [
         "if found.channel.escrow != terms.escrow:",
         "if False:",
         f"{HERE}/test_reserve.py::test_a_channel_must_fit_the_terms",
+    ),
+    # the payer: whatever is not known, ours, or proven
+    *(
+        Mutation(each, PAYER, "require_terms(terms, wallet.chain_id, self.config.escrows)", "pass", UNKNOWN)
+        for each in ("T07", "T47")
+    ),
+    Mutation(
+        "T47",
+        PAYER,
+        "if terms.token not in wallet.tokens:",
+        "if False:",
+        f"{HERE}/test_payer_terms.py::test_a_token_or_payee_that_is_none_is_refused",
+    ),
+    *(
+        Mutation(
+            each, PAYER, "return ours == theirs and recorded.terms.signer in", "return recorded.terms.signer in", MISFIT
+        )
+        for each in ("T07", "T47")
+    ),
+    Mutation(
+        "T47",
+        PAYER,
+        "if not self.fits(held, terms):",
+        "if False:",
+        f"{HERE}/test_payer.py::test_a_channel_of_another_payee_is_not_topped_up",
+    ),
+    Mutation(
+        "T08",
+        PAYER,
+        "if recorded.ref.id != held.channel_id:",
+        "if False:",
+        f"{HERE}/test_payer_terms.py::test_a_record_of_another_channel_signs_nothing",
+    ),
+    Mutation(
+        "T15",
+        PAYER,
+        "authorized_signer=self.config.voucher_key.address,  # T15",
+        "authorized_signer=self.account,  # T15",
+        f"{HERE}/test_payer.py::test_an_access_key_is_named_as_the_one_who_signs",
+    ),
+    Mutation(
+        "T20",
+        PAYER,
+        "if type(total_units) is not int:",
+        "if False:",
+        f"{HERE}/test_payer_terms.py::test_a_voucher_is_signed_for_any_amount_that_the_protocol_holds",
+    ),
+    Mutation(
+        "F04",
+        PAYER,
+        "return believed(snapshot, mine, self.account, self.config.signers, same)",
+        "return same and believed(snapshot, mine, self.account, self.config.signers, same)",
+        f"{HERE}/test_suggestion.py::test_a_lost_record_comes_back_by_our_own_signature",
+    ),
+    Mutation(
+        "F05",
+        SUGGESTION,
+        "        signed_units=proven,\n",
+        "",
+        f"{HERE}/test_suggestion.py::test_an_old_record_is_brought_forward_and_keeps_what_it_knows",
+    ),
+    Mutation(
+        "T15",
+        SUGGESTION,
+        "if descriptor.payer != account or descriptor.signer not in signers:",
+        "if False:",
+        f"{HERE}/test_suggestion.py::test_a_channel_that_is_not_ours_to_sign_for_is_passed_over",
+    ),
+    *(
+        Mutation(
+            each,
+            SUGGESTION,
+            "believe_snapshot(snapshot, terms.escrow, signer=descriptor.signer, signed_units=most)",
+            "pass",
+            LIE,
+        )
+        for each in ("T07", "T08", "T24")
+    ),
+    Mutation("T24", SUGGESTION, "    if unproven:  # T24\n        return None\n", "", UNPROVEN),
+    Mutation(
+        "T08",
+        f"{ROOM}/record.py",
+        "if recorded.ref != ref:",
+        "if False:",
+        f"{OWN}::test_a_found_channel_must_be_true_to_its_id",
+    ),
+    Mutation(
+        "T08",
+        f"{ROOM}/ownchannels.py",
+        "    _require_same(found, recorded)\n",
+        "",
+        f"{OWN}::test_a_node_that_tells_of_another_channel_is_not_believed",
     ),
 ]
