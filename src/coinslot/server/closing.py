@@ -12,9 +12,10 @@ from coinslot.intents.session import Channel, Stage
 from coinslot.server import payout
 from coinslot.server.answer import Answer
 from coinslot.server.events import ChannelClosed
+from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.presented import Case
 from coinslot.server.teller import NO_CONTENT, RETRY_IN_FLIGHT_S, Teller, pending
-from coinslot.store.channels import JobKind, JobStage
+from coinslot.store.channels import JobKind, JobLease, JobStage
 
 # A settlement and a close, each perhaps finished by somebody else meanwhile.
 CLOSING_ROUNDS = 3
@@ -46,7 +47,7 @@ class Closing:
             job = yield from wait(self.teller.store.plan(channel.key, JobKind.CLOSE, wanted))
             if isinstance(job, session.Refused):
                 return (yield from self.teller.refused(case, job))
-            lease = yield from wait(self.teller.store.take_job(job.id))
+            lease = yield from unless_given_up(self.teller.store.take_job(job.id), self._release)  # F29
             if lease is None:
                 raise PaymentInFlight("this channel is being settled or closed", retry_after_s=RETRY_IN_FLIGHT_S)
             task = payout.Task(marked, job, lease)
@@ -58,6 +59,10 @@ class Closing:
             if not isinstance(outcome, Done):
                 raise pending(job.reference)
         raise pending(None)
+
+    def _release(self, late: JobLease | None) -> None:
+        if late is not None:
+            insist(lambda: self.teller.store.release_job(late))
 
     def _tell_closed(self, case: Case, channel: Channel, done: Done) -> None:
         self.teller.tell(

@@ -5,12 +5,13 @@ A lease lasts as long as its owner's process lives, so one that is forgotten blo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from coinslot.drive import Flow, wait
-from coinslot.errors import StoreError
+from coinslot.errors import StoreBroken, StoreBusy, StoreError
 from coinslot.store.channels import Opened
 from coinslot.store.protocol import Lease, Store
 
@@ -46,25 +47,41 @@ class Hold:
             let_go(self._store, self.lease)
 
 
-def let_go(store: Store, lease: Lease, tries: int = RELEASE_TRIES) -> None:
-    """Give a lease back. Never waits, never fails: a store that is busy is asked again. F16"""
+def let_go(store: Store, lease: Lease) -> None:
+    """Give a lease back. Never waits, never fails."""
+    insist(lambda: store.release(lease))
+
+
+def insist(ask: Callable[[], Future[Any]], tries: int = RELEASE_TRIES) -> None:
+    """Ask the store for a step that nobody waits for, and ask again while it can't. Never waits, never fails. F16"""
     try:
-        future = store.release(lease)
-    except StoreError:  # closed: its leases ended with it
+        future = ask()
+    except StoreError:  # closed: what its owner held ended with it
         return
 
-    def again(done: Future[None]) -> None:
-        if tries > 1 and not done.cancelled() and isinstance(done.exception(), StoreError):
-            let_go(store, lease, tries - 1)
+    def again(done: Future[Any]) -> None:
+        if tries > 1 and not done.cancelled() and isinstance(done.exception(), StoreBusy | StoreBroken):
+            insist(ask, tries - 1)
 
     future.add_done_callback(again)
 
 
 def obtain(store: Store, future: Future[T]) -> Flow[T]:
-    """The answer to a claim or a take. Raises StoreError.
+    """The answer to a claim or a take. Raises StoreError. A lease that comes too late is given back. F29"""
 
-    Who stops waiting (a cancelled request, a timeout) still owns a lease that the store grants afterwards: it is given
-    back when it comes. F29
+    def give_back(granted: T) -> None:
+        lease = granted.lease if isinstance(granted, Opened) else granted
+        if isinstance(lease, Lease):
+            let_go(store, lease)
+
+    return (yield from unless_given_up(future, give_back))
+
+
+def unless_given_up(future: Future[T], give_back: Callable[[T], None]) -> Flow[T]:
+    """The answer to a step that grants something. Raises StoreError.
+
+    Who stops waiting (a cancelled request, a timeout) still owns what the store grants afterwards: `give_back` is
+    called with it when it comes, in the store's thread. F29
     """
     answered = False
     try:
@@ -73,13 +90,9 @@ def obtain(store: Store, future: Future[T]) -> Flow[T]:
         return answer
     finally:
         if not answered:
-            future.add_done_callback(lambda late: _give_back(store, late))
+            future.add_done_callback(lambda late: _late(late, give_back))
 
 
-def _give_back(store: Store, late: Future[T]) -> None:
-    if late.cancelled() or late.exception() is not None:
-        return
-    granted = late.result()
-    lease = granted.lease if isinstance(granted, Opened) else granted
-    if isinstance(lease, Lease):
-        let_go(store, lease)
+def _late(late: Future[T], give_back: Callable[[T], None]) -> None:
+    if not late.cancelled() and late.exception() is None:
+        give_back(late.result())

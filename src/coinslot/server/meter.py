@@ -13,24 +13,22 @@ and if this process dies its last window is spent whole. F08 T25
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow, failpoint, now, sleep, wait
-from coinslot.errors import ChannelFinalized, ChannelNotFound, StoreBusy, StoreError, UsageError
+from coinslot.errors import ChannelFinalized, ChannelNotFound, UsageError
 from coinslot.intents.session import Channel, Refused, Rules, Stage, Why
 from coinslot.intents.session_problems import problem_of
 from coinslot.method import SessionSeller
+from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.price import Metering
-from coinslot.store.channels import Order, Reservation, Reserved, SessionStore
+from coinslot.store.channels import Order, Reservation, Reserved, ReserveResult, SessionStore
 
 # How often a stream that ran dry looks whether a voucher came, here or at another server: not noticed by people, and
 # nothing to a store, since only reads are made.
 LOOK_EVERY_S = 0.05
-# As in holding.py: a store that is busy is asked again, for as long as any stall that the process itself survives.
-COMMIT_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,8 @@ class Meter:
         if self._window is None:
             return (yield from self._reserve(least, most))
         window, taken, counted = self._window, self._taken, self._counted
-        reserved = yield from wait(self._tab.store.commit(window, taken, counted, (least, most)))
+        renewed = self._tab.store.commit(window, taken, counted, (least, most))
+        reserved = yield from unless_given_up(renewed, self._free)  # F29
         failpoint("meter.committed")
         return self._begin(reserved)
 
@@ -122,7 +121,7 @@ class Meter:
 
     def _reserve(self, least: int, most: int) -> Flow[bool]:
         order = Order(self._channel.key, 0, self._tab.rules)
-        result = yield from wait(self._tab.store.reserve(order, least, most))
+        result = yield from unless_given_up(self._tab.store.reserve(order, least, most), self._free)  # F29
         if isinstance(result, Reserved):
             return self._begin(result)
         if isinstance(result, Refused) and result.why is Why.BALANCE:
@@ -130,6 +129,10 @@ class Meter:
         if isinstance(result, Refused):
             raise problem_of(result)
         raise UsageError("a reservation without a voucher and a key can't be a repeat")
+
+    def _free(self, late: ReserveResult) -> None:
+        if isinstance(late, Reserved):
+            free(self._tab.store, late)
 
     def required_units(self, units: int = 1) -> int:
         """The total that the next voucher must say: enough for a window, or `units` where the deposit ends first."""
@@ -167,10 +170,10 @@ class Meter:
         missing = self._tab.metering.minimum - self._total
         if missing > 0 and not self._over:
             self.take(min(missing, self._left // self._tab.unit_units if self._tab.unit_units else missing))
-        window, self._window, self._over = self._window, None, True
+        window, self._over = self._window, True
         if window is not None:
             reserved = yield from wait(self._tab.store.commit(window, self._taken, self._counted))
-            self._channel = reserved.channel
+            self._channel, self._window = reserved.channel, None  # not before: what fails here is left to `abandon`
         failpoint("meter.finished")
         return self.receipt((yield from now()))
 
@@ -182,17 +185,12 @@ class Meter:
         """Nobody listens any more: what was taken is spent, the rest of the window freed. Never waits, never fails."""
         window, self._window, self._over = self._window, None, True
         if window is not None:
-            _commit(self._tab.store, window, self._taken, self._counted, COMMIT_TRIES)
+            store, taken, counted = self._tab.store, self._taken, self._counted
+            insist(lambda: store.commit(window, taken, counted))
 
 
-def _commit(store: SessionStore, window: Reservation, taken: int, counted: int, tries: int) -> None:
-    try:
-        future = store.commit(window, taken, counted)
-    except StoreError:  # closed: its windows end with it, and are billed whole
-        return
-
-    def again(done: Future[Reserved]) -> None:
-        if tries > 1 and not done.cancelled() and isinstance(done.exception(), StoreBusy):
-            _commit(store, window, taken, counted, tries - 1)
-
-    future.add_done_callback(again)
+def free(store: SessionStore, late: Reserved) -> None:
+    """Give back a window that nobody will use. Never waits, never fails. F29"""
+    window = late.reservation
+    if window is not None:
+        insist(lambda: store.commit(window, 0, 0))

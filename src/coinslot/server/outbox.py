@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
 from coinslot.drive import Flow, now, wait
-from coinslot.errors import ChainError, LeaseLost, LedgerError, Problem, StoreError
+from coinslot.errors import ChainError, LeaseLost, LedgerError, Problem
 from coinslot.intents.acts import Done, JobOutcome
 from coinslot.intents.charge import Pending
 from coinslot.intents.session import Channel
 from coinslot.method import SessionSeller
 from coinslot.server.events import ChannelClosed, ChannelSettled, JobFailed
-from coinslot.server.payout import Task, work
+from coinslot.server.payout import Task, give_back, work
 from coinslot.server.rounds import Round
 from coinslot.store.channels import Job, JobLease, JobStage, SessionStore
 
@@ -92,42 +92,30 @@ def _work(going: Round, seller: SessionSeller, jobs: list[tuple[Channel, Job]]) 
             _count(going, task, outcome)
     finally:
         for task in tasks:
-            _let_go(going.store, task.lease)
+            give_back(going.store, task.lease)
 
 
 def _take(store: SessionStore, channel: Channel, job: Job) -> Flow[Task | None]:
     """The job as it stands, and its lease; None if somebody else works on it or it is over."""
     future = store.take_job(job.id)
-    lease: JobLease | None = None
-    kept = False
+    task: Task | None = None
     try:
-        lease = yield from wait(future)
-        if lease is None:
-            return None
+        lease: JobLease | None = yield from wait(future)
         newest = yield from wait(store.jobs_of(channel.key, 1))
         current = newest[0] if newest and newest[0].id == job.id else None
-        if current is None or current.stage not in {JobStage.PLANNED, JobStage.PREPARED}:
+        if lease is None or current is None or current.stage not in {JobStage.PLANNED, JobStage.PREPARED}:
             return None
-        kept = True
-        return Task((yield from wait(store.find_channel(channel.key))) or channel, current, lease)
+        task = Task((yield from wait(store.find_channel(channel.key))) or channel, current, lease)
+        return task
     finally:
-        if not kept:  # F29: also a lease that is granted after we stopped waiting
+        if task is None:  # F29: also a lease that is granted after we stopped waiting
             future.add_done_callback(lambda late: _give_back(store, late))
 
 
 def _give_back(store: SessionStore, late: Future[JobLease | None]) -> None:
-    if late.cancelled() or late.exception() is not None:
-        return
-    lease = late.result()
+    lease = None if late.cancelled() or late.exception() is not None else late.result()
     if lease is not None:
-        _let_go(store, lease)
-
-
-def _let_go(store: SessionStore, lease: JobLease) -> None:
-    try:
-        store.release_job(lease)
-    except StoreError:  # closed: its leases ended with it
-        return
+        give_back(store, lease)
 
 
 def _count(going: Round, task: Task, outcome: JobOutcome) -> None:

@@ -29,7 +29,6 @@ from coinslot.errors import (
     PaymentExpired,
     PaymentInFlight,
     RailUnavailable,
-    StoreError,
     VerificationFailed,
 )
 from coinslot.intents import session
@@ -41,8 +40,9 @@ from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.closing import Closing
 from coinslot.server.deposits import Deposits
 from coinslot.server.events import Bought, Event
+from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.issue import Issuer, expires_at_s
-from coinslot.server.meter import Meter, Tab
+from coinslot.server.meter import Meter, Tab, free
 from coinslot.server.presented import Asked, Case
 from coinslot.server.price import Metering, Offer
 from coinslot.server.request import request_hash
@@ -219,12 +219,17 @@ class Sessions:
             keyed,
             request_hash(asked.request, self.issuer.realm) if keyed else "",
         )
+
+        def take_back(late: OrderResult | ReserveResult) -> None:
+            self._take_back(order, late)
+
         result: OrderResult | ReserveResult
         if metering is None or asked.about_channel:
-            result = yield from wait(self.store.accept_and_spend(order))
+            result = yield from unless_given_up(self.store.accept_and_spend(order), take_back)  # F29
         else:
             unit = case.claimed.terms.amount_units
-            result = yield from wait(self.store.reserve(order, metering.least * unit, metering.window * unit))
+            reserved = self.store.reserve(order, metering.least * unit, metering.window * unit)
+            result = yield from unless_given_up(reserved, take_back)  # F29
         failpoint("session.spent")
         if isinstance(result, Reserved):
             if metering is None or result.reservation is None:
@@ -240,6 +245,13 @@ class Sessions:
                 return (yield from self._repeated(case, channel, answer))
             case session.Refused():
                 return (yield from self._teller.refused(case, result))
+
+    def _take_back(self, order: Order, late: OrderResult | ReserveResult) -> None:
+        """Bought, and nobody waits for it any more: the window is freed, and under its key it may be run later."""
+        if isinstance(late, Reserved):
+            free(self.store, late)
+        if order.idempotency_key is not None and isinstance(late, Spent | Reserved):
+            self._keep(order.key, order.idempotency_key, None)
 
     def _tab(self, case: Case, metering: Metering) -> Tab:
         return Tab(self.store, case.seller, case.rules, metering, case.claimed.terms.amount_units, case.challenge_id)
@@ -297,16 +309,18 @@ class Sessions:
         if admission.meter is not None:
             yield from admission.meter.finish()
         if admission.idempotency_key is not None:
-            # Not waited for: if it is lost, the request runs again without a second charge.
-            self.store.keep_answer(admission.key, admission.idempotency_key, delivery)
+            self._keep(admission.key, admission.idempotency_key, delivery)
 
     def abandoned(self, admission: SessionAdmission) -> None:
         """The handler gave no 2xx answer: what its meter took is spent, and under its key it may be run again."""
         if admission.meter is not None:
             admission.meter.abandon()
         if admission.idempotency_key is not None:
-            with suppress(StoreError):
-                self.store.keep_answer(admission.key, admission.idempotency_key, None)
+            self._keep(admission.key, admission.idempotency_key, None)
+
+    def _keep(self, key: str, idempotency_key: str, answer: Delivery | None) -> None:
+        """Not waited for: if it is lost, the request runs again without a second charge."""
+        insist(lambda: self.store.keep_answer(key, idempotency_key, answer))
 
     # --- who are you? ----------------------------------------------------------------------------
 

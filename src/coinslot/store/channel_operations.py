@@ -217,8 +217,9 @@ def decide(
     old: Channel, order: Order, window: Window | None, *, paid: bool
 ) -> tuple[Spent | Reserved | Stale | Refused, Channel]:
     """What the engine answers, and the record to write. `paid`: a first run took the cost and accepted the voucher."""
-    if paid:
-        bought: session.Purchase = Spent(old)
+    if paid:  # F08: a stream that is run again may need more than the first run's window, which was billed
+        known = old if order.voucher is None else session.accept(old, order.voucher, order.rules)
+        bought: session.Purchase = Spent(known if isinstance(known, Channel) else old)
     else:
         bought = session.purchase(old, order.voucher, order.cost_units, order.rules, order.units)
     if isinstance(bought, Stale):
@@ -232,7 +233,9 @@ def decide(
     kept = session.reserve(bought.channel, *window)
     if isinstance(kept, Channel):
         return Reserved(kept, None), kept
-    accepted = old if order.voucher is None or paid else session.accept(old, order.voucher, order.rules)
+    if paid:
+        return replace(kept, channel=bought.channel), bought.channel
+    accepted = old if order.voucher is None else session.accept(old, order.voucher, order.rules)
     record = accepted if isinstance(accepted, Channel) else old
     return replace(kept, channel=record), record
 
