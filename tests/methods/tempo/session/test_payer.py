@@ -26,7 +26,7 @@ from coinslot.methods.tempo.transaction.fields import AWAITING_FEE_PAYER
 from coinslot.methods.tempo.transaction.key_authorization import KeyAuthorization, sign_key_authorization
 from coinslot.methods.tempo.transaction.read import read_transaction
 from support.rpcfault import FaultyNode, answer, drop
-from support.tempochannel import ALPHA, PATH
+from support.tempochannel import ALPHA, PATH, asset_of, escrow
 from support.temposession import Lane, lane, session_payer
 from support.temposhop import DOLLAR, Shop, fresh_address
 
@@ -196,8 +196,25 @@ def test_amounts_that_contradict_each_other_are_the_callers_mistake(shop: Shop) 
     for more in (0, -1, 2**96 - DOLLAR):
         with pytest.raises(UsageError):
             shop.run(one.payer.top_up(one.challenge(), held, more))
-    judged = one.payer.terms(one.challenge(amount_units=26))
-    with pytest.raises(UsageError, match="not those of this challenge"):
+
+
+@pytest.mark.guard("T46", "T47")
+@pytest.mark.parametrize(
+    "name", ["amount_units", "recipient", "operator", "asset", "escrow", "min_voucher_delta_units"]
+)
+def test_a_fresh_challenge_of_other_terms_opens_nothing(shop: Shop, name: str) -> None:
+    """What was judged is what is signed, whatever a server asks for the second time."""
+    one = lane(shop, V2)
+    others: dict[str, Any] = {
+        "amount_units": 26,
+        "recipient": fresh_address(),
+        "operator": fresh_address(),
+        "asset": asset_of(42431, ALPHA),
+        "escrow": escrow(V1),
+        "min_voucher_delta_units": 5,
+    }
+    judged = one.payer.terms(one.challenge(**{name: others[name]}))
+    with pytest.raises(NoPayableOffer, match="agreed to"):
         shop.run(one.payer.open(one.challenge(), judged, DOLLAR, 0))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.core.canonical import encode_object
-from coinslot.errors import NoPayableOffer, UsageError
+from coinslot.errors import NoPayableOffer
 from coinslot.intents.acts import Held, Standing
 from coinslot.methods.tempo.session.channel import StreamChannel, channel_id
 from coinslot.methods.tempo.session.payer import TempoSessionPayer
@@ -223,14 +223,21 @@ def test_a_snapshot_of_v2_is_nothing_to_v1() -> None:
 
 
 def test_what_can_not_be_read_is_refused() -> None:
-    """In the header as in the challenge; terms of another challenge are the caller's mistake."""
+    """In the header as in the challenge; nor a challenge of other terms than were agreed to."""
     with pytest.raises(NoPayableOffer):
         suggested(None, HELD, fields={"payment-session-snapshot": "e30"})
     with pytest.raises(NoPayableOffer):
         suggested({"channelId": ID}, HELD)
     challenge = challenge_of(write_session_request(terms(E2)))
-    with pytest.raises(UsageError, match="not those"):
+    with pytest.raises(NoPayableOffer, match="agreed to"):
         PAYER.hint(challenge, replace(terms(E2), amount_units=26), {}, None)
+
+
+def test_a_fresh_challenge_may_suggest_what_the_first_did_not() -> None:
+    """What was judged is the price and whom it goes to; the suggestion is read from the challenge at hand."""
+    found = PAYER.hint(challenge_of(write_session_request(terms(E2, snapshot=ONE))), terms(E2), {}, HELD)
+    assert found is not None
+    assert found.spent_units == 400
 
 
 amounts = st.integers(0, 2**96 - 1) | st.integers(490, 510)

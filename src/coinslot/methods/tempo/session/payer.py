@@ -135,6 +135,16 @@ class TempoSessionPayer:
             raise NoPayableOffer(f"tempo: the token {terms.token} is neither pinned nor in this wallet's tokens")
         return terms
 
+    def _judged(self, challenge: Challenge, terms: acts.Terms) -> SessionTerms:
+        """The challenge's own terms, which must be those that were judged; a fresh one may suggest another channel.
+
+        Raises NoPayableOffer. T46
+        """
+        mine = self.terms(challenge)
+        if not isinstance(terms, SessionTerms) or _asked(mine) != _asked(terms):
+            raise NoPayableOffer("tempo: the challenge asks for something else than what was agreed to")  # T46
+        return mine
+
     def fits(self, held: Held, terms: acts.Terms) -> bool:
         """Whether this channel of ours can pay these terms. Raises UsageError for a record that can't be read."""
         if held.method != NAME or held.payer != self.account or not isinstance(terms, SessionTerms):
@@ -158,9 +168,7 @@ class TempoSessionPayer:
 
         Raises NoPayableOffer, ChainError; UsageError for amounts that contradict each other or the protocol's width.
         """
-        mine = self.terms(challenge)
-        if mine != terms:
-            raise UsageError("these terms are not those of this challenge")
+        mine = self._judged(challenge, terms)
         if not 0 <= first_units <= deposit_units or deposit_units < mine.amount_units:
             raise UsageError("a deposit covers one unit at least, and the first voucher")
         call = OpenCall(
@@ -268,9 +276,7 @@ class TempoSessionPayer:
         It may be another one than `held`. A v1 channel, or an id without a snapshot, is believed only if it is `held`.
         Raises NoPayableOffer.
         """
-        mine = self.terms(challenge)
-        if mine != terms:
-            raise UsageError("these terms are not those of this challenge")
+        mine = self._judged(challenge, terms)
         snapshot = told_snapshot(mine, fields)
         if snapshot is None:
             known = held is not None and names(mine, fields, held.channel_id) and self.fits(held, mine)
@@ -356,6 +362,11 @@ class TempoSessionPayer:
         if not receipt.succeeded:
             reference = receipt.transaction_hash
             raise RpcRefused(f"the transaction {reference} was reverted; only its fee was spent", code=REVERTED)
+
+
+def _asked(terms: SessionTerms) -> SessionTerms:
+    """The terms without what a server only suggests."""
+    return replace(terms, channel_id=None, snapshot=None, suggested_deposit_units=None)
 
 
 def _reference(tx: TempoTransaction, raw: bytes, channel_id: str) -> str:
