@@ -61,6 +61,8 @@ class Deposits:
     def top_up(self, case: Case) -> Flow[Channel | Answer]:
         """Add to the deposit of a channel that is known here. Raises a Problem, ChainError, StoreError."""
         channel = yield from self.teller.find(case)
+        if channel.stage is Stage.CLOSED:
+            raise ChannelFinalized("this channel is closed", channel_id=channel.id)
         checked = yield from case.seller.check(case.presented, case.claimed, channel)
         return (yield from self._fund(case, checked))
 
