@@ -257,14 +257,14 @@ class Task:
                     self._later(0.0, error=error)
             case Sleep(seconds):
                 self._later(max(0.0, seconds))
-            case Now():
-                self._later(0.0, sim.wall())
+            case Now():  # a clock and randomness are read without an await: no cancellation comes between
+                self.answer(sim.wall())
             case Send(request):
                 sim.send(self, request)
             case Rpc():
                 raise AssertionError("the chain here is called, not asked by JSON-RPC")
             case _:
-                self._later(0.0, sim.rng.randbytes(effect.size))
+                self.answer(sim.rng.randbytes(effect.size))
 
     def _ask(self, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
         """A call to the chain: there, done, and back; either way may be lost."""

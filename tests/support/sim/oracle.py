@@ -46,7 +46,7 @@ class Oracle:
     def runs(self, incoming: Incoming, got: SessionAdmission, run_name: str) -> None:
         """A handler begins."""
         record = self._record(got.key)
-        self._say(record.stage is not Stage.OPENING, "I1", "sold on a channel that is not open yet")
+        self.say(record.stage is not Stage.OPENING, "I1", "sold on a channel that is not open yet")
 
     def ended(self, incoming: Incoming, run_name: str) -> None:
         """A handler gave no answer."""
@@ -65,7 +65,7 @@ class Oracle:
         self.delivered[channel] += units
         record = self._record(channel)
         paid = record.spent + record.reserved
-        self._say(
+        self.say(
             self.delivered[channel] <= paid, "I1", f"{self.delivered[channel]} delivered, {paid} paid or set aside"
         )
 
@@ -76,7 +76,7 @@ class Oracle:
                 self._receipt(value)
         told = answer.body + b"".join(value.encode() for _, value in answer.headers)
         for secret in self.secrets:
-            self._say(secret not in told, "I9", "a secret in an answer")
+            self.say(secret not in told, "I9", "a secret in an answer")
         if answer.status >= 500 and find_credential(incoming.all("authorization"), ()) is None:
             self._sim.tell("server error without payment", answer.status, answer.body[:200])
 
@@ -84,7 +84,7 @@ class Oracle:
         receipt = decode_receipt(value)
         record = self._record(f"toy:main/{receipt.reference}")
         told = int(receipt.extra["acceptedCumulative"]), int(receipt.extra["spent"])
-        self._say(
+        self.say(
             told[0] <= record.accepted and told[1] <= record.spent + record.reserved,
             "I4",
             f"a receipt says {told}, on record are {record.accepted}, {record.spent}",
@@ -101,7 +101,7 @@ class Oracle:
 
     def _record(self, key: str) -> Channel:
         record = channel_operations.find(self._db(), key)
-        self._say(record is not None, "I4", f"told of {key}, which is not on record")
+        self.say(record is not None, "I4", f"told of {key}, which is not on record")
         assert record is not None
         return record
 
@@ -121,7 +121,7 @@ class Oracle:
 
     def _check(self, new: Channel, old: Channel | None) -> None:
         held = 0 <= new.settled <= new.accepted <= new.deposit and 0 <= new.spent + new.reserved <= new.accepted
-        self._say(held, "I3", f"amounts that contradict each other: {new}")
+        self.say(held, "I3", f"amounts that contradict each other: {new}")
         if old is not None:
             grown = (
                 old.accepted <= new.accepted
@@ -129,8 +129,8 @@ class Oracle:
                 and old.settled <= new.settled
                 and old.deposit <= new.deposit
             )
-            self._say(grown, "I3", f"something shrank: {old} -> {new}")
-            self._say(old.stage is not Stage.CLOSED or new.stage is Stage.CLOSED, "I3", "a closed channel came back")
+            self.say(grown, "I3", f"something shrank: {old} -> {new}")
+            self.say(old.stage is not Stage.CLOSED or new.stage is Stage.CLOSED, "I3", "a closed channel came back")
         if new.voucher and (old is None or old.voucher != new.voucher):
             self._collectable(new)
 
@@ -138,19 +138,28 @@ class Oracle:
         """I7: the bank itself would take the recorded voucher, for what it says, if the channel is there."""
         units, signature = voucher_parts(record.voucher)
         signer = signer_of_voucher("main", record.id, units, signature)
-        self._say(units == record.accepted and signer == record.signer, "I7", "a voucher that nobody would take")
+        self.say(units == record.accepted and signer == record.signer, "I7", "a voucher that nobody would take")
         found = self._bank.channel(record.id)
         if record.stage is Stage.OPEN:
-            self._say(found is not None, "I7", "an open channel that the bank does not know")
+            self.say(found is not None, "I7", "an open channel that the bank does not know")
             assert found is not None
-            self._say(found.descriptor.signer == signer and found.deposit >= record.deposit, "I7", "more than is there")
+            self.say(found.descriptor.signer == signer and found.deposit >= record.deposit, "I7", "more than is there")
 
     def check_books(self) -> None:
         """I6: the journal sums to zero, and the bank has what it had."""
         for asset, accounts in operations.balances(self._db()).items():
-            self._say(sum(accounts.values()) == 0, "I6", f"{asset} sums to {sum(accounts.values())}")
-        self._say(self._bank.total() == self.total, "I6", f"the bank had {self.total} and has {self._bank.total()}")
+            self.say(sum(accounts.values()) == 0, "I6", f"{asset} sums to {sum(accounts.values())}")
+        self.say(self._bank.total() == self.total, "I6", f"the bank had {self.total} and has {self._bank.total()}")
 
-    def _say(self, held: bool, invariant: str, what: str) -> None:
+    def check_journal(self, captured: int) -> None:
+        """I6 in the end: no escrow is left in the journal, and the payee has what the bank says. F10"""
+        for accounts in operations.balances(self._db()).values():
+            left = {name: units for name, units in accounts.items() if name.startswith("channel:") and units}
+            self.say(not left, "I6", f"escrow left in the journal: {left}")
+            got = accounts.get("payee:shop", 0)
+            self.say(got == captured, "I6", f"the journal has {got} for the shop, the bank {captured}")
+
+    def say(self, held: bool, invariant: str, what: str) -> None:
+        """Raises Broken unless it held."""
         if not held:
             raise Broken(f"{invariant}: {what}")

@@ -251,6 +251,11 @@ class Payer:
             wish.granted_units = 0
         elif path == opening.path and path in self._challenges:
             self.paper.opening = replace(opening, challenge=self._challenges[path])
+            yield from sleep(self._patience())
+
+    def _patience(self) -> float:
+        """Between two looks at a transaction that was refused and may still happen: longer each time."""
+        return min(30.0, 0.5 + self.tries / 10)
 
     def _gone(self, wish: Wish) -> None:
         """The channel was closed: what was authorized on it for this wish may have been taken without goods."""
@@ -298,6 +303,7 @@ class Payer:
             self.paper.topping = None
         elif topping.path in self._challenges:
             self.paper.topping = replace(topping, challenge=self._challenges[topping.path])
+            yield from sleep(self._patience())
 
     def _ask(self, path: str, wish: Wish) -> Flow[None]:
         answer = yield from self._send(Line(self._request("GET", path, wish, None)))

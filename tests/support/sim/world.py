@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from coinslot import drive
-from coinslot.drive import Flow, sleep, wait
+from coinslot.drive import Flow, sleep
 from coinslot.errors import StoreError
 from coinslot.intents.session import Stage
+from coinslot.server.settler import Policy, settle_round
 from support.sim.bank import SimBank
 from support.sim.engine import BEGIN_S, CALM, Broken, Chances, Process, Sim
 from support.sim.net import Net
@@ -29,6 +30,7 @@ from support.toysession import ToySessionPayer
 # How long the faults go on, and how long everybody has to recover from them.
 TROUBLE_S = 60.0
 RECOVERY_S = 4000.0
+JUMP_S = 900.0
 COINS = 10_000_000
 
 
@@ -37,6 +39,7 @@ class Plan:
     """What a seed decides first."""
 
     servers: int
+    settlers: int
     payers: int
     wishes: int
     flavour: str
@@ -62,7 +65,9 @@ def plan_of(seed: int) -> Plan:
         pause=some(0.2),
         jump=some(0.1) if rng.random() < 0.3 else 0.0,
     )
-    return Plan(rng.randint(1, 3), rng.randint(1, 3), rng.randint(1, 7), rng.choice([V2, V2, V1]), chances)
+    return Plan(
+        rng.randint(1, 3), rng.randint(1, 2), rng.randint(1, 3), rng.randint(1, 7), rng.choice([V2, V2, V1]), chances
+    )
 
 
 class World:
@@ -77,7 +82,7 @@ class World:
         self.oracle = Oracle(sim, self.disk, self.bank)
         self.shop = Shop(sim, self.disk, self.bank, self.oracle, self.plan.flavour)
         self.servers = [self.shop.open(f"server{n}") for n in range(self.plan.servers)]
-        self.watcher = self.shop.open("watcher", self._watches)
+        self.settlers = [self.shop.open(f"settler{n}", self._watches) for n in range(self.plan.settlers)]
         Net(sim, self.servers, self.shop.door)
         self.bank.open("shop")
         self.payers = [self._payer(n) for n in range(self.plan.payers)]
@@ -102,12 +107,13 @@ class World:
         self.sim.start(process, self._rounds(store), _must_not_end, "watch")
 
     def _rounds(self, store: Queued) -> Flow[None]:
+        policy = Policy(settle_units=3 * PRICE_UNITS, settle_after_s=30.0, close_idle_after_s=300.0, batch=3)
+        turn = 0
         while True:
             with suppress(StoreError):
-                yield from wait(store.note_watched("toy:main"))
-                for window in (yield from wait(store.abandoned(9))):
-                    yield from wait(store.bill(window))
-            yield from sleep(20.0)
+                yield from settle_round(store, [self.shop.seller], policy, None, turn)
+            turn += 1
+            yield from sleep(10.0)
 
     # --- the history
 
@@ -118,10 +124,11 @@ class World:
         try:
             self._disturb()
             sim.run(self._all_done, TROUBLE_S)
-            sim.chances = CALM
+            sim.chances, sim.offset_s = CALM, 0.0
             if not sim.run(self._all_done, RECOVERY_S):
                 raise Broken(f"I8: not done: {[each.process.name for each in self.payers if not each.paper.done]}")
-            self._settle()
+            if not sim.run(self._all_closed, RECOVERY_S):
+                raise Broken("I8: the settler does not end")
             self._final()
         finally:
             drive.arm_failpoints(None)
@@ -140,32 +147,35 @@ class World:
                 process.wakes_at_s = sim.time + 40 * sim.rng.random()
                 sim.tell("PAUSE", process.name, process.wakes_at_s - sim.time)
             if sim.happens(chances.jump):
-                sim.offset_s += sim.rng.uniform(-3600, 3600)
+                sim.offset_s += sim.rng.uniform(-JUMP_S, JUMP_S)
                 sim.tell("JUMP", sim.offset_s)
             sim.after(2.0, again)
 
         sim.after(1.0, again)
 
-    def _settle(self) -> None:
-        """Whatever is queued ends; windows of the dead are billed."""
-        self.sim.run(lambda: False, 60.0)
+    def _all_closed(self) -> bool:
+        return all(each.stage in {Stage.CLOSED, Stage.OPENING} for each in self.oracle.channels())
 
     def _final(self) -> None:
+        """When everything has ended: who had what, by the bank, the journal, the store and the handlers."""
         oracle = self.oracle
         oracle.check()
         oracle.check_books()
+        captured = 0
         for record in oracle.channels():
+            found = self.bank.channel(record.id)
             delivered = oracle.delivered[record.key]
-            if delivered > record.spent + record.reserved:
-                raise Broken(f"I1: {delivered} delivered for {record.spent}")
-            if record.stage is Stage.OPENING:
+            oracle.say(delivered <= record.spent, "I1", f"{delivered} delivered for {record.spent}")
+            if found is None:
                 continue
-        for payer in self.payers:
-            for key, units in payer.paper.authorized.items():
-                if payer.paper.held is not None and payer.paper.held.key == key:
-                    signed = payer.paper.held.signed_units
-                    if signed != units:
-                        raise Broken(f"I2: {signed} signed, {units} wished for")
+            captured += found.settled
+            oracle.say(record.stage is Stage.CLOSED and found.closed, "I8", f"never closed: {record}")
+            oracle.say(record.spent <= found.settled <= record.accepted, "I2", f"captured {found.settled} of {record}")
+            oracle.say(found.settled == record.settled, "I6", f"the bank paid {found.settled}, on record: {record}")
+            authorized = max(each.paper.authorized.get(record.key, 0) for each in self.payers)
+            oracle.say(found.settled <= authorized, "I2", f"captured {found.settled}, authorized {authorized}")
+        oracle.say(self.bank.balance("shop") == captured, "I6", "the shop was paid something else")
+        oracle.check_journal(captured)
 
 
 def _must_not_end(result: object, error: BaseException | None) -> None:
