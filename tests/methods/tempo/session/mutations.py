@@ -208,7 +208,7 @@ MUTATIONS = [
             "if False:",
             f"{HERE}/test_payer.py::test_a_fresh_challenge_of_other_terms_opens_nothing",
         )
-        for each in ("T46", "T47")
+        for each in ("T24", "T47")
     ),
     *(
         Mutation(each, PAYER, "require_terms(terms, wallet.chain_id, self.config.escrows)", "pass", UNKNOWN)

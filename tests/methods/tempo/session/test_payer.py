@@ -198,7 +198,7 @@ def test_amounts_that_contradict_each_other_are_the_callers_mistake(shop: Shop) 
             shop.run(one.payer.top_up(one.challenge(), held, more))
 
 
-@pytest.mark.guard("T46", "T47")
+@pytest.mark.guard("T24", "T47")
 @pytest.mark.parametrize(
     "name", ["amount_units", "recipient", "operator", "asset", "escrow", "min_voucher_delta_units"]
 )

@@ -138,11 +138,11 @@ class TempoSessionPayer:
     def _judged(self, challenge: Challenge, terms: acts.Terms) -> SessionTerms:
         """The challenge's own terms, which must be those that were judged; a fresh one may suggest another channel.
 
-        Raises NoPayableOffer. T46
+        Raises NoPayableOffer. T24
         """
         mine = self.terms(challenge)
         if not isinstance(terms, SessionTerms) or _asked(mine) != _asked(terms):
-            raise NoPayableOffer("tempo: the challenge asks for something else than what was agreed to")  # T46
+            raise NoPayableOffer("tempo: the challenge asks for something else than what was agreed to")  # T24
         return mine
 
     def fits(self, held: Held, terms: acts.Terms) -> bool:
