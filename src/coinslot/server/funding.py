@@ -7,14 +7,18 @@ from concurrent.futures import Future
 from coinslot.drive import Flow, failpoint, wait
 from coinslot.intents.acts import Act, Funded
 from coinslot.intents.charge import Prepared
-from coinslot.intents.session import Channel, Refused, Rules, issued_id
+from coinslot.intents.session import Channel, Refused, Rules, Stage, issued_id
 from coinslot.ledger import post_deposit
 from coinslot.method import SessionSeller
-from coinslot.store.channels import SessionStore
-from coinslot.store.protocol import Delivery, Lease
+from coinslot.store.channels import ChannelQuery, SessionStore
+from coinslot.store.protocol import Delivery, Lease, Payment, Query
+from coinslot.store.protocol import Stage as PaymentStage
 
 # What an act that moves money into a channel is answered with: the money is there, and nothing else was asked for.
 NO_CONTENT = 204
+# A payer with more openings than that in doubt at once waits for the next look.
+MAX_OPENINGS = 32
+_UNDER_WAY = frozenset({PaymentStage.CLAIMED, PaymentStage.PREPARED})
 
 
 def record(
@@ -36,7 +40,7 @@ def record(
         state.key,
         prepared.payer,
         terms.asset.key,
-        funded.added_units,
+        funded.added_units if isinstance(channel, Channel) else 0,  # what a close then finds in escrow, it accounts for
         prepared.proof,
         funded.settled_at_s,
         funded.reference,
@@ -45,6 +49,24 @@ def record(
     failpoint("funding.settled")
     yield from wait(store.deliver(lease, Delivery(NO_CONTENT, (), b"")))
     return channel
+
+
+def give_up(store: SessionStore, seller: SessionSeller, payment: Payment) -> Flow[None]:
+    """The transaction of this payment can never happen: a channel that it was to open is closed for good.
+
+    Nothing but its payer leads from the payment to the channel, so that one must have no other payment under way, and
+    the chain must not know the channel. Raises StoreError, ChainError.
+    """
+    query = Query(_UNDER_WAY, payer=payment.payer, limit=2)
+    others = [one for one in (yield from wait(store.payments(query))) if one.challenge.id != payment.challenge.id]
+    opening = ChannelQuery(frozenset({Stage.OPENING}), payer=payment.payer, limit=MAX_OPENINGS)
+    channels = [one for one in (yield from wait(store.list_channels(opening))) if seller.serves(one)]
+    if others or not channels:
+        return
+    for channel, state in zip(channels, (yield from seller.look(channels)), strict=True):
+        if not state.exists:
+            yield from wait(store.mark_closed(channel.key, 0))
+            failpoint("funding.given_up")
 
 
 def _noted(store: SessionStore, funded: Funded, rules: Rules) -> Future[Channel | Refused]:

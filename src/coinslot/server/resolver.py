@@ -8,10 +8,12 @@ from coinslot.drive import Flow, wait
 from coinslot.errors import ChainError, InvalidChallenge, LeaseLost, LedgerError, Problem, RpcUnreachable
 from coinslot.intents.charge import Pending, Prepared, Refused, Terms, receipt_of
 from coinslot.ledger import post_charge
-from coinslot.method import ChargeSeller
+from coinslot.method import ChargeSeller, Seller, SessionSeller, sells_charges, sells_sessions
+from coinslot.server import funding
 from coinslot.server.events import Observer, Resolved
 from coinslot.server.holding import Hold, obtain
-from coinslot.store.protocol import Lease, Payment, Stage, Store
+from coinslot.store.channels import SessionStore
+from coinslot.store.protocol import Lease, Payment, Stage
 
 # One round asks about this many; the rest wait for the next, so that a pile-up never blocks a round for long.
 ROUND = 32
@@ -20,7 +22,7 @@ SEEN = 1024
 
 
 def resolve_round(
-    store: Store, sellers: Sequence[ChargeSeller], observe: Observer | None = None, turn: int = 0
+    store: SessionStore, sellers: Sequence[Seller], observe: Observer | None = None, turn: int = 0
 ) -> Flow[int]:
     """Ask about open payments once; how many of those asked about are still open. Raises StoreError. F09 F11
 
@@ -33,7 +35,7 @@ def resolve_round(
     pending = 0
     for payment in (waiting[start:] + waiting[:start])[:ROUND]:
         known = _seller_of(payment.prepared, sellers)
-        if known is None or id(known[0]) in silent:
+        if known is None or id(known) in silent:
             pending += 1
             continue
         lease = yield from obtain(store, store.take(payment.challenge.id))
@@ -43,43 +45,67 @@ def resolve_round(
             try:
                 pending += not (yield from _resolve(store, hold.lease, known, observe))
             except RpcUnreachable:
-                silent.add(id(known[0]))
+                silent.add(id(known))
                 pending += 1
             except (ChainError, Problem, LedgerError, LeaseLost):
                 pending += 1
     return pending
 
 
-def _seller_of(prepared: Prepared | None, sellers: Sequence[ChargeSeller]) -> tuple[ChargeSeller, Terms] | None:
-    """Who can ask about a payment, and what was asked."""
+def _seller_of(prepared: Prepared | None, sellers: Sequence[Seller]) -> Seller | None:
+    """Who can ask about a payment."""
     if prepared is None:
         return None
     challenge = prepared.challenge
     for seller in sellers:
         if (seller.method, seller.intent) == (challenge.method, challenge.intent):
             try:
-                return seller, seller.terms(challenge.request_object())
+                seller.terms(challenge.request_object())
             except InvalidChallenge:
                 continue
+            return seller
     return None
 
 
-def _resolve(store: Store, lease: Lease, known: tuple[ChargeSeller, Terms], observe: Observer | None) -> Flow[bool]:
+def _resolve(store: SessionStore, lease: Lease, seller: Seller, observe: Observer | None) -> Flow[bool]:
     """Whether the end of a payment is known now, and on record."""
     payment: Payment | None = yield from wait(store.find(lease.challenge_id))  # it may have moved before we held it
     if payment is None or payment.prepared is None or payment.stage is not Stage.PREPARED:
         return True
-    seller, terms = known
     prepared = payment.prepared
+    stage: str | None = None
+    if sells_sessions(seller):
+        stage = yield from _funding(store, lease, payment, prepared, seller)
+    elif sells_charges(seller):
+        stage = yield from _charge(store, lease, prepared, seller)
+    if stage is not None and observe is not None:
+        observe(Resolved(prepared.challenge.id, prepared.reference, stage))
+    return stage is not None
+
+
+def _charge(store: SessionStore, lease: Lease, prepared: Prepared, seller: ChargeSeller) -> Flow[str | None]:
     outcome = yield from seller.confirm(prepared)
     if isinstance(outcome, Pending):
-        return False
+        return None
     if isinstance(outcome, Refused):
         yield from wait(store.fail(lease, outcome.reason))
-    else:  # the delivery is owed to whoever comes with the credential
-        entry = post_charge(terms, prepared, outcome)
-        yield from wait(store.settle(lease, receipt_of(prepared, outcome), entry))
-    if observe is not None:
-        stage = "failed" if isinstance(outcome, Refused) else "settled"
-        observe(Resolved(prepared.challenge.id, prepared.reference, stage))
-    return True
+        return "failed"
+    terms: Terms = seller.terms(prepared.challenge.request_object())
+    entry = post_charge(terms, prepared, outcome)  # the delivery is owed to whoever comes with the credential
+    yield from wait(store.settle(lease, receipt_of(prepared, outcome), entry))
+    return "settled"
+
+
+def _funding(
+    store: SessionStore, lease: Lease, payment: Payment, prepared: Prepared, seller: SessionSeller
+) -> Flow[str | None]:
+    """An open or a top-up: once it is on record nothing more is owed for it."""
+    outcome = yield from seller.confirm(prepared)
+    if isinstance(outcome, Pending):
+        return None
+    if isinstance(outcome, Refused):
+        yield from funding.give_up(store, seller, payment)
+        yield from wait(store.fail(lease, outcome.reason))
+        return "failed"
+    yield from funding.record(store, lease, prepared, outcome, seller)
+    return "settled"
