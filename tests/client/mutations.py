@@ -57,7 +57,7 @@ MUTATIONS = [
     ),
     Mutation(
         "T37",
-        "transports/httpx.py",
+        "transports/httpx_wire.py",
         "headers = request.headers.copy()",
         "headers = request.headers",
         f"{ONCE}test_a_redirect_after_paying_carries_nothing_and_pays_nothing",
@@ -155,7 +155,7 @@ MUTATIONS = [
     ),
     Mutation(
         "F03",
-        "transports/httpx.py",
+        "transports/httpx_wire.py",
         "except (httpx.HTTPError, OSError) as error:",
         "except OSError as error:",
         "tests/transports/test_httpx.py::test_a_stream_that_breaks_off_names_the_payment",
@@ -183,7 +183,7 @@ MUTATIONS = [
     ),
     Mutation(
         "F29",
-        "transports/httpx.py",
+        "transports/httpx_wire.py",
         "except (httpx.HTTPError, OSError, asyncio.CancelledError) as error:",
         "except (httpx.HTTPError, OSError) as error:",
         f"{LOST}test_a_cancelled_paid_request_is_unknown",

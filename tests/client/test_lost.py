@@ -213,7 +213,7 @@ def test_a_request_that_hangs_is_unknown_when_the_timeout_ends(
     make_door: Callable[..., Door], shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller's read timeout applies to free requests; a paid one waits longer, and then is unknown."""
-    for module in ("coinslot.transports.httpx", "coinslot.transports.requests"):
+    for module in ("coinslot.transports.httpx_wire", "coinslot.transports.requests"):
         monkeypatch.setattr(f"{module}.PAID_READ_S", 0.6)
     door = make_door(timeout_s=0.3)
     started = time()

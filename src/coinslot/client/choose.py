@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from coinslot.client.purse import MAX_VALIDITY_S, Policy
+from coinslot.client.terms import as_charge
 from coinslot.client.text import plain
 from coinslot.core.accept import Range, preference
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.digest import same_body
 from coinslot.core.instant import parse_instant
 from coinslot.errors import MalformedHeader, NoPayableOffer, PolicyRefused
+from coinslot.intents import acts
 from coinslot.intents.charge import Terms
-from coinslot.method import ChargePayer
+from coinslot.method import ChargePayer, Payer, pays_sessions
 
 # An error lists so many offers and no more.
 MAX_LISTED = 8
@@ -26,21 +29,27 @@ MAX_NAME_CHARS = 80
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An offer that we can and may pay, who pays it, and until when."""
+    """An offer that we can and may pay, who pays it, and until when. `session`: a session's own terms, of which `terms`
+    are the price of one unit.
+    """
 
     challenge: Challenge
-    payer: ChargePayer
+    payer: Payer
     terms: Terms
     expires_at_s: float
+    session: acts.Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What an offer is judged by: the site, our body, and the time in seconds since 1970."""
+    """What an offer is judged by: the site, our body, the time in seconds since 1970, and the ids of challenges that a
+    channel of ours can pay right now.
+    """
 
     origin: str
     body: bytes
     now_s: float
+    open_for: frozenset[str] = frozenset()
 
 
 def offer_name(challenge: Challenge) -> str:
@@ -73,11 +82,12 @@ def _fits(challenge: Challenge, body: bytes) -> None:
         raise NoPayableOffer("it is bound to another body than ours")
 
 
-def _rank(challenges: Sequence[Challenge], likes: Sequence[Range]) -> list[Challenge]:
-    return sorted(challenges, key=lambda challenge: -preference(likes, challenge))
+def _rank(challenges: Sequence[Challenge], likes: Sequence[Range], here: Situation) -> list[Challenge]:
+    """What an open channel can pay first: it costs a signature; then what we like best."""
+    return sorted(challenges, key=lambda each: (each.id not in here.open_for, -preference(likes, each)))
 
 
-def _try(challenge: Challenge, payers: Sequence[ChargePayer], policy: Policy, here: Situation) -> Choice:
+def _try(challenge: Challenge, payers: Sequence[Payer], policy: Policy, here: Situation) -> Choice:
     """The first payer who can and may pay. Raises NoPayableOffer or PolicyRefused with the last reason."""
     expires_at_s = _in_time(challenge, here.now_s)
     _fits(challenge, here.body)
@@ -86,18 +96,32 @@ def _try(challenge: Challenge, payers: Sequence[ChargePayer], policy: Policy, he
         if (payer.method, payer.intent) != (challenge.method, challenge.intent):
             continue
         try:
-            terms = payer.terms(challenge)
-            policy.judge(here.origin, challenge, terms)
+            return judged(challenge, payer, policy, here.origin, expires_at_s)
         except (NoPayableOffer, PolicyRefused) as error:
             reason = error
-            continue
-        return Choice(challenge, payer, terms, expires_at_s)
     raise reason
+
+
+def judged(challenge: Challenge, payer: Payer, policy: Policy, origin: str, expires_at_s: float) -> Choice:
+    """The choice of this offer by this payer. Raises NoPayableOffer, PolicyRefused."""
+    if not pays_sessions(payer):
+        terms = cast("ChargePayer", payer).terms(challenge)
+        policy.judge(origin, challenge, terms)
+        return Choice(challenge, payer, terms, expires_at_s)
+    session = payer.terms(challenge)
+    price = as_charge(session)
+    policy.judge(origin, challenge, price)
+    most = policy.units("max_deposit", price.asset)
+    if most is None or most < price.amount_units:
+        raise PolicyRefused(
+            f"{origin} is paid through a channel, which max_deposit does not allow. Nothing was signed."
+        )
+    return Choice(challenge, payer, price, expires_at_s, session)
 
 
 def choose(
     challenges: Sequence[Challenge],
-    payers: Sequence[ChargePayer],
+    payers: Sequence[Payer],
     likes: Sequence[Range],
     policy: Policy,
     here: Situation,
@@ -108,7 +132,7 @@ def choose(
     """
     reasons: list[str] = []
     forbidden: PolicyRefused | None = None
-    for challenge in _rank(challenges, likes):
+    for challenge in _rank(challenges, likes, here):
         try:
             if likes and not preference(likes, challenge):
                 raise NoPayableOffer("not among what we accept")

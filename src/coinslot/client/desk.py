@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 from coinslot.core.challenge import Challenge
 from coinslot.errors import ConfigError
+from coinslot.intents.acts import Held
+from coinslot.money import Asset
 from coinslot.store.book import Book
 
 # Enough for every path of an API; the one that was learnt first is forgotten first.
@@ -24,11 +27,20 @@ def place_of(verb: str, url: str) -> tuple[str, str, str]:
 
 @dataclass
 class Tally:
-    """What one session object has used: channels by key with what was spent on them before, and what it authorized."""
+    """What one session object has used: channels by key with what was spent on them before, and what it authorized.
 
-    budget_units: int | None = None
+    `budget`: whole tokens that its vouchers may add up to.
+    """
+
+    budget: Decimal | None = None
     authorized_units: int = 0
     began: dict[str, int] = field(default_factory=dict)
+    assets: dict[str, Asset] = field(default_factory=dict)
+
+    def begin(self, held: Held, asset: Asset) -> None:
+        """This channel is used."""
+        self.began.setdefault(held.key, held.spent_units)
+        self.assets.setdefault(held.key, asset)
 
 
 @dataclass

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import cast
 
-from coinslot.client.choose import Choice, Situation, choose, offer_name
+from coinslot.client.buying import Changed, buy, resumed
+from coinslot.client.choose import Choice, Situation, choose, judged, offer_name
 from coinslot.client.events import Declined, Offered, Unknown
 from coinslot.client.journey import Journey, Resume
+from coinslot.client.managing import HINTS
 from coinslot.client.presenting import (
     MAX_PROBLEM_BYTES,
     PAYMENT_REQUIRED,
@@ -26,10 +29,11 @@ from coinslot.client.presenting import (
 )
 from coinslot.client.purse import Policy, Purse, Quote
 from coinslot.client.text import is_private, origin_of, plain
+from coinslot.client.visit import Visit
 from coinslot.core.accept import Range, format_accept, parse_accept
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.credential import encode_credential
-from coinslot.drive import Cancelled, Flow, call, now, send
+from coinslot.drive import Cancelled, Flow, call, now, send, wait
 from coinslot.errors import (
     BodyNotRepeatable,
     MalformedHeader,
@@ -38,6 +42,9 @@ from coinslot.errors import (
     PaymentOutcomeUnknown,
     PolicyRefused,
 )
+from coinslot.intents.acts import Standing
+from coinslot.method import ChargePayer, Payer, pays_sessions
+from coinslot.store.book import Scope
 
 
 def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
@@ -53,6 +60,12 @@ def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
         return own
     if journey.due is not None:
         return (yield from _present_again(errand, purse, journey, journey.due))
+    challenges: Sequence[Challenge]
+    bought = (yield from _from_memory(errand, purse, journey)) if purse.sessions else None
+    if isinstance(bought, Changed):
+        return (yield from _settle(errand, purse, journey, bought.challenges, {}))
+    if bought is not None:
+        return bought
     headers = () if errand.fields("accept-payment") or not purse.likes else (_accept(purse.likes),)
     answer = yield from _ask(purse, journey, headers)
     if answer.status != PAYMENT_REQUIRED:
@@ -64,14 +77,120 @@ def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
     purse.observe(Offered(origin, tuple(offer_name(one) for one in challenges), unreadable))
     if journey.resume is not None:
         raise second(purse, origin, journey.resume)
+    fields = {name: values[0] for name in HINTS if (values := answer.fields(name))}
+    return (yield from _settle(errand, purse, journey, challenges, fields))
+
+
+def _settle(
+    errand: Errand, purse: Purse, journey: Journey, challenges: Sequence[Challenge], fields: dict[str, str]
+) -> Flow[Answer]:
+    """Decide and pay. `fields` are the headers of the answer that may tell of channels."""
     try:
         choice, body = yield from _decide(errand, purse, journey, challenges)
     except PaymentError as error:
-        purse.observe(Declined(origin, plain(str(error))))
+        purse.observe(Declined(origin_of(errand.url), plain(str(error))))
         raise
+    if choice.session is not None:
+        bought = yield from _buy(errand, purse, journey, choice, body, fields, remembered=False)
+        assert not isinstance(bought, Changed)  # noqa: S101 - only a remembered challenge can be out of date
+        return bought
     resume = yield from _pay(errand, purse, choice, body)
     journey.resume = resume  # from here on this request never pays again. F14
     return (yield from present(purse, journey, resume, body, doubt=False))
+
+
+# --- from a channel ------------------------------------------------------------------------------
+
+
+def _from_memory(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer | Changed | None]:
+    """Buy from an open channel without asking first, where this path was bought before and its challenge still holds.
+
+    None: ask. The policy is asked again, since it may be another session's.
+    """
+    known = purse.desk.recall(errand.method, errand.url, (yield from now()))
+    if known is None or journey.resume is not None or journey.strayed or not is_private(origin_of(errand.url)):
+        return None
+    challenge, expires_at_s = known
+    origin = origin_of(errand.url)
+    for payer in (yield from purse.wallet.session_payers()):
+        if payer.method != challenge.method:
+            continue
+        try:
+            choice = judged(challenge, payer, purse.policy, origin, expires_at_s)
+        except (NoPayableOffer, PolicyRefused):
+            continue
+        if (yield from _open_channel(purse, choice)):
+            body = yield from _body(errand)
+            if purse.policy.approve is not None:
+                yield from _approve(errand, purse.policy, choice)
+            return (yield from _buy(errand, purse, journey, choice, body, {}, remembered=True))
+    return None
+
+
+def _buy(
+    errand: Errand,
+    purse: Purse,
+    journey: Journey,
+    choice: Choice,
+    body: bytes,
+    fields: dict[str, str],
+    *,
+    remembered: bool,
+) -> Flow[Answer | Changed]:
+    assert choice.session is not None  # noqa: S101 - for the type checker
+    assert pays_sessions(choice.payer)  # noqa: S101
+    visit = Visit(
+        purse,
+        choice.payer,
+        origin_of(errand.url),
+        errand.method,
+        errand.url,
+        choice.challenge,
+        choice.session,
+        choice.expires_at_s,
+    )
+    purse.desk.forget(errand.method, errand.url)  # until it was good once more
+    try:
+        return (yield from buy(visit, errand, body, journey, fields, remembered=remembered))
+    except (PolicyRefused, NoPayableOffer) as error:
+        purse.observe(Declined(visit.origin, plain(str(error))))
+        raise
+    except PaymentOutcomeUnknown as error:
+        purse.observe(Unknown(visit.origin, choice.terms, error.reference, plain(str(error))))
+        raise
+
+
+def _open_channel(purse: Purse, choice: Choice) -> Flow[bool]:
+    """Whether a channel of ours could pay this offer right now."""
+    assert choice.session is not None  # noqa: S101 - for the type checker
+    assert pays_sessions(choice.payer)  # noqa: S101
+    asset = choice.session.asset
+    scope = Scope(asset.network, choice.payer.method, choice.payer.account, choice.session.recipient, asset.key)
+    for held in (yield from wait(purse.desk.book.find(scope))):
+        room = held.deposit_units - held.signed_units
+        if (
+            held.standing is Standing.OPEN
+            and room >= choice.terms.amount_units
+            and choice.payer.fits(held, choice.session)
+        ):
+            return True
+    return False
+
+
+def _openable(purse: Purse, challenges: Sequence[Challenge], origin: str) -> Flow[frozenset[str]]:
+    """The ids of the challenges that an open channel could pay right now."""
+    found: set[str] = set()
+    for challenge in challenges:
+        for payer in (yield from purse.wallet.session_payers()):
+            if (payer.method, payer.intent) != (challenge.method, challenge.intent):
+                continue
+            try:
+                choice = judged(challenge, payer, purse.policy, origin, 0.0)
+            except (NoPayableOffer, PolicyRefused):
+                continue
+            if (yield from _open_channel(purse, choice)):
+                found.add(challenge.id)
+    return frozenset(found)
 
 
 def _ask(purse: Purse, journey: Journey, headers: tuple[tuple[str, str], ...]) -> Flow[Answer]:
@@ -130,8 +249,12 @@ def _decide(
             "ask it directly if you mean to. Nothing was signed."
         )
     body = yield from _body(errand)
-    payers = yield from purse.wallet.payers()
-    here = Situation(origin, body, (yield from now()))
+    payers: list[Payer] = [*(yield from purse.wallet.payers())]
+    open_for: frozenset[str] = frozenset()
+    if purse.sessions:
+        payers += yield from purse.wallet.session_payers()
+        open_for = yield from _openable(purse, challenges, origin)
+    here = Situation(origin, body, (yield from now()), open_for)
     choice = choose(challenges, payers, _likes(errand, purse), purse.policy, here)
     if purse.policy.approve is not None:
         yield from _approve(errand, purse.policy, choice)
@@ -154,7 +277,7 @@ def _approve(errand: Errand, policy: Policy, choice: Choice) -> Flow[None]:
 def _pay(errand: Errand, purse: Purse, choice: Choice, body: bytes) -> Flow[Resume]:
     challenge, origin = choice.challenge, origin_of(errand.url)
     try:
-        presentation = yield from choice.payer.pay(challenge, choice.terms)
+        presentation = yield from cast("ChargePayer", choice.payer).pay(challenge, choice.terms)
     except PaymentOutcomeUnknown as error:  # the method moved money itself, and lost the answer
         purse.observe(Unknown(origin, choice.terms, error.reference, plain(str(error))))
         raise
@@ -177,4 +300,7 @@ def _pay(errand: Errand, purse: Purse, choice: Choice, body: bytes) -> Flow[Resu
 def _present_again(errand: Errand, purse: Purse, journey: Journey, resume: Resume) -> Flow[Answer]:
     body = yield from _body(errand)
     resume.check(errand.method, errand.url, body)
-    return (yield from present(purse, journey, resume, body, doubt=True))
+    answer = yield from present(purse, journey, resume, body, doubt=True)
+    if resume.channel is not None and purse.sessions:
+        yield from resumed(purse, resume, answer)
+    return answer

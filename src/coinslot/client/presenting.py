@@ -43,6 +43,16 @@ class Ask:
     verb: str | None = None
 
 
+class Tapped(Protocol):
+    """Something that a body flows through on its way to its reader."""
+
+    def feed(self, chunk: bytes) -> Flow[bytes]:
+        """What the reader gets of a chunk. May ask for effects, and raise."""
+
+    def finish(self) -> bytes:
+        """What the reader gets at the end."""
+
+
 class Answer(Protocol):
     """A response whose body has not been read."""
 
@@ -58,6 +68,9 @@ class Answer(Protocol):
 
     def attach(self, payment: Paid | Presented) -> None:
         """Let the caller find this with the response."""
+
+    def watch(self, tap: Tapped) -> None:
+        """Let the body flow through this while the caller reads it."""
 
 
 class Errand(Protocol):

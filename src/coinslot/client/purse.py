@@ -116,7 +116,7 @@ class Policy:
     def units(self, name: str, asset: Asset) -> int | None:
         """A limit of this policy ("max_deposit" ...) in base units of an asset, rounded down; None if it is not set."""
         value: Decimal | None = getattr(self, name)
-        return None if value is None else int(Fraction(value) * 10 ** (asset.decimals or 0))
+        return None if value is None else units_of(value, asset)
 
     def judge(self, origin: str, challenge: Challenge, terms: Terms) -> None:
         """Whether this may be paid to this site. Raises PolicyRefused: what was asked, and what is allowed."""
@@ -155,6 +155,11 @@ class Policy:
             )
         if terms.amount_units > Fraction(limit) * 10 ** (asset.decimals or 0):
             raise _no(f"{origin} asks for {asked}, and the limit for one request is {limit:f}")
+
+
+def units_of(value: Decimal, asset: Asset) -> int:
+    """Whole tokens in base units, rounded down: a limit is never stretched."""
+    return int(Fraction(value) * 10 ** (asset.decimals or 0))
 
 
 def _no(reason: str) -> PolicyRefused:

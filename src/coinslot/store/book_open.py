@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from coinslot.errors import ConfigError
@@ -38,3 +38,11 @@ def open_book(where: Book | Path | str | None = None) -> Book:
     if where == "memory:":
         return MemoryBook()
     return SqliteBook(where) if isinstance(where, (str, Path)) else where
+
+
+def book_opener(where: Book | Path | str | None = None) -> Callable[[], Book]:
+    """What opens that book when it is first needed; a memory book is the same one every time."""
+    if where == "memory:":
+        made = MemoryBook()
+        return lambda: made
+    return lambda: open_book(where)

@@ -11,6 +11,12 @@ The session keeps its class and its adapters, which are wrapped. `payment_of(res
 reference), a Presented, or None for free responses. After a PaymentOutcomeUnknown the same payment is presented again
 by `session.get(url, auth=Resuming(error.resume))`.
 
+Sessions pay many small requests, and event streams, from one channel; see httpx.py, which says more about them:
+
+    with session(pay(requests.Session(), wallet(NAME={...})), "https://api.example.com/", max_deposit="1") as paid:
+        paid.get("/page/1")
+        for line in paid.get("/chat", stream=True).iter_lines(): ...               # pays while it streams
+
 Timeouts are the caller's, but a paid request may wait for its answer at least PAID_READ_S, as settlement can take a
 block.
 """
@@ -19,22 +25,33 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urljoin
 
 import requests
 import urllib3
 from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
+from coinslot.client import closing
+from coinslot.client.desk import Desk, Tally
 from coinslot.client.events import Observer, Paid, Presented, ignore
 from coinslot.client.exchange import exchange
 from coinslot.client.journey import Journey
-from coinslot.client.presenting import Answer, Ask
+from coinslot.client.presenting import Answer, Ask, Tapped
 from coinslot.client.purse import Policy, Purse
 from coinslot.client.wallet import Wallet, as_wallet
-from coinslot.drive import RealWorld, Send, run
+from coinslot.drive import Flow, RealWorld, Send, run
 from coinslot.errors import PaymentOutcomeUnknown, UsageError
-from coinslot.method import ChargePayer
+from coinslot.intents.acts import Held
+from coinslot.method import Payer
+from coinslot.money import parse_decimal
+from coinslot.store.book import Book
+from coinslot.store.book_open import book_opener
 
 # The least patience with a paid request, in seconds: settlement waits for a block or two.
 PAID_READ_S = 60.0
@@ -42,23 +59,29 @@ PAID_READ_S = 60.0
 _RESUME = "coinslot_resume"
 _JOURNEY = "coinslot_journey"
 _RESULT = "coinslot"
+_PURSE = "coinslot_purse"
+# What belongs to the caller's body, and not to a request about its channel.
+_OF_BODY = ("Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Expect", "Idempotency-Key")
 
-Session = TypeVar("Session", bound=requests.Session)
+Kind = TypeVar("Kind", bound=requests.Session)
+T = TypeVar("T")
 
 
 def pay(
-    session: Session,
-    wallet: Wallet | Sequence[ChargePayer],
+    session: Kind,
+    wallet: Wallet | Sequence[Payer],
     policy: Policy | None = None,
     observe: Observer = ignore,
-) -> Session:
-    """Let an existing session pay; returns that session. Adapters mounted later don't pay.
+    book: Book | Path | str | None = None,
+) -> Kind:
+    """Let an existing session pay; returns that session. Adapters mounted later don't pay. `book`: where channels are
+    written down, if not in the user's data folder.
 
     Raises UsageError if it pays already.
     """
     if any(isinstance(adapter, PayingAdapter) for adapter in session.adapters.values()):
         raise UsageError("this session pays already")
-    purse = Purse(as_wallet(wallet), policy or Policy(), observe)
+    purse = Purse(as_wallet(wallet), policy or Policy(), observe, Desk(book_opener(book)))
     for prefix, adapter in list(session.adapters.items()):
         session.mount(prefix, PayingAdapter(adapter, purse))
     return session
@@ -116,8 +139,14 @@ def _outgoing(request: requests.PreparedRequest, ask: Ask) -> requests.PreparedR
     """A copy to send: the caller's own stays without credential, so that no redirect and no log can carry it. T37"""
     copy = request.copy()
     copy.hooks = {}
+    if ask.verb is not None:
+        copy.method, copy.body = ask.verb, None
+        for name in _OF_BODY:
+            copy.headers.pop(name, None)
+        if ask.verb == "POST":
+            copy.headers["Content-Length"] = "0"
     copy.headers.update(dict(ask.headers))
-    if ask.body is not None and request.body is not None:
+    if ask.verb is None and ask.body is not None and request.body is not None:
         copy.body = ask.body
         copy.headers.pop("Transfer-Encoding", None)
         copy.headers["Content-Length"] = str(len(ask.body))
@@ -135,8 +164,8 @@ def _patient(timeout: object) -> object:
 
 
 class _Answer:
-    def __init__(self, response: requests.Response) -> None:
-        self.response = response
+    def __init__(self, response: requests.Response, world: _World) -> None:
+        self.response, self._world = response, world
         self.status = response.status_code
 
     def fields(self, name: str) -> Sequence[str]:
@@ -156,6 +185,9 @@ class _Answer:
     def attach(self, payment: Paid | Presented) -> None:
         vars(self.response)[_RESULT] = payment
         self.response.raw = _PaidBody(self.response.raw, payment)
+
+    def watch(self, tap: Tapped) -> None:
+        self.response.raw = _TappedBody(self.response.raw, tap, self._world)
 
 
 class _PaidBody:
@@ -192,6 +224,26 @@ class _PaidBody:
         )
 
 
+class _TappedBody:
+    """A raw body that is paid while it is streamed, between two chunks. Read as a whole, it is passed on as it is."""
+
+    def __init__(self, inner: Any, tap: Tapped, world: _World) -> None:
+        self._inner, self._tap, self._world = inner, tap, world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def stream(self, *arguments: Any, **options: Any) -> Iterator[bytes]:
+        """As urllib3's. Raises PaymentError."""
+        for chunk in self._inner.stream(*arguments, **options):
+            passed = run(self._tap.feed(chunk), self._world)
+            if passed:
+                yield passed
+        rest = self._tap.finish()
+        if rest:
+            yield rest
+
+
 class _World:
     """The world of one request: its own door for HTTP, everything else as it is."""
 
@@ -203,7 +255,7 @@ class _World:
 
     def send(self, effect: Send) -> Answer:
         ask = effect.request
-        assert isinstance(ask, Ask)  # noqa: S101 - the only flow run here is exchange
+        assert isinstance(ask, Ask)  # noqa: S101 - what the client's flows send
         options = dict(self._options)
         if ask.paid:
             options["timeout"] = _patient(options.get("timeout"))
@@ -213,7 +265,7 @@ class _World:
             error.request = self._request  # the copy in it holds the credential. T38
             raise
         response.request = self._request
-        return _Answer(response)
+        return _Answer(response, self)
 
 
 class PayingAdapter(BaseAdapter):
@@ -237,14 +289,117 @@ class PayingAdapter(BaseAdapter):
         journey = Journey.of(luggage.get(_JOURNEY), request, luggage.get(_RESUME))
         luggage[_JOURNEY] = journey
         options = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
-        answer = run(
-            exchange(_Errand(request), self._purse, journey), _World(self._real, self._inner, request, options)
-        )
+        given = luggage.get(_PURSE)
+        purse = given if isinstance(given, Purse) else self._purse
+        answer = run(exchange(_Errand(request), purse, journey), _World(self._real, self._inner, request, options))
         assert isinstance(answer, _Answer)  # noqa: S101
         vars(answer.response)["connection"] = self  # a login that sends again comes through here, too
         return answer.response
+
+    @property
+    def purse(self) -> Purse:
+        """What is paid with."""
+        return self._purse
+
+    def manage(self, flow: Flow[T], request: requests.PreparedRequest, options: Mapping[str, Any]) -> T:
+        """Run a flow about a channel; what it sends goes where this request would go."""
+        return run(flow, _World(self._real, self._inner, request, options))
 
     def close(self) -> None:
         """Close the inner adapter and what was opened to ask chains."""
         self._inner.close()
         self._real.close()
+
+
+# --- sessions ------------------------------------------------------------------------------------
+
+
+class _InSession(AuthBase):
+    """Marks a request as one of a session; the caller's own login comes after it."""
+
+    def __init__(self, purse: Purse, inner: Any) -> None:
+        self._purse = purse
+        self._inner = requests.auth.HTTPBasicAuth(*inner) if isinstance(inner, tuple) else inner
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        _luggage(request)[_PURSE] = self._purse
+        answered = request if self._inner is None else self._inner(request)
+        assert isinstance(answered, requests.PreparedRequest)  # noqa: S101 - what a login returns
+        return answered
+
+
+class PaidSession:
+    """Requests that are paid from a channel; relative URLs are taken from the session's own. Made by `session`."""
+
+    def __init__(self, inner: requests.Session, url: str, purse: Purse, *, close: bool) -> None:
+        self.url = url
+        self._inner, self._purse, self._closes = inner, purse, close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._closes and kind is None:
+            self.close()
+
+    def request(self, method: str, url: str = "", **options: Any) -> requests.Response:
+        """As requests.Session.request."""
+        options["auth"] = _InSession(self._purse, options.get("auth"))
+        return self._inner.request(method, urljoin(self.url, url), **options)
+
+    def get(self, url: str = "", **options: Any) -> requests.Response:
+        """As requests.Session.get."""
+        return self.request("GET", url, **options)
+
+    def post(self, url: str = "", **options: Any) -> requests.Response:
+        """As requests.Session.post."""
+        return self.request("POST", url, **options)
+
+    @property
+    def channels(self) -> list[Held]:
+        """The channels that were used, as the book has them."""
+        found = [self._purse.desk.book.get(key).result() for key in self._purse.tally.began]
+        return [one for one in found if one is not None]
+
+    @property
+    def spent_units(self) -> int:
+        """What was spent since this session began, in base units: the servers' word, never above what was signed."""
+        began = self._purse.tally.began
+        return sum(max(0, one.spent_units - began[one.key]) for one in self.channels)
+
+    @property
+    def authorized_units(self) -> int:
+        """What this session's vouchers add up to: the most that it can cost."""
+        return self._purse.tally.authorized_units
+
+    @property
+    def deposit_units(self) -> int:
+        """What its channels hold, in base units."""
+        return sum(one.deposit_units for one in self.channels)
+
+    def close(self, url: str = "") -> None:
+        """Close every channel that was used: what was not spent comes back. Raises PaymentError, StoreError."""
+        place = urljoin(self.url, url)
+        prepared = self._inner.prepare_request(requests.Request("HEAD", place))
+        door = self._inner.get_adapter(place)
+        assert isinstance(door, PayingAdapter)  # noqa: S101 - session has looked
+        settings = self._inner.merge_environment_settings(place, {}, True, None, None)
+        for key in list(self._purse.tally.began):
+            door.manage(closing.close(self._purse, place, key), prepared, settings)
+
+
+def session(
+    inner: requests.Session,
+    url: str,
+    *,
+    max_deposit: Decimal | str | int,
+    budget: Decimal | str | int | None = None,
+    close: bool = False,
+) -> PaidSession:
+    """A session of a paying requests.Session at a URL; see httpx.session. Raises UsageError if it doesn't pay."""
+    door = inner.get_adapter(url)
+    if not isinstance(door, PayingAdapter):
+        raise UsageError("this session doesn't pay yet: pay(session, wallet) first")
+    policy = replace(door.purse.policy, max_deposit=max_deposit, prefer_sessions=True)
+    tally = Tally(None if budget is None else parse_decimal(budget))
+    return PaidSession(inner, url, replace(door.purse, policy=policy, tally=tally), close=close)

@@ -1,0 +1,247 @@
+"""Buy one request from a channel, with two vouchers at most (T46).
+
+    our turn -> a channel -> enough deposit -> sign and write down -> present -> what the server says:
+
+    2xx                      bought; its receipt is noted, up to what we signed
+    2xx, nothing bought      an equal voucher was known there: once more with a higher one
+    402, fresh challenge     the terms are as before, or nothing more happens: once more, with the higher voucher that
+                             this request's price allows, or the same one where only the challenge was too old
+    410                      the chain says whether the channel is gone; then once more with another one
+    anything else            as for a charge: returned with a note, or "outcome unknown"
+
+All attempts of one request carry one Idempotency-Key, so that a server that did deliver delivers the same again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from coinslot.client import channels
+from coinslot.client.journey import Journey, Resume
+from coinslot.client.managing import Said, balance_in, refresh, said_of, say
+from coinslot.client.presenting import (
+    MAX_PROBLEM_BYTES,
+    PAYMENT_REQUIRED,
+    Answer,
+    Errand,
+    conclude,
+    lost,
+    offers,
+    persist,
+    refused,
+)
+from coinslot.client.purse import Purse
+from coinslot.client.streaming import Tap
+from coinslot.client.visit import Visit, note, sign, turn
+from coinslot.client.watermark import Flowing, Purchase
+from coinslot.core.challenge import Challenge
+from coinslot.drive import Cancelled, Flow, call, failpoint, random_bytes, wait
+from coinslot.errors import ChainError, PaymentOutcomeUnknown
+from coinslot.intents.acts import Balance, Held, Standing
+from coinslot.store.book import Word
+
+# Vouchers that one request may sign. T46
+MAX_SIGNED = 2
+# Credentials that one request may present: those, one more each for a challenge too old and for a channel that is gone.
+MAX_PRESENTED = 4
+KEY_HEADER = "Idempotency-Key"
+GONE = 410
+NO_CONTENT = 204
+# Problems that a higher voucher, as far as the price allows one, may mend.
+SHORT = frozenset(
+    {
+        "session/insufficient-balance",
+        "insufficient-balance",
+        "session/delta-too-small",
+        "delta-too-small",
+        "stale-voucher",
+        "payment-insufficient",
+        "payment-required",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The server asks for something else now than the challenge that was remembered: decide anew."""
+
+    challenges: tuple[Challenge, ...]
+
+
+@dataclass
+class _Attempts:
+    """One logical request, while it has its turn."""
+
+    visit: Visit
+    body: bytes
+    key: tuple[str, str]
+    held: Held
+    purchase: Purchase
+    signed: int = 0
+    presented: int = 0
+    moved: bool = False
+
+    @property
+    def may_sign(self) -> bool:
+        return self.signed < MAX_SIGNED
+
+    def on(self, held: Held) -> None:
+        """Go on with another record: of this channel, or of another one."""
+        if held.key != self.held.key or held.signed_units > self.held.signed_units:
+            self.purchase = Purchase.on(held, self.visit.terms.amount_units)
+        self.held = held
+
+
+def buy(
+    visit: Visit, errand: Errand, body: bytes, journey: Journey, fields: dict[str, str], *, remembered: bool
+) -> Flow[Answer | Changed]:
+    """The answer to a request, bought from a channel. `remembered`: the challenge is not from an answer to it.
+
+    Raises what channels.ready raises, PaymentRefused, PaymentOutcomeUnknown.
+    """
+    lease = yield from turn(visit.book, visit.scope)
+    try:
+        held = yield from channels.ready(visit, fields)
+        visit.purse.tally.begin(held, visit.terms.asset)
+        given = errand.fields(KEY_HEADER)
+        key = (KEY_HEADER, given[0] if given else f'"{(yield from random_bytes(16)).hex()}"')
+        attempts = _Attempts(visit, body, key, held, Purchase.on(held, visit.terms.amount_units))
+        return (yield from _until_bought(attempts, errand, journey, remembered=remembered))
+    finally:
+        lease.release()
+
+
+def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, remembered: bool) -> Flow[Answer | Changed]:
+    visit, total = attempts.visit, attempts.purchase.first_units
+    while True:
+        if total > attempts.held.signed_units:
+            attempts.held = yield from channels.covered(visit, attempts.held, total)
+            attempts.held = yield from sign(visit, attempts.held, total)
+            attempts.signed += 1
+        resume = _resume(attempts, errand)
+        journey.resume = resume  # from here on, losing an answer is losing what was signed for. F03
+        answer = yield from _present(attempts, resume)
+        attempts.presented += 1
+        credential = resume.header[1]
+        if 200 <= answer.status < 300:
+            said = balance_in(visit.payer, answer)
+            attempts.held = yield from note(visit, attempts.held, said)
+            if not _nothing_bought(answer, said, attempts.held) or not attempts.may_sign:
+                return _bought(attempts, answer, journey, resume)
+            yield from said_of(visit, answer, credential, attempts.held)
+            higher = attempts.purchase.next_units(attempts.held.signed_units)
+            total = attempts.held.signed_units + 1 if higher is None else higher
+            continue
+        challenged = answer.status == PAYMENT_REQUIRED and bool(offers(answer)[0])
+        if not challenged and answer.status != GONE:
+            attempts.held = yield from note(visit, attempts.held, balance_in(visit.payer, answer))
+            return conclude(answer, visit.purse, journey, resume)
+        problem: bytes = yield from call(answer.read, MAX_PROBLEM_BYTES)
+        verdict = say(visit, answer, credential, attempts.held, problem)
+        next_total = None if attempts.presented >= MAX_PRESENTED else (yield from _next(attempts, verdict))  # T46
+        if next_total is None and remembered and attempts.presented == 1 and verdict.fresh is None:
+            journey.resume = None  # refused in full: the decision is made anew, from what was signed before
+            return Changed(verdict.challenges)
+        if next_total is None:
+            journey.finished = True
+            raise refused(visit.purse, resume, answer.status, problem, doubt=False)
+        total = next_total
+
+
+def _resume(attempts: _Attempts, errand: Errand) -> Resume:
+    visit = attempts.visit
+    return Resume(
+        visit.origin,
+        errand.method,
+        visit.price,
+        attempts.held.channel_id,
+        errand.url,
+        hashlib.sha256(attempts.body).digest(),
+        visit.voucher(attempts.held),
+        visit.payer.method,
+        (attempts.key,),
+        attempts.held.key,
+    )
+
+
+def _present(attempts: _Attempts, resume: Resume) -> Flow[Answer]:
+    purse = attempts.visit.purse
+    try:
+        answer, _ = yield from persist(purse, resume, attempts.body, again=False)
+        failpoint("client.sent")
+    except PaymentOutcomeUnknown:
+        raise
+    except (Exception, Cancelled) as error:  # broad on purpose: whatever stopped us, the voucher has left. F03 F29
+        raise lost(purse, resume, error) from error
+    return answer
+
+
+def _nothing_bought(answer: Answer, said: Balance | None, held: Held) -> bool:
+    """Whether a success says that our voucher was known there and bought nothing. T02"""
+    if said is None or said.units != 0 or answer.fields("idempotent-replayed"):
+        return False
+    empty = answer.status == NO_CONTENT or answer.fields("content-length")[:1] == ["0"]
+    return empty and said.channel_id == held.channel_id and (said.accepted_units or 0) >= held.signed_units
+
+
+def _bought(attempts: _Attempts, answer: Answer, journey: Journey, resume: Resume) -> Answer:
+    visit, held = attempts.visit, attempts.held
+    if answer.fields("payment-receipt"):  # what gives none may be free by now
+        visit.purse.desk.remember(visit.verb, visit.url, visit.challenge, visit.expires_at_s)
+    kind = (answer.fields("content-type") or [""])[0].partition(";")[0].strip().lower()
+    coded = (answer.fields("content-encoding") or ["identity"])[0].strip().lower() != "identity"
+    concluded = conclude(answer, visit.purse, journey, resume)
+    if kind == "text/event-stream" and not coded:
+        basis = min(attempts.purchase.basis_units, held.signed_units)
+        flowing = Flowing(basis, visit.terms.amount_units, visit.purse.policy.max_window, held.signed_units)
+        answer.watch(Tap(visit, held, flowing))
+    return concluded
+
+
+def _next(attempts: _Attempts, said: Said) -> Flow[int | None]:
+    """The total to present next, or None: no more. Raises what can't be true, or can't be known."""
+    visit = attempts.visit
+    if said.status == GONE:
+        return (yield from _elsewhere(attempts))
+    if said.fresh is None:  # other terms: T46 T47
+        return None
+    refresh(visit, said.fresh)
+    known = attempts.held.signed_units
+    found = yield from channels.believed(visit, said.fields, attempts.held)
+    if found is not None and found.standing is Standing.OPEN:
+        attempts.on(found)  # an old backup catches up. F05
+    if attempts.held.signed_units > known:
+        return attempts.purchase.first_units if attempts.may_sign else None
+    if said.stale:
+        return attempts.held.signed_units
+    if said.problem is not None and said.problem not in SHORT:
+        return None
+    return attempts.purchase.next_units(attempts.held.signed_units) if attempts.may_sign else None
+
+
+def _elsewhere(attempts: _Attempts) -> Flow[int | None]:
+    """The server says that the channel is gone. Where the chain agrees, another one buys this request, once."""
+    visit = attempts.visit
+    try:
+        held = yield from channels.look_again(visit, attempts.held)
+    except ChainError:
+        return None  # nobody knows: the channel stays on record
+    if held.standing is Standing.OPEN or attempts.moved:
+        return None
+    attempts.moved = True
+    attempts.on((yield from channels.ready(visit, {})))
+    visit.purse.tally.begin(attempts.held, visit.terms.asset)
+    return attempts.purchase.first_units if attempts.may_sign else None
+
+
+def resumed(purse: Purse, resume: Resume, answer: Answer) -> Flow[None]:
+    """Write down what a receipt says after a voucher was presented again."""
+    held = None if resume.channel is None else (yield from wait(purse.desk.book.get(resume.channel)))
+    if held is None or held.standing is not Standing.OPEN:
+        return
+    for payer in (yield from purse.wallet.session_payers()):
+        said = balance_in(payer, answer) if payer.method == resume.payment_method else None
+        if said is not None and said.channel_id == held.channel_id:
+            yield from wait(purse.desk.book.note(held.key, Word(said.accepted_units, said.spent_units)))
+            return

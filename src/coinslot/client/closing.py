@@ -1,0 +1,167 @@
+"""What is done with a channel outside of any request: close it, add to it; both by asking its server.
+
+Closing shows the server a voucher of exactly what was spent, where its own word on that is about our last voucher: what
+was signed ahead is then worth nothing, also where closing takes all that a voucher says. Else the highest one.
+"""
+
+from __future__ import annotations
+
+from coinslot.client import channels
+from coinslot.client.events import Closed
+from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
+from coinslot.client.presenting import MAX_PROBLEM_BYTES, Answer, Ask, offers
+from coinslot.client.purse import Purse
+from coinslot.client.text import origin_of
+from coinslot.client.visit import Visit, note, turn
+from coinslot.core.challenge import Challenge
+from coinslot.core.instant import parse_instant
+from coinslot.drive import Cancelled, Flow, call, failpoint, now, send, wait
+from coinslot.errors import (
+    MalformedHeader,
+    NoPayableOffer,
+    PaymentOutcomeUnknown,
+    PaymentRefused,
+    PolicyRefused,
+    UsageError,
+)
+from coinslot.intents.acts import Act, Held, Standing
+from coinslot.intents.session import INTENT
+from coinslot.method import SessionPayer
+from coinslot.store.book import SETTLED, Word, scope_of
+
+GONE = 410
+_VERBS = ("HEAD", "GET")
+
+
+def held_of(purse: Purse, key: str) -> Flow[Held]:
+    """A channel in the book. Raises UsageError."""
+    held = yield from wait(purse.desk.book.get(key))
+    if held is None:
+        raise UsageError("no such channel in the book")
+    return held
+
+
+def close(purse: Purse, url: str, key: str) -> Flow[Held]:
+    """Ask the server at `url` to close a channel: it takes what was spent, and the rest comes back.
+
+    Raises PaymentRefused, PaymentOutcomeUnknown (then it is `closing`), NoPayableOffer, ChainError, StoreError.
+    """
+    lease = yield from turn(purse.desk.book, scope_of((yield from held_of(purse, key))))
+    try:
+        held = yield from held_of(purse, key)
+        if held.standing in (Standing.CLOSED, Standing.LOST):
+            return held
+        visit = yield from _visit(purse, url, held)
+        return (yield from _close(visit, held))
+    finally:
+        lease.release()
+
+
+def top_up(purse: Purse, url: str, key: str, additional_units: int) -> Flow[Held]:
+    """Add to a channel's deposit, within the policy. Raises as channels.ready does."""
+    lease = yield from turn(purse.desk.book, scope_of((yield from held_of(purse, key))))
+    try:
+        held = yield from held_of(purse, key)
+        visit = yield from _visit(purse, url, held)
+        most = purse.policy.units("max_deposit", visit.terms.asset) or 0
+        if additional_units <= 0 or held.deposit_units + additional_units > most:
+            asset = visit.terms.asset
+            raise PolicyRefused(
+                f"the channel holds {asset.text(held.deposit_units)} and may hold {asset.text(most)} (max_deposit). "
+                "Nothing was signed."
+            )
+        if held.opening:
+            held = yield from channels.resolve(visit, held)
+        return (yield from channels.top_up(visit, held, additional_units))
+    finally:
+        lease.release()
+
+
+def _visit(purse: Purse, url: str, held: Held) -> Flow[Visit]:
+    """The way to speak of this channel at this URL: a challenge that asks for it, remembered or fresh."""
+    now_s = yield from now()
+    known = [found[0] for verb in ("GET", "POST") if (found := purse.desk.recall(verb, url, now_s)) is not None]
+    status = 0
+    for verb in (None, *_VERBS):
+        challenges = known
+        if verb is not None:
+            answer: Answer = yield from send(Ask((), b"", verb=verb))
+            yield from call(answer.read, MAX_PROBLEM_BYTES)
+            challenges, status = offers(answer)[0], answer.status
+        for challenge in challenges:
+            for payer in (yield from purse.wallet.session_payers()):
+                visit = _fitting(purse, url, held, challenge, payer)
+                if visit is not None:
+                    return visit
+    raise NoPayableOffer(f"{origin_of(url)} (HTTP {status}) offers nothing that this channel pays for.")
+
+
+def _fitting(purse: Purse, url: str, held: Held, challenge: Challenge, payer: SessionPayer) -> Visit | None:
+    if (challenge.method, challenge.intent) != (payer.method, INTENT):
+        return None
+    try:
+        terms, expires_at_s = payer.terms(challenge), parse_instant(challenge.expires or "")
+    except (NoPayableOffer, MalformedHeader):
+        return None
+    if not payer.fits(held, terms):
+        return None
+    return Visit(purse, payer, origin_of(url), "GET", url, challenge, terms, expires_at_s)
+
+
+def _close(visit: Visit, held: Held) -> Flow[Held]:
+    if held.opening:
+        held = yield from channels.resolve(visit, held)
+    exact = held.spent_units if held.acknowledged_units == held.signed_units else held.signed_units
+    said = yield from _ask_to_close(visit, held, exact)
+    if not said.good and said.status != GONE and exact < held.signed_units:
+        said = yield from _ask_to_close(visit, held, held.signed_units)
+    if said.status == GONE:
+        held = yield from channels.look_again(visit, held)
+        if held.standing is Standing.CLOSED:
+            return held
+    if not said.good:
+        raise _not_closed(visit, said)
+    held = yield from note(visit, held, said.balance)
+    held = yield from wait(visit.book.note(held.key, Word(standing=Standing.CLOSED, pending=SETTLED)))
+    reference = None
+    visit.purse.observe(Closed(visit.origin, held.channel_id, held.asset, held.spent_units, reference))
+    return held
+
+
+def _ask_to_close(visit: Visit, held: Held, total_units: int) -> Flow[Said]:
+    highest = total_units == held.signed_units
+    voucher = held.voucher if highest else visit.payer.sign(held, total_units)  # lower than the watermark: not kept
+    yield from ensure_challenge(visit, held)
+    said = Said(0)
+    for _ in range(2):
+        payload = dict(visit.payer.payload(held, Act.CLOSE, total_units, voucher))
+        try:
+            said = yield from ask_about(visit, visit.credential(payload), held)
+        except (Exception, Cancelled) as error:  # broad on purpose: whatever stopped us, it has left. F03
+            yield from _closing(visit, held)
+            raise PaymentOutcomeUnknown(
+                f"{visit.origin} was asked to close a channel, and no answer came ({type(error).__name__}).",
+                reference=held.channel_id,
+            ) from error
+        failpoint("client.closing")
+        if not said.stale or said.fresh is None:
+            break
+        refresh(visit, said.fresh)
+    if said.status >= 500 or said.status == 409:
+        yield from _closing(visit, held)
+    return said
+
+
+def _closing(visit: Visit, held: Held) -> Flow[Held]:
+    word = Word(standing=Standing.CLOSING, closing_at_s=(yield from now()))
+    return (yield from wait(visit.book.note(held.key, word)))
+
+
+def _not_closed(visit: Visit, said: Said) -> PaymentRefused:
+    reason = ": ".join(one for one in (said.problem, said.detail) if one) or "no reason given"
+    return PaymentRefused(
+        f"{visit.origin} did not close the channel (HTTP {said.status}, {reason}).",
+        status=said.status,
+        problem=said.problem,
+        detail=said.detail,
+    )

@@ -1,0 +1,129 @@
+"""One client at one paid address: what every step with a channel needs to know, and the step that signs.
+
+Signing is in one place, in this order: compute, sign, write down, and only then may it be sent (F01 F02).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coinslot.client.events import Authorized, Recovered
+from coinslot.client.purse import Purse, units_of
+from coinslot.client.terms import as_charge
+from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
+from coinslot.core.credential import encode_credential
+from coinslot.drive import Flow, call, failpoint, now, sleep, wait
+from coinslot.errors import PolicyRefused, StoreBusy
+from coinslot.intents import charge
+from coinslot.intents.acts import Act, Balance, Held, Terms
+from coinslot.method import SessionPayer
+from coinslot.store.book import Book, Draw, Lease, Limit, Scope, Word
+
+# How long a request waits for its turn on a channel: others may be waiting for a block.
+TURN_S = 120.0
+# Between two looks whether it is our turn: from not noticeable to a person's patience.
+LEAST_PAUSE_S, MOST_PAUSE_S = 0.001, 0.025
+DAY_S = 24 * 3600.0
+
+
+@dataclass
+class Visit:
+    """`challenge` is the one that credentials echo now; it is replaced by fresh ones under the same `terms`."""
+
+    purse: Purse
+    payer: SessionPayer
+    origin: str
+    verb: str
+    url: str
+    challenge: Challenge
+    terms: Terms
+    expires_at_s: float
+
+    @property
+    def book(self) -> Book:
+        """The purse's book."""
+        return self.purse.desk.book
+
+    @property
+    def price(self) -> charge.Terms:
+        """What one unit costs, to show."""
+        return as_charge(self.terms)
+
+    @property
+    def scope(self) -> Scope:
+        """Whose channels these are."""
+        asset = self.terms.asset
+        return Scope(asset.network, self.payer.method, self.payer.account, self.terms.recipient, asset.key)
+
+    def credential(self, payload: object) -> tuple[str, str]:
+        """The header that presents a payload."""
+        assert isinstance(payload, dict)  # noqa: S101 - what payers return
+        value = encode_credential(self.challenge, payload, self.payer.source())
+        return header_of(self.challenge), value
+
+    def voucher(self, held: Held, act: Act = Act.VOUCHER) -> tuple[str, str]:
+        """The header that presents the highest voucher of a channel."""
+        return self.credential(dict(self.payer.payload(held, act, held.signed_units, held.voucher)))
+
+
+def header_of(challenge: Challenge) -> str:
+    """Where a challenge wants its credential."""
+    return "Authorization" if challenge.header is None else ALTERNATE_HEADER
+
+
+def turn(book: Book, scope: Scope) -> Flow[Lease]:
+    """Wait until nobody else speaks for these channels: other threads, tasks and processes. Raises StoreBusy. F25"""
+    waited_s, pause_s = 0.0, LEAST_PAUSE_S
+    while True:
+        lease: Lease | None = yield from call(book.try_lock, scope)
+        if lease is not None:
+            return lease
+        if waited_s > TURN_S:
+            raise StoreBusy("somebody else has been using this channel for too long; nothing was signed")
+        yield from sleep(pause_s)
+        waited_s, pause_s = waited_s + pause_s, min(2 * pause_s, MOST_PAUSE_S)
+
+
+def sign(visit: Visit, held: Held, total_units: int) -> Flow[Held]:
+    """Sign a higher total and write it down; then, and only then, it may be sent. F01 F02
+
+    Raises PolicyRefused where a budget would be passed, LedgerError, StoreError.
+    """
+    purse, added = visit.purse, total_units - held.signed_units
+    tally = purse.tally
+    if tally.budget is not None and tally.authorized_units + added > units_of(tally.budget, visit.terms.asset):
+        raise PolicyRefused(f"the session's budget of {tally.budget:f} is used up. Nothing was signed.")
+    voucher = visit.payer.sign(held, total_units)
+    failpoint("client.signed")
+    draw = Draw(visit.origin, visit.terms.asset.key, added, (yield from now()), _limits(visit))
+    signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02
+    failpoint("client.saved")
+    tally.authorized_units += added
+    purse.observe(Authorized(visit.origin, signed.channel_id, signed.asset, total_units, added))
+    return signed
+
+
+def _limits(visit: Visit) -> tuple[Limit, ...]:
+    policy, asset = visit.purse.policy, visit.terms.asset
+    total, here = policy.units("max_per_day", asset), policy.units("max_per_day_and_origin", asset)
+    found = [] if total is None else [Limit(total, DAY_S)]
+    return tuple(found if here is None else [*found, Limit(here, DAY_S, visit.origin)])
+
+
+def note(visit: Visit, held: Held, said: Balance | None) -> Flow[Held]:
+    """Write a server's word down, as far as it is about this channel; never above what we signed. T24"""
+    at_s = yield from now()
+    if said is None or said.channel_id != held.channel_id:
+        return (yield from wait(visit.book.note(held.key, Word(used_at_s=at_s))))
+    word = Word(said.accepted_units, said.spent_units, used_at_s=at_s)
+    return (yield from wait(visit.book.note(held.key, word)))
+
+
+def adopt(visit: Visit, found: Held) -> Flow[Held]:
+    """Take a channel, or a higher total, into the book that our own signature proves. F04 F05"""
+    known = yield from wait(visit.book.get(found.key))
+    merged = yield from wait(visit.book.adopt(found))
+    if known is None or merged.signed_units > known.signed_units:
+        told = Recovered(visit.origin, merged.channel_id, merged.asset, merged.signed_units)
+        visit.purse.observe(told)
+    return merged
