@@ -58,6 +58,7 @@ class SessionTill:
         metering: Metering | None = None,
         charge: bool = False,
         patience_s: float = 1.0,
+        watched: bool = True,
         **table: Any,
     ) -> None:
         self.bank = bank
@@ -72,7 +73,8 @@ class SessionTill:
         self.price = Price(price, sellers, Extras(), metering=metering)
         self.runs = 0
         self._lock = threading.Lock()
-        self.watch()
+        if watched:
+            self.watch()
 
     def watch(self) -> None:
         """What a watcher does: it has just looked at every channel."""
