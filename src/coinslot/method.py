@@ -401,6 +401,15 @@ def sessions_of(method: Method) -> Sessions | None:
     return found
 
 
+def sellers_of(method: Method, accept: msgspec.Struct) -> Flow[Sequence[Seller]]:
+    """All sellers that a method makes of these settings: of charges, then of sessions. Raises as both do."""
+    sellers: list[Seller] = list((yield from method.sellers(accept)))
+    sessions = sessions_of(method)
+    if sessions is not None:
+        sellers += yield from sessions.sellers(accept)
+    return sellers
+
+
 def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:
     """What a method may publish as `read_terms`: the terms of any request object of its charges, for lists and reports,
     with no chain asked. It raises UsageError. None if there is no such thing.

@@ -17,7 +17,7 @@ import msgspec
 from coinslot import method as methods
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError
-from coinslot.method import ChargeSeller, Method
+from coinslot.method import ChargeSeller, Method, Seller, SessionSeller, sessions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Accepted:
     method: Method
     settings: msgspec.Struct
     sellers: tuple[ChargeSeller, ...]
+    sessions: tuple[SessionSeller, ...] = ()
 
 
 def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
@@ -45,8 +46,16 @@ def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
             raise ConfigError(f"{where}: 'method' must name a payment method; installed: {_installed()}")
         method = methods.load(name)
         settings = methods.settings(method.Accept, fields, f"{where} ({name})", os.environ)
-        found.append(Accepted(method, settings, tuple((yield from method.sellers(settings)))))
+        sellers = tuple((yield from method.sellers(settings)))
+        published = sessions_of(method)
+        sessions = () if published is None else tuple((yield from published.sellers(settings)))
+        found.append(Accepted(method, settings, sellers, sessions))
     return found
+
+
+def all_sellers(accepted: Sequence[Accepted]) -> tuple[Seller, ...]:
+    """Everybody who can be paid, in the order of the tables, charges before sessions within each."""
+    return tuple(one for table in accepted for one in (*table.sellers, *table.sessions))
 
 
 def only_method() -> str:

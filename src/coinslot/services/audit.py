@@ -13,7 +13,7 @@ from coinslot.drive import Flow, now, wait
 from coinslot.errors import CoinslotError, ConfigError, LedgerError, RpcUnreachable
 from coinslot.intents.charge import Pending, Refused, Settled
 from coinslot.ledger import Entry, post_charge
-from coinslot.method import ChargeSeller, keys_of
+from coinslot.method import ChargeSeller, keys_of, sells_charges
 from coinslot.services.accepting import Accepted
 from coinslot.store.protocol import Payment, Query, Stage, Store
 
@@ -171,4 +171,4 @@ def _against_chain(payment: Payment, posted: Entry | None, accepted: Sequence[Ac
 
 def _sellers(accepted: Sequence[Accepted]) -> Iterator[ChargeSeller]:
     for each in accepted:
-        yield from each.sellers
+        yield from filter(sells_charges, each.sellers)

@@ -11,16 +11,18 @@ from typing import Any, TypeAlias, TypedDict
 from coinslot.core.challenge import KeyRing
 from coinslot.drive import RealAsyncWorld, RealWorld, run
 from coinslot.errors import ConfigError
-from coinslot.method import ChargeSeller, Extras, load, settings
+from coinslot.method import Extras, Seller, load, sellers_of, sells_sessions, settings
 from coinslot.money import parse_decimal
 from coinslot.server.events import Observer
 from coinslot.server.gate import PATIENCE_S, Gate
 from coinslot.server.issue import EXPIRES_IN_S, Issuer
 from coinslot.server.price import Amount, Price, Pricing, Route, Routes
+from coinslot.server.settler import Policy
 from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
 from coinslot.transports.resolving import Resolving
 from coinslot.transports.secret import challenge_keys
+from coinslot.transports.settling import EVERY_S, Settling
 
 Table: TypeAlias = Mapping[str, Any]
 RouteTable: TypeAlias = Mapping[str, "Amount | Pricing | Price | None"]
@@ -42,7 +44,9 @@ class Slot:
 
     Each keyword names a payment method and gives its settings, or a list of settings for several assets. `store` is a
     store or its URL; `secret_key` (text of 32 characters or more, or a list with the newest first) else comes from
-    COINSLOT_SECRET_KEY, else from a file beside a SQLite store. Raises ConfigError, MissingDependency, ChainError.
+    COINSLOT_SECRET_KEY, else from a file beside a SQLite store. Payment channels are watched, settled and closed by
+    `settle`'s policy, unless it is False because `coinslot settler` does so. Raises ConfigError, MissingDependency,
+    ChainError.
     """
 
     def __init__(  # noqa: PLR0913 - all but the realm are named and optional
@@ -51,11 +55,13 @@ class Slot:
         *,
         store: str | SessionStore = "sqlite:///coinslot.sqlite",
         secret_key: str | Sequence[str] | None = None,
-        sellers: Sequence[ChargeSeller] = (),
+        sellers: Sequence[Seller] = (),
         expires_in_s: int = EXPIRES_IN_S,
         alternate_header: bool = False,
         observe: Observer | None = None,
         patience_s: float = PATIENCE_S,
+        settle: bool | Policy = True,
+        settle_every_s: float = EVERY_S,
         **methods: Table | Sequence[Table],
     ) -> None:
         # Shared by all doors of this slot, and with them the connections to nodes.
@@ -67,7 +73,13 @@ class Slot:
         issuer = Issuer(realm, keys, expires_in_s=expires_in_s, alternate_header=alternate_header)
         self.store: SessionStore = open_store(store) if isinstance(store, str) else store
         self.gate = Gate(issuer, self.store, patience_s, observe)
-        self.resolving = Resolving(self.store, self.sellers, observe)
+        sessions = [one for one in self.sellers if sells_sessions(one)]
+        self.settling: Settling | None = None
+        if sessions and settle is not False:
+            policy = settle if isinstance(settle, Policy) else Policy()
+            self.settling = Settling(self.store, sessions, policy, observe, settle_every_s)
+            self.settling.look()
+        self.resolving = Resolving(self.store, self.sellers, observe, settling=self.settling)
 
     def price(
         self,
@@ -105,11 +117,11 @@ def _decimal(amount: Amount) -> Decimal:
     return parse_decimal(amount)
 
 
-def _sellers(methods: Mapping[str, Table | Sequence[Table]]) -> list[ChargeSeller]:
-    found: list[ChargeSeller] = []
+def _sellers(methods: Mapping[str, Table | Sequence[Table]]) -> list[Seller]:
+    found: list[Seller] = []
     with closing(RealWorld()) as world:
         for name, given in methods.items():
             method = load(name)
             for table in [given] if isinstance(given, Mapping) else given:
-                found += run(method.sellers(settings(method.Accept, table, name)), world)
+                found += run(sellers_of(method, settings(method.Accept, table, name)), world)
     return found
