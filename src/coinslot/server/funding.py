@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from coinslot.drive import Flow, failpoint, wait
+from coinslot.errors import LedgerError
 from coinslot.intents.acts import Act, Funded
 from coinslot.intents.charge import Prepared
 from coinslot.intents.session import Channel, Refused, Rules, Stage, issued_id
-from coinslot.ledger import post_deposit
+from coinslot.ledger import Entry, post_deposit
 from coinslot.method import SessionSeller
 from coinslot.store.channels import ChannelQuery, SessionStore
 from coinslot.store.protocol import Delivery, Lease, Payment, Query
@@ -30,25 +31,28 @@ def record(
     """
     terms = seller.terms(prepared.challenge.request_object())
     state = funded.state
-    channel = yield from wait(_noted(store, funded, seller.rules(terms)))
+    entry = _entry(state.key, terms.asset.key, prepared, funded, funded.added_units)
+    channel = yield from wait(_noted(store, funded, seller.rules(terms), entry))
     failpoint("funding.noted")
     known = channel if isinstance(channel, Channel) else channel.channel
     if known is None:  # recorded before it was sent, and never deleted
         return channel
     receipt = seller.receipt(known, issued_id(prepared.challenge), funded.settled_at_s, None, funded.reference)
-    entry = post_deposit(
-        state.key,
-        prepared.payer,
-        terms.asset.key,
-        funded.added_units if isinstance(channel, Channel) else 0,  # what a close then finds in escrow, it accounts for
-        prepared.proof,
-        funded.settled_at_s,
-        funded.reference,
-    )
-    yield from wait(store.settle(lease, receipt, entry))
+    if isinstance(channel, Refused):  # what a close found in escrow and did not know, it has accounted for
+        nothing = _entry(state.key, terms.asset.key, prepared, funded, 0)
+        try:
+            yield from wait(store.settle(lease, receipt, nothing))
+        except LedgerError:  # F10: it was noted before, and posted with that
+            yield from wait(store.settle(lease, receipt, entry))
+    else:
+        yield from wait(store.settle(lease, receipt, entry))
     failpoint("funding.settled")
     yield from wait(store.deliver(lease, Delivery(NO_CONTENT, (), b"")))
     return channel
+
+
+def _entry(key: str, asset_key: str, prepared: Prepared, funded: Funded, units: int) -> Entry:
+    return post_deposit(key, prepared.payer, asset_key, units, prepared.proof, funded.settled_at_s, funded.reference)
 
 
 def give_up(store: SessionStore, seller: SessionSeller, payment: Payment) -> Flow[None]:
@@ -69,8 +73,8 @@ def give_up(store: SessionStore, seller: SessionSeller, payment: Payment) -> Flo
             failpoint("funding.given_up")
 
 
-def _noted(store: SessionStore, funded: Funded, rules: Rules) -> Future[Channel | Refused]:
+def _noted(store: SessionStore, funded: Funded, rules: Rules, entry: Entry) -> Future[Channel | Refused]:
     state = funded.state
     if funded.act is Act.OPEN:
-        return store.confirm_open(state.key, state.deposit_units, state.settled_units, rules)
-    return store.top_up(state.key, state.deposit_units, rules)
+        return store.confirm_open(state.key, state.deposit_units, state.settled_units, rules, entry)
+    return store.top_up(state.key, state.deposit_units, rules, entry)

@@ -94,12 +94,10 @@ def _deposit(going: Round, channel: Channel, state: OnChain, rules: Rules) -> Fl
     current = yield from wait(going.store.find_channel(channel.key))
     if current is None or current.stage is not Stage.OPEN or state.deposit_units <= current.deposit:
         return
-    with suppress(LedgerError):  # posted before the process died, or by somebody else
-        yield from wait(
-            going.store.note_settled(channel.key, current.settled, post_found(current, state.deposit_units))
-        )
+    entry = post_found(current, state.deposit_units)
+    with suppress(LedgerError):  # somebody else was first
+        yield from wait(going.store.top_up(channel.key, state.deposit_units, rules, entry))
     failpoint("settler.found")
-    yield from wait(going.store.top_up(channel.key, state.deposit_units, rules))
 
 
 def _closed(going: Round, channel: Channel, settled_units: int, deposit_units: int) -> Flow[None]:

@@ -100,7 +100,7 @@ def change(db: Db, key: str, token: str, step: Callable[[Channel], Channel | Ref
     return new
 
 
-def top_up(db: Db, key: str, token: str, deposit_units: int, rules: Rules) -> Channel | Refused:
+def top_up(db: Db, key: str, token: str, deposit_units: int, rules: Rules, entry: Entry | None) -> Channel | Refused:
     """A larger deposit; a close that is under way isn't taken back."""
     live = "SELECT 1 FROM coinslot_outbox WHERE channel = :key AND kind = 'close' AND stage IN ('planned', 'prepared')"
 
@@ -109,11 +109,13 @@ def top_up(db: Db, key: str, token: str, deposit_units: int, rules: Rules) -> Ch
             return Refused(Why.CLOSING, old)
         return session.top_up(old, deposit_units, rules)
 
-    return change(db, key, token, step)
+    return note(db, key, token, step, entry)
 
 
-def note(db: Db, key: str, token: str, step: Callable[[Channel], Channel], entry: Entry | None) -> Channel | Refused:
-    """A settlement or a close that the chain shows, with its entry."""
+def note(
+    db: Db, key: str, token: str, step: Callable[[Channel], Channel | Refused], entry: Entry | None
+) -> Channel | Refused:
+    """What the chain shows, with its entry."""
     noted = change(db, key, token, step)
     if entry is not None and isinstance(noted, Channel):
         operations.post(db, entry)

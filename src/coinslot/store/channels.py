@@ -178,12 +178,19 @@ class Channels(Protocol):
     def list_channels(self, query: ChannelQuery) -> Future[Sequence[Channel]]:
         """Channels in the order in which they were recorded. Raises UsageError if `after` is unknown."""
 
-    def confirm_open(self, key: str, deposit_units: int, settled_units: int, rules: Rules) -> Future[Channel | Refused]:
-        """opening -> open: the chain shows it. A second time changes nothing."""
+    def confirm_open(
+        self, key: str, deposit_units: int, settled_units: int, rules: Rules, entry: Entry | None = None
+    ) -> Future[Channel | Refused]:
+        """opening -> open: the chain shows it; the entry is posted in the same step, unless it is Refused. A second
+        time changes nothing. F10"""
 
-    def top_up(self, key: str, deposit_units: int, rules: Rules) -> Future[Channel | Refused]:
-        """The chain shows a deposit of that much in all. Ends `closing` where the rules say so, but refuses with
-        CLOSING while a close is in the outbox."""
+    def top_up(
+        self, key: str, deposit_units: int, rules: Rules, entry: Entry | None = None
+    ) -> Future[Channel | Refused]:
+        """The chain shows a deposit of that much in all; the entry is posted in the same step, unless it is Refused.
+
+        Ends `closing` where the rules say so, but refuses with CLOSING while a close is in the outbox. F10
+        """
 
     def note_settled(self, key: str, settled_units: int, entry: Entry | None = None) -> Future[Channel | Refused]:
         """The chain shows that much paid out; the entry is posted in the same step. Raises LedgerError."""

@@ -136,13 +136,17 @@ class MemoryChannels(ABC):
             self._channels[key] = new
         return new
 
-    def confirm_open(self, key: str, deposit_units: int, settled_units: int, rules: Rules) -> Future[Channel | Refused]:
+    def confirm_open(
+        self, key: str, deposit_units: int, settled_units: int, rules: Rules, entry: Entry | None = None
+    ) -> Future[Channel | Refused]:
         """opening -> open."""
         return self._change(
-            key, lambda old: session.opened(old, deposit_units, settled_units, rules), "store.channel.confirm"
+            key, lambda old: session.opened(old, deposit_units, settled_units, rules), "store.channel.confirm", entry
         )
 
-    def top_up(self, key: str, deposit_units: int, rules: Rules) -> Future[Channel | Refused]:
+    def top_up(
+        self, key: str, deposit_units: int, rules: Rules, entry: Entry | None = None
+    ) -> Future[Channel | Refused]:
         """A larger deposit."""
 
         def step(old: Channel) -> Channel | Refused:
@@ -151,7 +155,7 @@ class MemoryChannels(ABC):
                 return Refused(Why.CLOSING, old)
             return session.top_up(old, deposit_units, rules)
 
-        return self._change(key, step, "store.channel.top_up")
+        return self._change(key, step, "store.channel.top_up", entry)
 
     def note_settled(self, key: str, settled_units: int, entry: Entry | None = None) -> Future[Channel | Refused]:
         """A settlement that the chain shows. Raises LedgerError."""

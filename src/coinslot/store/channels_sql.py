@@ -74,32 +74,32 @@ class SqlChannels(ABC):
         """Channels in the order of recording."""
         return self._list(lambda db: channel_operations.listed(db, query))
 
-    def _change(self, key: str, step: Callable[[Channel], Channel | Refused], name: str) -> Future[Channel | Refused]:
+    def _change(
+        self, key: str, step: Callable[[Channel], Channel | Refused], name: str, entry: Entry | None = None
+    ) -> Future[Channel | Refused]:
         token = self._token()
-        return self._write(lambda db: channel_operations.change(db, key, token, step), name)
+        return self._write(lambda db: channel_operations.note(db, key, token, step, entry), name)
 
-    def confirm_open(self, key: str, deposit_units: int, settled_units: int, rules: Rules) -> Future[Channel | Refused]:
+    def confirm_open(
+        self, key: str, deposit_units: int, settled_units: int, rules: Rules, entry: Entry | None = None
+    ) -> Future[Channel | Refused]:
         """opening -> open."""
         return self._change(
-            key, lambda old: session.opened(old, deposit_units, settled_units, rules), "store.channel.confirm"
+            key, lambda old: session.opened(old, deposit_units, settled_units, rules), "store.channel.confirm", entry
         )
 
-    def top_up(self, key: str, deposit_units: int, rules: Rules) -> Future[Channel | Refused]:
+    def top_up(
+        self, key: str, deposit_units: int, rules: Rules, entry: Entry | None = None
+    ) -> Future[Channel | Refused]:
         """A larger deposit."""
         token = self._token()
         return self._write(
-            lambda db: channel_operations.top_up(db, key, token, deposit_units, rules), "store.channel.top_up"
+            lambda db: channel_operations.top_up(db, key, token, deposit_units, rules, entry), "store.channel.top_up"
         )
 
     def note_settled(self, key: str, settled_units: int, entry: Entry | None = None) -> Future[Channel | Refused]:
         """A settlement that the chain shows. Raises LedgerError."""
-        token = self._token()
-        return self._write(
-            lambda db: channel_operations.note(
-                db, key, token, lambda old: session.note_settled(old, settled_units), entry
-            ),
-            "store.channel.settled",
-        )
+        return self._change(key, lambda old: session.note_settled(old, settled_units), "store.channel.settled", entry)
 
     def mark_closing(self, key: str, at_s: float) -> Future[Channel | Refused]:
         """open -> closing. T27"""
@@ -107,11 +107,7 @@ class SqlChannels(ABC):
 
     def mark_closed(self, key: str, settled_units: int, entry: Entry | None = None) -> Future[Channel | Refused]:
         """-> closed. Raises LedgerError."""
-        token = self._token()
-        return self._write(
-            lambda db: channel_operations.note(db, key, token, lambda old: session.closed(old, settled_units), entry),
-            "store.channel.closed",
-        )
+        return self._change(key, lambda old: session.closed(old, settled_units), "store.channel.closed", entry)
 
     # --- buying
 
