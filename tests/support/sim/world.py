@@ -16,6 +16,7 @@ from coinslot import drive
 from coinslot.drive import Flow, sleep
 from coinslot.errors import StoreError
 from coinslot.intents.session import Stage
+from coinslot.server.resolver import resolve_round
 from coinslot.server.settler import Policy, settle_round
 from support.sim.bank import SimBank
 from support.sim.engine import BEGIN_S, CALM, Broken, Chances, Process, Sim
@@ -111,6 +112,7 @@ class World:
         turn = 0
         while True:
             with suppress(StoreError):
+                yield from resolve_round(store, [self.shop.seller], None, turn)
                 yield from settle_round(store, [self.shop.seller], policy, None, turn)
             turn += 1
             yield from sleep(10.0)
