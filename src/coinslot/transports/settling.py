@@ -45,6 +45,7 @@ class Settling:
         every_s: float = EVERY_S,
         report: Reporter | None = None,
     ) -> None:
+        self.every_s = every_s
         self.networks: dict[str, _Network] = {}
         for name in sorted({one.network for one in sellers}):
             mine = [one for one in sellers if one.network == name]
