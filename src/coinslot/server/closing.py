@@ -37,13 +37,16 @@ class Closing:
             channel = yield from self.teller.find(case)
             if channel.stage is Stage.CLOSED:
                 return (yield from self._closed(case, channel))
-            wanted = session.close(channel, case.voucher, case.rules)
-            if isinstance(wanted, session.Refused):
-                return (yield from self.teller.refused(case, wanted))
+            refused = session.close(channel, case.voucher, case.rules)
+            if isinstance(refused, session.Refused):
+                return (yield from self.teller.refused(case, refused))
             marked = yield from wait(self.teller.store.mark_closing(channel.key, (yield from now())))
             if isinstance(marked, session.Refused):
                 return (yield from self.teller.refused(case, marked))
             failpoint("session.closing")
+            wanted = session.close(marked, case.voucher, case.rules)  # T23: what was bought until it closed, no less
+            if isinstance(wanted, session.Refused):
+                return (yield from self.teller.refused(case, wanted))
             job = yield from wait(self.teller.store.plan(channel.key, JobKind.CLOSE, wanted))
             if isinstance(job, session.Refused):
                 return (yield from self.teller.refused(case, job))

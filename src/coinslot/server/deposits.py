@@ -23,12 +23,11 @@ from coinslot.intents.charge import Pending, Prepared, Refused
 from coinslot.intents.session import Channel, Stage
 from coinslot.intents.session_problems import problem_of
 from coinslot.server import funding
-from coinslot.server.answer import Answer
 from coinslot.server.events import ChannelFunded
 from coinslot.server.holding import Hold, obtain
 from coinslot.server.presented import Case
 from coinslot.server.request import request_hash
-from coinslot.server.teller import NO_CONTENT, RETRY_IN_FLIGHT_S, Teller, pending
+from coinslot.server.teller import RETRY_IN_FLIGHT_S, Teller, pending
 from coinslot.store.channels import Known, Opened
 from coinslot.store.protocol import Claim, Lease, OverBudget, Payment, Taken
 from coinslot.store.protocol import Stage as PaymentStage
@@ -38,14 +37,22 @@ CONFIRM_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """This act was done before: how its channel stands now, and its transaction, where that is known."""
+
+    channel: Channel
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Deposits:
     """Moves money into channels. Safe for threads and tasks."""
 
     teller: Teller
     patience_s: float
 
-    def open(self, case: Case) -> Flow[Channel | Answer]:
-        """Open a channel: the channel where this request opened it, or an answer to one that was open before.
+    def open(self, case: Case) -> Flow[Channel | Done]:
+        """Open a channel: the channel where this request opened it, or Done for one that was open before.
 
         Raises a Problem, ChainError, StoreError.
         """
@@ -56,9 +63,9 @@ class Deposits:
         case.seller.verify(case.presented, known.signer)  # again: the same act, done once
         if known.stage is Stage.CLOSED:
             raise ChannelFinalized("this channel is closed", channel_id=known.id)
-        return (yield from self.teller.managed(case, known, NO_CONTENT))
+        return Done(known, None)
 
-    def top_up(self, case: Case) -> Flow[Channel | Answer]:
+    def top_up(self, case: Case) -> Flow[Channel | Done]:
         """Add to the deposit of a channel that is known here. Raises a Problem, ChainError, StoreError."""
         channel = yield from self.teller.find(case)
         if channel.stage is Stage.CLOSED:
@@ -66,8 +73,8 @@ class Deposits:
         checked = yield from case.seller.check(case.presented, case.claimed, channel)
         return (yield from self._fund(case, checked))
 
-    def _fund(self, case: Case, checked: Funding) -> Flow[Channel | Answer]:
-        """Claim, prepare, broadcast, confirm, record: the channel as it stands then, or the answer to a repeat. T06"""
+    def _fund(self, case: Case, checked: Funding) -> Flow[Channel | Done]:
+        """Claim, prepare, broadcast, confirm, record: the channel as it stands then, or Done for a repeat. T06"""
         row = session.under(case.asked.credential.challenge, checked.proof)
         claim = Claim(
             row,
@@ -163,12 +170,12 @@ class Deposits:
         except (ChainError, Problem) as error:  # F11: no answer is not "no"
             return Pending(type(error).__name__)
 
-    def _again(self, case: Case, payment: Payment, checked: Funding) -> Flow[Channel | Answer]:
+    def _again(self, case: Case, payment: Payment, checked: Funding) -> Flow[Channel | Done]:
         """This transaction was presented before: it goes on where it stopped, and buys nothing twice. F07 F14"""
         if payment.stage is PaymentStage.DELIVERED:
             channel = yield from self.teller.find(case)
             reference = payment.prepared.reference if payment.prepared else None
-            return (yield from self.teller.managed(case, channel, NO_CONTENT, reference))
+            return Done(channel, reference)
         lease = None
         if not payment.leased:
             lease = yield from obtain(self.teller.store, self.teller.store.take(payment.challenge.id))

@@ -25,6 +25,7 @@ from coinslot.drive import Flow, failpoint, now, sleep, wait
 from coinslot.errors import (
     AlreadyDelivered,
     ChainError,
+    ChallengeNotFound,
     ChallengeUsed,
     InvalidChallenge,
     KeyReused,
@@ -52,7 +53,7 @@ from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
 from coinslot.server.holding import Hold, let_go, obtain
 from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values
-from coinslot.server.presented import asked_of, credential_hash, idempotency_key
+from coinslot.server.presented import asked_of, credential_hash, idempotency_key, tops_up
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, path_scope, request_hash, scope
 from coinslot.server.sessions import REMEMBERED_ECHOES, Sessions
@@ -140,7 +141,10 @@ class Gate:
             raise PaymentRequired("this resource costs money; pay one of the challenges and repeat the request")
 
         # 1 recognise: first authenticate, then look it up, then the time, which only gates what was never claimed
-        credential, bound = self._authenticate(credential, request, price)
+        try:
+            credential, bound = self._authenticate(credential, request, price)
+        except InvalidChallenge as problem:
+            raise ChallengeNotFound(problem.detail) if of_session and tops_up(credential) else problem from None
         if of_session:
             return (yield from self._counter.serve(asked_of(request, price, credential)))
         if PROOF in bound:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from coinslot.core.canonical import canonical
 from coinslot.core.credential import Credential
 from coinslot.core.header import printable_ascii
-from coinslot.errors import BadRequest, UsageError, VerificationFailed
-from coinslot.intents.acts import Claimed, Presented
+from coinslot.errors import BadRequest, MalformedCredential, UsageError, VerificationFailed
+from coinslot.intents.acts import Act, Claimed, Presented
 from coinslot.intents.session import Rules, Voucher
 from coinslot.method import SessionSeller
 from coinslot.server.price import Price
@@ -68,6 +68,14 @@ class Case:
 def asked_of(request: Incoming, price: Price, credential: Credential) -> Asked:
     """An authenticated request. Raises BadRequest."""
     return Asked(request, price, credential, idempotency_key(request))
+
+
+def tops_up(credential: Credential) -> bool:
+    """Whether a credential of a session says that it is a top-up, whatever else is right about it."""
+    try:
+        return credential.payload_object().get("action") == Act.TOP_UP
+    except MalformedCredential:
+        return False
 
 
 def credential_hash(credential: Credential) -> str:

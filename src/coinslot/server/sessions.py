@@ -22,6 +22,7 @@ from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import (
     AlreadyDelivered,
+    ChallengeNotFound,
     ChannelNotFound,
     DeltaTooSmall,
     InvalidChallenge,
@@ -38,7 +39,7 @@ from coinslot.method import SessionSeller, sells_sessions
 from coinslot.server.admission import SessionAdmission
 from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.closing import Closing
-from coinslot.server.deposits import Deposits
+from coinslot.server.deposits import Deposits, Done
 from coinslot.server.events import Bought, Event
 from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.issue import Issuer, expires_at_s
@@ -143,7 +144,7 @@ class Sessions:
             case Act.TOP_UP:
                 yield from self._known(case)
                 done = yield from self._deposits.top_up(case)
-                return done if isinstance(done, Answer) else (yield from self._teller.managed(case, done, NO_CONTENT))
+                return (yield from self._funded(case, done))
             case Act.CLOSE:
                 facts = yield from self._known(case)
                 case.seller.verify(case.presented, facts.signer)
@@ -161,9 +162,10 @@ class Sessions:
             if len(self._echoes) >= REMEMBERED_ECHOES:  # F28
                 self._echoes.clear()
             echo = self._echoes[name] = _read_echo(asked, offers)
-        if (yield from now()) >= echo.expires_at_s:  # T10
-            raise PaymentExpired("this challenge has expired; present the same under a fresh one")
         presented = echo.seller.read(credential.payload_object(), echo.terms)
+        if (yield from now()) >= echo.expires_at_s:  # T10
+            kind = ChallengeNotFound if presented.act is Act.TOP_UP else PaymentExpired
+            raise kind("this challenge has expired; present the same under a fresh one")
         return Case(asked, echo.seller, Claimed(credential, echo.terms, echo.expires_at_s), presented, echo.rules)
 
     def _require_watch(self, seller: SessionSeller) -> Flow[None]:
@@ -294,13 +296,19 @@ class Sessions:
 
     def _open(self, case: Case) -> Flow[Answer | SessionAdmission]:
         done = yield from self._deposits.open(case)
-        if isinstance(done, Answer):
-            return done
         if case.asked.about_channel:
-            return (yield from self._teller.managed(case, done, NO_CONTENT))
+            return (yield from self._funded(case, done))
         # The opening is over and on record; the request is bought like any other, once for this credential.
         key = case.asked.idempotency_key or f"open/{case.asked.credential_hash}"
+        if isinstance(
+            done, Done
+        ):  # its voucher is accepted: it gets the answer to what it bought then, or nothing. T02
+            return (yield from self._buy(case, done.channel.payer, case.voucher, key))
         return (yield from self._buy(case, done.payer, None, key))
+
+    def _funded(self, case: Case, done: Channel | Done) -> Flow[Answer]:
+        channel, reference = (done.channel, done.reference) if isinstance(done, Done) else (done, None)
+        return (yield from self._teller.managed(case, channel, NO_CONTENT, reference))
 
     # --- what became of the answer ---------------------------------------------------------------
 
