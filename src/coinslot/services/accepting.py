@@ -55,7 +55,10 @@ def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
 
 def all_sellers(accepted: Sequence[Accepted]) -> tuple[Seller, ...]:
     """Everybody who can be paid, in the order of the tables, charges before sessions within each."""
-    return tuple(one for table in accepted for one in (*table.sellers, *table.sessions))
+    found: list[Seller] = []
+    for table in accepted:
+        found += [*table.sellers, *table.sessions]
+    return tuple(found)
 
 
 def only_method() -> str:

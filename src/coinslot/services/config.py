@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,15 +19,27 @@ MAX_PORT = 65535
 # More processes than any machine that runs this has cores.
 MAX_WORKERS = 256
 
+Per = Literal["request", "event", "byte", "unit"]
+Intent = Literal["charge", "session"]
+
 
 class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A price with its particulars; `amount` is decimal text in whole tokens."""
+    """A price with its particulars; `amount` is decimal text in whole tokens, for one of what `per` says."""
 
     amount: str
+    per: Per = "request"
     description: str | None = None
     external_id: str | None = None
     splits: dict[str, str] = {}
     bind_body: bool = True
+    intents: list[Intent] | None = None
+    deposit: str | None = None
+    unit: str | None = None
+    window: int | None = None
+    minimum: int | None = None
+    block: int | None = None
+    usage: str | None = None
+    max_units: int | None = None
 
 
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,6 +57,7 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     workers: int = 1
     expires_in_s: int = 300
     payment_header: bool = False
+    settler: bool = True
     title: str = ""
     api_version: str = "1.0.0"
     categories: list[str] = []
@@ -75,8 +88,41 @@ def check(config: GateConfig) -> GateConfig:
         raise ConfigError("store: several workers need a shared store (sqlite:///PATH or postgresql://...)")
     if bool(config.tls_cert) != bool(config.tls_key):
         raise ConfigError("tls_cert and tls_key go together")
+    for pattern, price in config.prices.items():
+        if isinstance(price, PriceTable):
+            _check_price(pattern, price)
     config.address()
     return config
+
+
+# Which settings of a price mean something, by what it is asked per.
+_MEANT: Mapping[Per, frozenset[str]] = {
+    "request": frozenset(),
+    "event": frozenset(["unit", "window", "minimum"]),
+    "byte": frozenset(["window", "minimum", "block"]),
+    "unit": frozenset(["unit", "usage", "max_units", "minimum"]),
+}
+
+
+def _check_price(pattern: str, price: PriceTable) -> None:
+    where = f"prices: {pattern!r}"
+    for name in sorted(frozenset().union(*_MEANT.values()) - _MEANT[price.per]):
+        if getattr(price, name) is not None:
+            raise ConfigError(f"{where}: {name} means nothing for a price per {price.per}")
+    for name, least in (("window", 1), ("minimum", 0), ("block", 1), ("max_units", 1)):
+        value: int | None = getattr(price, name)
+        if value is not None and value < least:
+            raise ConfigError(f"{where}: {name} is {least} or more")
+    if price.per == "unit":
+        for name in ("unit", "usage", "max_units"):
+            if getattr(price, name) is None:
+                raise ConfigError(f"{where}: a price per unit needs {name}")
+    if price.per != "request" and price.splits:
+        raise ConfigError(f"{where}: splits are for charges; a price per {price.per} is paid from sessions")
+    if price.intents is not None and (not price.intents or len(set(price.intents)) != len(price.intents)):
+        raise ConfigError(f'{where}: intents names "charge", "session" or both')
+    if price.per != "request" and price.intents is not None and price.intents != ["session"]:
+        raise ConfigError(f"{where}: a price per {price.per} is paid from sessions only")
 
 
 def from_table(table: Mapping[str, Any], where: str) -> GateConfig:

@@ -118,10 +118,10 @@ class Proxy:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TimeoutException:
-            await _fail(send, 504, "the upstream did not answer in time")
+            await fail(send, 504, "the upstream did not answer in time")
             return
         except httpx.TransportError:
-            await _fail(send, 502, "the upstream can't be reached")
+            await fail(send, 502, "the upstream can't be reached")
             return
         await _relay(response, scope["method"], send)
 
@@ -155,7 +155,8 @@ async def _relay(response: httpx.Response, method: str, send: Send) -> None:
         await response.aclose()
 
 
-async def _fail(send: Send, status: int, why: str) -> None:
+async def fail(send: Send, status: int, why: str) -> None:
+    """An error of the gate's own in the upstream's place."""
     body = f'{{"title":"{why}","status":{status}}}'.encode("ascii")
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode("ascii"))]
     await send({"type": "http.response.start", "status": status, "headers": headers})

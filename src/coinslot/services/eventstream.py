@@ -1,0 +1,108 @@
+"""Server-sent events of an upstream, cut apart and written anew, so that none of them can speak for us.
+
+A line ends at CR, LF or both, an event at an empty line (HTML standard, "Server-sent events"). Every line is written
+again with an end of our own; an event that says it is a `payment-...` one is dropped, whatever the spelling. T44
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from coinslot.errors import CoinslotError
+
+CONTENT_TYPE = "text/event-stream"
+# No chunk of a language model comes near; an upstream that never ends an event must not fill our memory. F28
+MAX_EVENT_BYTES = 1024 * 1024
+# How many services end a stream; it is no content.
+SENTINEL = b"[DONE]"
+_OURS = b"payment-"
+_BOM = b"\xef\xbb\xbf"
+
+
+class StreamUnreadable(CoinslotError):
+    """An upstream's stream can't be cut into events that could be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamEvent:
+    """One event: its lines without their ends."""
+
+    lines: tuple[bytes, ...]
+
+    @property
+    def data(self) -> bytes:
+        """What its data lines say, joined by line feeds."""
+        found = []
+        for line in self.lines:
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                found.append(value.removeprefix(b" "))
+        return b"\n".join(found)
+
+    @property
+    def counts(self) -> bool:
+        """Whether a reader gets anything of it: comments, empty data and the sentinel are nothing."""
+        data = self.data
+        return bool(data) and data.strip() != SENTINEL
+
+    @property
+    def forged(self) -> bool:
+        """Whether it pretends to be one of ours, also to readers that are lenient about spaces and case. T44"""
+        for line in self.lines:
+            name, _, value = line.partition(b":")
+            if name.strip().lower() == b"event" and value.strip().lower().startswith(_OURS):
+                return True
+        return False
+
+    def encode(self) -> bytes:
+        """Its bytes, every line ended by us."""
+        return b"".join(line + b"\n" for line in self.lines) + b"\n"
+
+
+def encode_event(name: str, data: bytes) -> bytes:
+    """An event of our own; `data` is JSON, which holds no line ends."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode("ascii"), data)
+
+
+@dataclass
+class EventReader:
+    """Cuts bytes into events as they come."""
+
+    _rest: bytes = b""
+    _after_cr: bool = False
+    _begun: bool = False
+    _lines: list[bytes] = field(default_factory=list)
+    _size: int = 0
+
+    def feed(self, chunk: bytes) -> Iterator[UpstreamEvent]:
+        """The events that these bytes end. Raises StreamUnreadable for one without an end."""
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        if not chunk:
+            return
+        self._after_cr = chunk.endswith(b"\r")
+        *lines, self._rest = (self._rest + chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
+        for line in lines:
+            yield from self._line(line)
+        if self._size + len(self._rest) > MAX_EVENT_BYTES:
+            raise StreamUnreadable(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
+
+    def end(self) -> Iterator[UpstreamEvent]:
+        """The event that the stream ended in the middle of: many upstreams leave out the last empty line."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            yield from self._line(rest)
+        yield from self._line(b"")
+
+    def _line(self, line: bytes) -> Iterator[UpstreamEvent]:
+        if not self._begun:
+            line, self._begun = line.removeprefix(_BOM), True
+        if line:
+            self._size += len(line)
+            self._lines.append(line)
+        elif self._lines:
+            event = UpstreamEvent(tuple(self._lines))
+            self._lines, self._size = [], 0
+            if not event.forged:
+                yield event

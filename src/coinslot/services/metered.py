@@ -1,0 +1,381 @@
+"""An upstream's answer that is paid for while it passes: counted, charged before it is sent, and told about.
+
+    per event   each server-sent event is one unit; comments and the end mark are free
+    per byte    each block of the body begun is one unit
+    per unit    everything that the answer may cost is set aside before; at its end it says itself what it used
+
+A stream of events that runs dry asks its client for a voucher and goes on when one came, else it ends with a receipt.
+Another stream can't ask: it waits, and breaks off, for a half must not look whole. A client that hangs up has paid for
+what was sent (T25); where only the end of the answer tells what it used, the upstream is read to its end without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from coinslot.core.receipt import Receipt
+from coinslot.drive import Flow, RealAsyncWorld, run_async
+from coinslot.errors import CoinslotError, Problem
+from coinslot.server.meter import Meter
+from coinslot.services.eventstream import (
+    CONTENT_TYPE,
+    EventReader,
+    StreamUnreadable,
+    UpstreamEvent,
+    encode_event,
+)
+from coinslot.services.pricing import Counting
+from coinslot.services.proxy import fail
+from coinslot.services.usage import read_usage
+from coinslot.transports.asgi import Message, Receive, Scope, Send
+
+# A JSON answer is held until its end, so that its receipt tells what it cost; larger ones stream, and cost the minimum.
+MAX_USAGE_BODY = 8 * 1024 * 1024
+# The last line of an answer in lines of JSON.
+MAX_USAGE_LINE = 64 * 1024
+NEED_EVENT = "payment-need-voucher"
+RECEIPT_EVENT = "payment-receipt"
+_JSON = "json"
+_LINES = "application/x-ndjson"
+# They speak of the upstream's bytes, and these are others.
+_OF_THE_BODY = frozenset([b"content-length", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"etag"])
+
+
+class _Over(Exception):
+    """The client is gone, or its channel is dry: nothing more is read from the upstream."""
+
+
+class BrokenOff(CoinslotError):
+    """A paid stream was cut off, because its channel ran dry and nobody filled it."""
+
+
+class App(Protocol):
+    """An ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+
+Told = Callable[[int, int], None]
+
+
+class Metered:
+    """Runs an application under a meter. `told` hears of each answer: units, and base units taken."""
+
+    def __init__(self, app: App, counting: Counting, world: RealAsyncWorld, told: Told) -> None:
+        self._app = app
+        self._counting = counting
+        self._world = world
+        self._told = told
+
+    async def serve(self, meter: Meter, scope: Scope, receive: Receive, send: Send) -> Receipt | None:
+        """One answer under `meter`; its last receipt, if it had one of its own. Raises BrokenOff, StoreError."""
+        till = _Till(meter, self._world, receive)
+        passing = _KINDS[self._counting.per](till, self._counting, send)
+        try:
+            await self._app(_countable(scope), till.receive, passing.send)
+        except _Over:
+            await passing.cut()
+        except StreamUnreadable:
+            if passing.begun:
+                raise  # half of it is out
+            await fail(send, 502, "the upstream's answer can't be counted")
+        finally:
+            till.close()
+            self._told(meter.counted, meter.spent_units)
+        return passing.receipt
+
+
+def _countable(scope: Scope) -> Scope:
+    """The request without a wish for a compressed answer, or for a part of one: neither could be counted."""
+    dropped = (b"accept-encoding", b"range", b"if-range")
+    headers = [pair for pair in scope["headers"] if pair[0].lower() not in dropped]
+    return {**scope, "headers": [*headers, (b"accept-encoding", b"identity")]}
+
+
+class _Till:
+    """The meter of one answer, and whether anybody still listens."""
+
+    def __init__(self, meter: Meter, world: RealAsyncWorld, receive: Receive) -> None:
+        self.meter = meter
+        self._world = world
+        self._receive = receive
+        self._watching: asyncio.Task[None] | None = None
+
+    async def receive(self) -> Message:
+        """The request's body, for the application."""
+        return await self._receive()
+
+    def watch(self) -> None:
+        """From now on, the request's body being read, notice when the client hangs up."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._until_gone())
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has hung up."""
+        return self._watching is not None and self._watching.done()
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def run(self, flow: Flow[bool]) -> bool:
+        """A durable step of the meter."""
+        return await run_async(flow, self._world)
+
+    async def charge(self, units: int) -> bool:
+        """Take units that are about to be sent; False: the channel is dry. Raises Problem, StoreError."""
+        return self.meter.take(units) or (await self.run(self.meter.renew(units)) and self.meter.take(units))
+
+    async def wait(self, units: int) -> bool:
+        """Wait for a voucher that covers so many units more; False: none came, or the client hung up."""
+        self.watch()
+        waiting = asyncio.ensure_future(self.run(self.meter.wait_for(units)))
+        assert self._watching is not None  # noqa: S101 - for the type checker
+        await asyncio.wait({waiting, self._watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+            return False
+        return waiting.result() and self.meter.take(units)
+
+    async def finish(self) -> Receipt:
+        """Record what was taken: the last receipt. Raises StoreError."""
+        return await run_async(self.meter.finish(), self._world)
+
+
+def _of_other_length(message: Message) -> Message:
+    kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in _OF_THE_BODY]
+    return {**message, "headers": kept}
+
+
+def _header(message: Message, name: bytes) -> str:
+    values: list[bytes] = [value for key, value in message.get("headers", []) if key.lower() == name]
+    return b", ".join(values).decode("latin-1").strip().lower()
+
+
+class _Passing:
+    """One answer on its way. Answers outside 2xx pass as they are, and cost nothing."""
+
+    def __init__(self, till: _Till, counting: Counting, send: Send) -> None:
+        self.till = till
+        self.counting = counting
+        self.out = send
+        self.counts = False
+        self.begun = False
+        self.receipt: Receipt | None = None
+        self._events: EventReader | None = None
+
+    async def send(self, message: Message) -> None:
+        """The send of the upstream's side. Raises _Over."""
+        if message["type"] == "http.response.start":
+            await self._start(message)
+        elif message["type"] == "http.response.body" and self.counts:
+            self.till.watch()
+            self.begun = True
+            await self.body(bytes(message.get("body", b"")), last=not message.get("more_body", False))
+        else:
+            await self.out(message)
+
+    async def _start(self, message: Message) -> None:
+        self.counts = 200 <= message["status"] < 300
+        if not self.counts:
+            await self.out(message)
+            return
+        kind = _header(message, b"content-type").partition(";")[0].strip()
+        if kind == CONTENT_TYPE:
+            self._events = EventReader()
+        if self.reads(kind) and _header(message, b"content-encoding") not in ("", "identity"):
+            raise StreamUnreadable("the upstream compresses what is to be counted")
+        await self.start(message if self._events is None else _of_other_length(message), kind)
+
+    async def body(self, chunk: bytes, *, last: bool) -> None:
+        """A piece of a 2xx answer."""
+        if self._events is None:
+            await self.piece(chunk, last=last)
+            return
+        out: list[bytes] = []
+        for event in self._events.feed(chunk):
+            await self._event(event, out)
+        if last:
+            for event in self._events.end():
+                await self._event(event, out)
+            self.settle()
+            out.append(await self._last_event())
+        if out:
+            await self.write(b"".join(out), last=last)
+
+    async def _event(self, event: UpstreamEvent, out: list[bytes]) -> None:
+        encoded = event.encode()
+        await self.pay(self.units(event, encoded), out)
+        out.append(encoded)
+
+    async def _last_event(self) -> bytes:
+        self.receipt = await self.till.finish()
+        return encode_event(RECEIPT_EVENT, msgspec.json.encode(self.receipt.members()))
+
+    async def pay(self, units: int, out: list[bytes]) -> None:
+        """Charge for what is sent next; `out` is sent before the stream asks for more and waits. Raises _Over."""
+        if self.hung_up:
+            raise _Over
+        if not units:
+            return
+        try:
+            if await self.till.charge(units):
+                return
+            if self._events is not None:
+                need = encode_event(NEED_EVENT, msgspec.json.encode(self.till.meter.need(units)))
+                await self.write(b"".join(out) + need, last=False)
+                out.clear()
+            if not await self.till.wait(units):
+                raise _Over
+        except Problem:  # the channel was closed meanwhile
+            raise _Over from None
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether sending on would be for nobody."""
+        return self.till.gone
+
+    async def write(self, body: bytes, *, last: bool) -> None:
+        """Send bytes that are paid for."""
+        await self.out({"type": "http.response.body", "body": body, "more_body": not last})
+
+    async def cut(self) -> None:
+        """End an answer that nobody pays for any more, or nobody reads. Raises BrokenOff, StoreError."""
+        if self.till.gone:
+            return  # whoever reports the delivery has noticed, too
+        if self._events is None:
+            raise BrokenOff("a paid stream ran dry and no voucher came")
+        await self.write(await self._last_event(), last=True)
+
+    # --- what kinds of counting differ in
+
+    def reads(self, kind: str) -> bool:
+        """Whether an answer of this type is read, and must not be compressed."""
+        return kind == CONTENT_TYPE
+
+    async def start(self, message: Message, kind: str) -> None:
+        """A 2xx answer begins."""
+        await self.out(message)
+
+    def units(self, event: UpstreamEvent, encoded: bytes) -> int:
+        """What an event costs before it is sent."""
+        raise NotImplementedError
+
+    async def piece(self, chunk: bytes, *, last: bool) -> None:
+        """A piece of an answer that is no stream of events."""
+        await self.write(chunk, last=last)
+
+    def settle(self) -> None:
+        """The answer is whole: charge what only its end tells."""
+
+
+class _PerEvent(_Passing):
+    """An answer that is no stream of events costs the minimum."""
+
+    def units(self, event: UpstreamEvent, encoded: bytes) -> int:
+        return int(event.counts)
+
+
+class _PerByte(_Passing):
+    """Blocks are paid when they begin."""
+
+    _sent = 0
+
+    def _blocks(self, size: int) -> int:
+        """How many blocks begin in the next `size` bytes."""
+        block = self.counting.block
+        before, self._sent = -(-self._sent // block), self._sent + size
+        return -(-self._sent // block) - before
+
+    def units(self, event: UpstreamEvent, encoded: bytes) -> int:
+        return self._blocks(len(encoded))
+
+    async def piece(self, chunk: bytes, *, last: bool) -> None:
+        step = self.counting.most * self.counting.block
+        for at in range(0, len(chunk), step):
+            part = chunk[at : at + step]
+            await self.pay(self._blocks(len(part)), [])
+            await self.write(part, last=False)
+        if last:
+            await self.write(b"", last=True)
+
+
+class _PerUnit(_Passing):
+    """The answer says what it used: in its JSON, in its last line of JSON, or in the last event that says so."""
+
+    _used: int | None = None
+    _held: Message | None = None
+    _kept: bytes | bytearray = b""
+
+    @property
+    def hung_up(self) -> bool:
+        return False  # what it used is told at the end, which is read for that. T25
+
+    def reads(self, kind: str) -> bool:
+        return True
+
+    async def start(self, message: Message, kind: str) -> None:
+        if kind.endswith(_JSON) and kind != _LINES:
+            self._held, self._kept = message, bytearray()
+        else:
+            await self.out(_of_other_length(message))
+
+    def units(self, event: UpstreamEvent, encoded: bytes) -> int:
+        self._least()
+        if event.counts:
+            self._read(event.data)
+        return 0
+
+    async def piece(self, chunk: bytes, *, last: bool) -> None:
+        if self._held is not None:
+            assert isinstance(self._kept, bytearray)  # noqa: S101 - for the type checker
+            self._kept += chunk
+            if not last and len(self._kept) <= MAX_USAGE_BODY:
+                return
+            await self._let_go(self._held, bytes(self._kept), last=last)
+            return
+        self._least()
+        self._kept = (bytes(self._kept) + chunk)[-MAX_USAGE_LINE:]
+        if last:
+            self._read(self._kept.rstrip().rpartition(b"\n")[2])
+            self.settle()
+        await self.write(chunk, last=last)
+
+    async def _let_go(self, start: Message, body: bytes, *, last: bool) -> None:
+        """A JSON answer, whole with its receipt, or as the beginning of one that is too large to be read."""
+        self._held, self._kept = None, b""
+        if last:
+            self._read(body)
+            self.settle()
+            self.receipt = await self.till.finish()
+        else:
+            self._least()
+        await self.out(start if last else _of_other_length(start))
+        await self.write(body, last=last)
+
+    def _read(self, document: bytes) -> None:
+        used = read_usage(document, self.counting.path)
+        self._used = self._used if used is None else used
+
+    def _least(self) -> None:
+        """The first of it is about to be sent: the minimum is due, however it ends."""
+        if not self.till.meter.counted:
+            self.till.meter.take(self.counting.minimum)
+
+    def settle(self) -> None:
+        if self._used is not None:
+            self.till.meter.take(max(0, min(self._used, self.counting.most) - self.till.meter.counted))
+
+
+_KINDS: dict[str, type[_Passing]] = {"event": _PerEvent, "byte": _PerByte, "unit": _PerUnit}
