@@ -35,6 +35,8 @@ class Oracle:
         self.total = 0
         self._seen: dict[str, Channel] = {}
         self._commits = 0
+        self._read_at = -1
+        self._rows: list[Channel] = []
         self.delivered: Counter[str] = Counter()  # base units that left handlers, per channel
         self.requests: dict[tuple[str, str], str] = {}  # channel and key -> the run whose answer left first
         self._running: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -93,8 +95,11 @@ class Oracle:
     # --- looked up
 
     def channels(self) -> list[Channel]:
-        """All rows."""
-        return channel_operations.listed(self._db(), ChannelQuery(limit=1000))
+        """All rows, read again only after something was written."""
+        if self._disk.commits != self._read_at:
+            self._rows = channel_operations.listed(self._db(), ChannelQuery(limit=1000))
+            self._read_at = self._disk.commits
+        return self._rows
 
     def _db(self) -> SqliteDb:
         return SqliteDb(self._disk.connection, lambda: self._sim.wall())
