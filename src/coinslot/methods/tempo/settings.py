@@ -122,7 +122,10 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     ] = ("v2",)
     session_fee_token: Annotated[
         str | None,
-        Meta(description="address of the token in which settling and closing are paid for; the currency by default"),
+        Meta(
+            description="address of the token in which settling and closing are paid for; by default the currency if it "
+            "is a known dollar token, else pathUSD"
+        ),
     ] = None
     session_max_fee_per_gas: Annotated[
         int, Meta(gt=0, description="highest price per gas of settling and closing, in units of 10**-18 dollars")

@@ -21,6 +21,7 @@ from coinslot.methods.tempo.session.payout import Payer
 from coinslot.methods.tempo.session.record import scheme_of
 from coinslot.methods.tempo.session.seller import SessionConfig
 from coinslot.methods.tempo.settings import Accept, setting
+from coinslot.methods.tempo.tokens import PATH_USD
 from coinslot.money import Asset, parse_decimal, to_units
 
 # These mean nothing where no sessions are offered; whoever sets one of them has forgotten the key.
@@ -43,9 +44,12 @@ def session_configs(accept: Accept) -> Flow[Sequence[SessionConfig]]:
     sponsor = sponsor_of(accept)
     if sponsor is not None:
         sponsor = replace(sponsor, max_gas=accept.session_sponsor_max_gas)
-    fee_token = token_setting("session_fee_token", accept.session_fee_token or accept.currency)
     number = yield from own_chain(accept.rpc_url, accept.chain_id)
     asset = yield from asked_asset(accept, number)
+    # fees are paid in dollar tokens; of others than the pinned ones we don't know what they are
+    fee_token = asset.id if asset.peg == "USD" else PATH_USD
+    if accept.session_fee_token is not None:
+        fee_token = token_setting("session_fee_token", accept.session_fee_token)
     configs = []
     for version in versions:
         escrow = yield from _escrow(accept, version, number)

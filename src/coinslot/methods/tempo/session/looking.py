@@ -1,7 +1,7 @@
 """What the chain says of many channels now: how a closing that its payer asked for is noticed in time (T27).
 
-Channels of one escrow are asked for together. The v2 reserve forgets a channel that was closed, so an empty answer
-about one that was open means "closed" - unless it comes from a replica that has not seen the opening yet. F12
+Channels of one escrow are asked for together. The v2 reserve forgets a channel that was closed, and a replica that is
+behind has not seen its opening yet: both answer nothing. The event of its closing tells them apart. F12
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from coinslot.methods.tempo.session.history import BLOCKS_AT_ONCE, find_events
 from coinslot.methods.tempo.session.payout import recorded_ref
 from coinslot.methods.tempo.session.reserve import MAX_BATCH, ChannelState, read_states
 
-# Back to about eleven hours ago, in parts that public nodes answer. A closing that was missed for longer is believed
-# without its event.
-MAX_LOOK_BACK = 8
-# A replica that is further behind than `lag_s` and this is no replica.
-SURE_AFTER_S = 60 * 60
+# Back to about five hours ago, in parts that public nodes answer; a watcher looks every few minutes.
+MAX_LOOK_BACK = 4
 
 
-def look(url: str, channels: Sequence[Channel], lag_s: int) -> Flow[tuple[OnChain, ...]]:
+def look(url: str, channels: Sequence[Channel]) -> Flow[tuple[OnChain, ...]]:
     """These channels at the newest block, in order. Raises ChainError, UsageError for a record of another channel."""
     refs = [recorded_ref(channel) for channel in channels]
     states: dict[str, ChannelState] = {}
@@ -41,7 +38,7 @@ def look(url: str, channels: Sequence[Channel], lag_s: int) -> Flow[tuple[OnChai
     seen = []
     for channel, ref in zip(channels, refs, strict=True):
         state = states[ref.id]
-        seen.append(_shown(channel, state) if state.exists else (yield from _missing(url, channel, ref, lag_s)))
+        seen.append(_shown(channel, state) if state.exists else (yield from _missing(url, channel, ref)))
     return tuple(seen)
 
 
@@ -56,16 +53,17 @@ def _shown(channel: Channel, state: ChannelState) -> OnChain:
     )
 
 
-def _missing(url: str, channel: Channel, ref: ChannelRef, lag_s: int) -> Flow[OnChain]:
-    """A channel that the escrow doesn't know: not opened yet, or closed and forgotten."""
+def _missing(url: str, channel: Channel, ref: ChannelRef) -> Flow[OnChain]:
+    """A channel that the escrow doesn't know. Only the event of its closing shows that it was closed. F12"""
+    unknown = OnChain(channel.key, False, 0, 0)
     if channel.stage is Stage.OPENING or ref.escrow.version == V1:  # the v1 escrow forgets nothing: it has not seen it
-        return OnChain(channel.key, False, 0, 0)
+        return unknown
     head = yield from latest_block(url)
     found = yield from _find_closed(url, ref, head.number)
-    if found is not None:
-        return OnChain(channel.key, False, 0, found.settled_units, closed=True)
-    gone = head.timestamp_s > channel.opened_at_s + lag_s + SURE_AFTER_S  # F12: it was there, and is no more
-    return OnChain(channel.key, False, 0, channel.settled, closed=gone)
+    if found is None:
+        return unknown
+    deposit = found.settled_units + found.refunded_units
+    return OnChain(channel.key, True, deposit, found.settled_units, closed=True)
 
 
 def _find_closed(url: str, ref: ChannelRef, last: int) -> Flow[ChannelClosed | None]:

@@ -316,9 +316,9 @@ class TempoSessionSeller:
     def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
         """These channels as the chain has them at its newest block, in the same order. Raises ChainError.
 
-        A v2 channel that was closed shows as one that doesn't exist and is `closed`.
+        A v2 channel that was closed is forgotten: it shows as `closed` where the event of that is found, else as none.
         """
-        return (yield from look(self.config.rpc_url, channels, self.config.lag_s))
+        return (yield from look(self.config.rpc_url, channels))
 
     def pay_out(self, jobs: Sequence[tuple[session.Channel, session.Close, bool]]) -> Flow[acts.Sendable]:
         """One signed transaction that settles or closes these channels, but for those that would be refused now.
