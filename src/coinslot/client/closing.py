@@ -111,6 +111,8 @@ def _fitting(purse: Purse, url: str, held: Held, challenge: Challenge, payer: Se
 def _close(visit: Visit, held: Held) -> Flow[Held]:
     if held.opening:
         held = yield from channels.resolve(visit, held)
+    word = Word(standing=Standing.CLOSING, closing_at_s=(yield from now()))
+    held = yield from wait(visit.book.note(held.key, word))  # before it is asked for: nothing more is bought on it
     exact = held.spent_units if held.acknowledged_units == held.signed_units else held.signed_units
     said = yield from _ask_to_close(visit, held, exact)
     if not said.good and said.status != GONE and exact < held.signed_units:
@@ -119,7 +121,12 @@ def _close(visit: Visit, held: Held) -> Flow[Held]:
         held = yield from channels.look_again(visit, held)
         if held.standing is Standing.CLOSED:
             return held
+    if said.status >= 500 or said.status == 409:
+        raise PaymentOutcomeUnknown(
+            f"{visit.origin} has not finished closing the channel (HTTP {said.status}).", reference=held.channel_id
+        )
     if not said.good:
+        yield from wait(visit.book.note(held.key, Word(standing=Standing.OPEN)))
         raise _not_closed(visit, said)
     held = yield from note(visit, held, said.balance)
     held = yield from wait(visit.book.note(held.key, Word(standing=Standing.CLOSED, pending=SETTLED)))
@@ -138,7 +145,6 @@ def _ask_to_close(visit: Visit, held: Held, total_units: int) -> Flow[Said]:
         try:
             said = yield from ask_about(visit, visit.credential(payload), held)
         except (Exception, Cancelled) as error:  # broad on purpose: whatever stopped us, it has left. F03
-            yield from _closing(visit, held)
             raise PaymentOutcomeUnknown(
                 f"{visit.origin} was asked to close a channel, and no answer came ({type(error).__name__}).",
                 reference=held.channel_id,
@@ -147,14 +153,7 @@ def _ask_to_close(visit: Visit, held: Held, total_units: int) -> Flow[Said]:
         if not said.stale or said.fresh is None:
             break
         refresh(visit, said.fresh)
-    if said.status >= 500 or said.status == 409:
-        yield from _closing(visit, held)
     return said
-
-
-def _closing(visit: Visit, held: Held) -> Flow[Held]:
-    word = Word(standing=Standing.CLOSING, closing_at_s=(yield from now()))
-    return (yield from wait(visit.book.note(held.key, word)))
 
 
 def _not_closed(visit: Visit, said: Said) -> PaymentRefused:
