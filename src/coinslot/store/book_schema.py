@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from coinslot.errors import StoreNewer
+from coinslot.errors import ConfigError, StoreNewer
 from coinslot.intents.acts import Held, Standing
 
 # "PAYB": tells `file` and people what this is.
@@ -71,8 +71,12 @@ COLUMNS = (
 
 
 def version(connection: sqlite3.Connection, path: str) -> int:
-    """How many steps a file has taken; nothing is written. Raises StoreNewer. F22"""
+    """How many steps a file has taken; nothing is written. Raises StoreNewer, ConfigError. F22"""
     ((found,),) = connection.execute("PRAGMA user_version").fetchall()
+    ((mark,),) = connection.execute("PRAGMA application_id").fetchall()
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    if tables and mark != APPLICATION_ID:
+        raise ConfigError(f"{path} is a database of something else, not a book of channels")
     if found > VERSION:
         raise StoreNewer(f"{path} has version {found}, this program knows {VERSION}; use the newer coinslot")
     return int(found)

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,15 +71,13 @@ class SqliteBook:
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise ConfigError(f"the book can't be opened: {self._path}: {error.strerror}") from error
-        look = connect(str(self._path), self._wait_s, read_only=True)
         try:
-            found = version(look, str(self._path))
+            with closing(connect(str(self._path), self._wait_s, read_only=True)) as look:
+                found = version(look, str(self._path))
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
                 raise ConfigError(f"{self._path} is not a SQLite database") from error
             raise
-        finally:
-            look.close()
         if found == VERSION:
             return
         made = self._open()
