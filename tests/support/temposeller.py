@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -24,7 +25,7 @@ from coinslot.methods.tempo.session.record import read_record, scheme_of
 from coinslot.methods.tempo.session.seller import TempoSessionSeller
 from coinslot.methods.tempo.settings import Accept
 from coinslot.methods.tempo.transaction.build import serialise, sign
-from coinslot.methods.tempo.transaction.fields import EXPIRING_NONCE_KEY, TempoTransaction
+from coinslot.methods.tempo.transaction.fields import EXPIRING_NONCE_KEY, Call, TempoTransaction
 from support.temposession import challenge_of, session_payer
 from support.temposhop import PATH, Shop
 
@@ -180,18 +181,24 @@ class Stall:
         """How to speak of a channel that was signed for."""
         return read_record(move.held.state).ref
 
-    def act(self, call: SessionCall, key: PrivateKey | None = None) -> None:
-        """The payer (or another) goes to the escrow by itself."""
+    def signed(self, call: SessionCall | Call, key: PrivateKey | None = None) -> str:
+        """A call that the payer (or another) makes by itself, as raw hex."""
+        plain = call if isinstance(call, Call) else write_call(self.seller.config.escrow, call)
         tx = TempoTransaction(
             chain_id=42431,
-            calls=(write_call(call.channel.escrow, call),),  # type: ignore[union-attr]
+            calls=(plain,),
             gas_limit=2_000_000,
             max_fee_per_gas=50_000_000_000,
             nonce_key=EXPIRING_NONCE_KEY,
             valid_before=self.shop.chain.timestamp() + 20,
+            valid_after=secrets.randbelow(10**9) + 1,
             fee_token=PATH,
         )
-        told = self.shop.chain.rpc("eth_sendRawTransactionSync", to_hex(serialise(sign(tx, key or self.payer_key))))
+        return to_hex(serialise(sign(tx, key or self.payer_key)))
+
+    def act(self, call: SessionCall | Call, key: PrivateKey | None = None) -> None:
+        """The payer (or another) goes to the chain by itself."""
+        told = self.shop.chain.rpc("eth_sendRawTransactionSync", self.signed(call, key))
         assert isinstance(told, dict)
         assert told["status"] == "0x1"
 
