@@ -226,6 +226,10 @@ class SessionPayer(Protocol):
         """Always "session"."""
 
     @property
+    def network(self) -> str:
+        """The CAIP-2 id of the network whose channels it can speak for."""
+
+    @property
     def account(self) -> str:
         """Who pays, in the method's canonical spelling."""
 
@@ -416,6 +420,18 @@ def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:
     """
     reader: Callable[[Mapping[str, Any]], Terms] | None = getattr(method, "read_terms", None)
     return reader
+
+
+def known_asset(method: Method, key: str) -> Asset:
+    """What is known of an asset by its ledger key, with no chain asked: a method may publish `known_asset`, which says
+    more of those that it vouches for. Else only its place.
+    """
+    published: Callable[[str], Asset | None] | None = getattr(method, "known_asset", None)
+    found = None if published is None else published(key)
+    if found is not None:
+        return found
+    network, _, name = key.rpartition("/")
+    return Asset(network, name)
 
 
 def settings(

@@ -40,7 +40,7 @@ from coinslot.errors import (
 )
 from coinslot.intents.charge import Checked, Outcome, Payee, Pending, Prepared, Recognised, Refused, Settled, Terms
 from coinslot.method import ChargePayer, ChargeSeller, Extras, Presentation
-from coinslot.money import parse_units, to_units
+from coinslot.money import Asset, parse_units, to_units
 from support.toybank import FUNDS, Bank, hash_of, sign
 from support.toychannel import DECIMALS, NAME, PEGS, asset
 from support.toyescrow import V2
@@ -265,6 +265,12 @@ class Toy:
     Accept = Accept
     Wallet = Wallet
     sessions = ToySessions()
+
+    @staticmethod
+    def known_asset(key: str) -> Asset | None:
+        """See method.known_asset."""
+        place, _, name = key.rpartition("/")
+        return asset(place.removeprefix("toy:"), name) if name in PEGS else None
 
     def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[ChargeSeller]]:
         """See method.py."""

@@ -429,6 +429,11 @@ class ToySessionPayer:
             raise NoPayableOffer(f"this wallet knows the bank {self.identity!r} only")
         return terms
 
+    @property
+    def network(self) -> str:
+        """See method.py."""
+        return f"toy:{self.identity}"
+
     def source(self) -> str:
         """See method.py."""
         return f"toy:{self.account}"

@@ -20,6 +20,7 @@ from coinslot.methods.tempo.reading import read_recorded
 from coinslot.methods.tempo.session.method import SESSIONS
 from coinslot.methods.tempo.settings import Accept, Wallet, setting
 from coinslot.methods.tempo.terms import MODES, PULL
+from coinslot.methods.tempo.tokens import known_asset
 
 
 class TempoMethod:
@@ -31,6 +32,7 @@ class TempoMethod:
     keys: Keyed = KEYS
     sessions: Sessions = SESSIONS
     read_terms = staticmethod(read_recorded)
+    known_asset = staticmethod(known_asset)
 
     def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[ChargeSeller]]:
         """One seller. Asks the node for its chain and the token for its decimals.

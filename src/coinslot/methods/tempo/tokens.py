@@ -20,6 +20,8 @@ PATH_USD = "0x20c0000000000000000000000000000000000000"
 TIP20_PREFIX = bytes.fromhex("20c000000000000000000000")
 # A fee of n gas units of price p is n*p in units of 10**-18 dollars; dollar tokens have six decimals.
 FEE_UNITS_PER_TOKEN_UNIT = 10**12
+# Beyond this Python may refuse to read the number of a chain; real ones have up to 20 digits.
+MAX_CHAIN_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,16 @@ def asset(chain_id: int, address: str, token: Token | None) -> Asset:
     if token is None:
         return Asset(network(chain_id), address)
     return Asset(network(chain_id), address, token.decimals, token.symbol, token.peg)
+
+
+def known_asset(key: str) -> Asset | None:
+    """The pinned token that a ledger key names, or None."""
+    place, _, address = key.rpartition("/")
+    chain = place.removeprefix("eip155:")
+    if not chain.isascii() or not chain.isdigit() or len(chain) > MAX_CHAIN_DIGITS:
+        return None
+    token = pinned(int(chain)).get(address)
+    return None if token is None else asset(int(chain), address, token)
 
 
 def is_tip20(address: str) -> bool:

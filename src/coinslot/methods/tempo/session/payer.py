@@ -51,7 +51,7 @@ from coinslot.methods.tempo.session.reserve import ChainChannel, read_channel
 from coinslot.methods.tempo.session.suggestion import believed, names, told_snapshot
 from coinslot.methods.tempo.session.terms import INTENT, SessionTerms, read_session_terms, require_terms
 from coinslot.methods.tempo.session.transaction import Funding, open_transaction, top_up_transaction
-from coinslot.methods.tempo.tokens import PATH_USD, fee_units
+from coinslot.methods.tempo.tokens import PATH_USD, fee_units, network
 from coinslot.methods.tempo.transaction.build import serialise, transaction_hash
 from coinslot.methods.tempo.transaction.fields import TempoTransaction
 from coinslot.money import Asset
@@ -104,6 +104,11 @@ class TempoSessionPayer:
     def intent(self) -> str:
         """Always "session"."""
         return INTENT
+
+    @property
+    def network(self) -> str:
+        """The chain of the wallet's node."""
+        return network(self.config.wallet.chain_id)
 
     @property
     def account(self) -> str:
