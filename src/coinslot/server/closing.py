@@ -8,14 +8,14 @@ from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import ChannelFinalized, PaymentInFlight
 from coinslot.intents import session
 from coinslot.intents.acts import Done
-from coinslot.intents.session import Channel, Stage
+from coinslot.intents.session import Channel, Stage, Why
 from coinslot.server import payout
 from coinslot.server.answer import Answer
 from coinslot.server.events import ChannelClosed
 from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.presented import Case
 from coinslot.server.teller import NO_CONTENT, RETRY_IN_FLIGHT_S, Teller, pending
-from coinslot.store.channels import JobKind, JobLease, JobStage
+from coinslot.store.channels import Job, JobKind, JobLease, JobStage
 
 # A settlement and a close, each perhaps finished by somebody else meanwhile.
 CLOSING_ROUNDS = 3
@@ -37,19 +37,12 @@ class Closing:
             channel = yield from self.teller.find(case)
             if channel.stage is Stage.CLOSED:
                 return (yield from self._closed(case, channel))
-            refused = session.close(channel, case.voucher, case.rules)
-            if isinstance(refused, session.Refused):
-                return (yield from self.teller.refused(case, refused))
-            marked = yield from wait(self.teller.store.mark_closing(channel.key, (yield from now())))
-            if isinstance(marked, session.Refused):
-                return (yield from self.teller.refused(case, marked))
-            failpoint("session.closing")
-            wanted = session.close(marked, case.voucher, case.rules)  # T23: what was bought until it closed, no less
-            if isinstance(wanted, session.Refused):
-                return (yield from self.teller.refused(case, wanted))
-            job = yield from wait(self.teller.store.plan(channel.key, JobKind.CLOSE, wanted))
-            if isinstance(job, session.Refused):
-                return (yield from self.teller.refused(case, job))
+            planned = yield from self._plan(case, channel)
+            if isinstance(planned, session.Refused) and planned.why is Why.CLOSED:  # by somebody else, since we looked
+                continue
+            if isinstance(planned, session.Refused):
+                return (yield from self.teller.refused(case, planned))
+            marked, job = planned
             lease = yield from unless_given_up(self.teller.store.take_job(job.id), self._release)  # F29
             if lease is None:
                 raise PaymentInFlight("this channel is being settled or closed", retry_after_s=RETRY_IN_FLIGHT_S)
@@ -62,6 +55,21 @@ class Closing:
             if not isinstance(outcome, Done):
                 raise pending(job.reference)
         raise pending(None)
+
+    def _plan(self, case: Case, channel: Channel) -> Flow[tuple[Channel, Job] | session.Refused]:
+        """Nothing is sold from here on: the channel as it stands then, and the job that closes it."""
+        refused = session.close(channel, case.voucher, case.rules)
+        if isinstance(refused, session.Refused):
+            return refused
+        marked = yield from wait(self.teller.store.mark_closing(channel.key, (yield from now())))
+        if isinstance(marked, session.Refused):
+            return marked
+        failpoint("session.closing")
+        wanted = session.close(marked, case.voucher, case.rules)  # T23: what was bought until it closed, no less
+        if isinstance(wanted, session.Refused):
+            return wanted
+        job = yield from wait(self.teller.store.plan(channel.key, JobKind.CLOSE, wanted))
+        return job if isinstance(job, session.Refused) else (marked, job)
 
     def _release(self, late: JobLease | None) -> None:
         if late is not None:
