@@ -1,0 +1,165 @@
+"""Idempotency keys on channels: a request that comes again gets the answer it paid for, and pays nothing more."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from coinslot.server.admission import SessionAdmission
+from coinslot.server.price import Metering
+from coinslot.store.channels import SessionStore
+from coinslot.store.open import open_store
+from coinslot.store.protocol import MAX_KEPT_BODY
+from support.sessiontill import COST, WORDS, SessionTill, receipt_of
+from support.till import first, offered, problem
+from support.toybank import Bank
+
+Wallet = dict[str, Any]
+KEY = "the-first"
+
+
+@pytest.fixture
+def till(bank: Bank, alice: Wallet, session_store: SessionStore) -> SessionTill:
+    """A till on a store of each kind."""
+    return SessionTill(bank, alice, session_store)
+
+
+@pytest.mark.guard("T02", "F14")
+@pytest.mark.spec("TSES-136", "TSES-162", "TSES-163")
+def test_a_keyed_request_that_comes_again_gets_its_stored_answer(till: SessionTill) -> None:
+    """Word for word, with a receipt that says that nothing was taken this time."""
+    buyer = till.buyer()
+    credential = buyer.voucher(COST)
+    one = till.serve(credential, idempotency_key=KEY)
+    assert (one.status, receipt_of(one).extra["units"]) == (200, 1)
+    for again in (credential, buyer.voucher(2 * COST), buyer.voucher(9 * COST)):
+        two = till.serve(again, idempotency_key=KEY)
+        assert (two.status, two.body, first(two, "content-type")) == (200, b"words", "text/plain")
+        assert first(two, "idempotent-replayed") == "true"
+        assert receipt_of(two).extra["units"] == 0
+    assert (till.runs, buyer.sums) == (1, (COST, COST, 0))
+
+
+def test_another_key_is_another_request(till: SessionTill) -> None:
+    """It pays again, and the answer of the one before is not kept any longer."""
+    buyer = till.buyer()
+    till.serve(buyer.voucher(COST), idempotency_key=KEY)
+    assert till.serve(buyer.voucher(2 * COST), idempotency_key="the-second").body == b"words"
+    old = till.serve(buyer.voucher(COST), idempotency_key=KEY)
+    assert old.body != b"words"
+    assert (till.runs, buyer.sums) == (2, (2 * COST, 2 * COST, 0))
+
+
+def test_a_key_of_another_request_is_refused(till: SessionTill) -> None:
+    """422 without a challenge: it is not a matter of payment, and nothing is taken."""
+    buyer = till.buyer()
+    till.serve(buyer.voucher(COST), idempotency_key=KEY)
+    others = [replace(WORDS, query="page=2"), replace(WORDS, method="POST", body=b"more")]
+    for request in others:
+        answer = till.serve(buyer.voucher(2 * COST), request, idempotency_key=KEY)
+        assert (answer.status, problem(answer)["slug"], offered(answer)) == (422, "idempotency-key-reused", [])
+    assert (till.runs, buyer.sums) == (1, (COST, COST, 0))
+
+
+def test_keys_of_two_channels_are_two(till: SessionTill) -> None:
+    """A key means something within its channel only: nobody gets the answer of somebody else."""
+    one, two = till.buyer(), till.buyer()
+    bodies = iter([b"for one", b"for two"])
+    for buyer, body in ((one, b"for one"), (two, b"for two")):
+        answer = till.serve(buyer.voucher(COST), idempotency_key=KEY, handler=lambda: next(bodies))
+        assert answer.body == body
+
+
+@pytest.mark.guard("T02", "F15")
+def test_one_key_many_times_at_once_runs_once(till: SessionTill) -> None:
+    """Whatever vouchers come with it: one pays; the others wait (409) or get the answer."""
+    buyer = till.buyer()
+    credentials = [buyer.voucher(COST + n) for n in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda one: till.serve(one, idempotency_key=KEY), credentials))
+    assert {one.status for one in answers} <= {200, 409}
+    assert (till.runs, buyer.record.spent) == (1, COST)
+    assert till.serve(credentials[0], idempotency_key=KEY).body == b"words"
+
+
+@pytest.mark.guard("F07")
+def test_while_it_is_answered_a_copy_is_told_to_wait(till: SessionTill) -> None:
+    """409, and the answer once there is one; where the handler failed, it runs again without a second charge."""
+    buyer = till.buyer()
+    credential = buyer.voucher(COST)
+    admission = till.admitted(credential, idempotency_key=KEY)
+    waiting = till.answer(credential, idempotency_key=KEY)
+    assert (waiting.status, first(waiting, "retry-after")) == (409, "1")
+    till.gate.abandoned(admission)
+    till.store.ping().result()
+    second = till.admitted(credential, idempotency_key=KEY)
+    till.deliver(second)
+    till.store.ping().result()
+    assert till.answer(credential, idempotency_key=KEY).body == b"words"
+    assert buyer.sums == (COST, COST, 0)
+
+
+@pytest.mark.guard("F07")
+def test_a_keyed_request_whose_server_died_runs_again_without_a_second_charge(
+    bank: Bank, alice: Wallet, disk_store_url: str
+) -> None:
+    """Paid, and the process is gone before its answer was kept: another process serves it."""
+    dead = SessionTill(bank, alice, open_store(disk_store_url))
+    buyer = dead.buyer()
+    credential = buyer.voucher(COST)
+    dead.admitted(credential, idempotency_key=KEY)
+    dead.store.close()  # its heart stops with it
+    alive = SessionTill(bank, alice, open_store(disk_store_url))
+    assert alive.serve(credential, idempotency_key=KEY).body == b"words"
+    assert alive.serve(credential, idempotency_key=KEY).body == b"words"
+    record = alive.store.find_channel(buyer.held.key).result()
+    assert record is not None
+    assert (alive.runs, record.spent, record.accepted) == (1, COST, COST)
+    alive.store.close()
+
+
+def test_an_answer_too_large_to_keep_is_told_so(till: SessionTill) -> None:
+    """409 with the receipt in the problem, no content, no charge."""
+    buyer = till.buyer()
+    credential = buyer.voucher(COST)
+    till.serve(credential, idempotency_key=KEY, handler=lambda: b"x" * (MAX_KEPT_BODY + 1))
+    till.store.ping().result()
+    again = till.serve(credential, idempotency_key=KEY)
+    assert (again.status, problem(again)["slug"]) == (409, "already-delivered")
+    assert (till.runs, buyer.sums) == (1, (COST, COST, 0))
+
+
+def test_a_keyed_stream_that_ended_is_not_charged_again(bank: Bank, alice: Wallet) -> None:
+    """What the meter took is spent once; the repeat gets the stored answer."""
+    till = SessionTill(bank, alice, metering=Metering("word", window=4))
+    buyer = till.buyer()
+    credential = buyer.voucher(6 * COST)
+    admission = till.admitted(credential, idempotency_key=KEY)
+    assert admission.meter is not None
+    assert admission.meter.take(3)
+    till.deliver(admission)
+    till.store.ping().result()
+    again = till.serve(credential, idempotency_key=KEY)
+    assert again.body == b"words"
+    assert (buyer.record.spent, buyer.record.reserved) == (3 * COST, 0)
+
+
+@pytest.mark.guard("T41")
+def test_a_key_that_can_not_be_kept_is_refused(till: SessionTill) -> None:
+    """Empty, too long, or unprintable: 400, and nothing is taken."""
+    buyer = till.buyer()
+    for key in ("", "k" * 256, "a\x00b"):
+        assert till.answer(buyer.voucher(COST), idempotency_key=key).status == 400
+    assert buyer.sums == (0, 0, 0)
+
+
+def test_a_keyed_request_that_was_refused_may_come_again(till: SessionTill) -> None:
+    """402 keeps no mark: the same key buys once the voucher is good."""
+    buyer = till.buyer()
+    assert till.serve(buyer.voucher(COST - 1), idempotency_key=KEY).status == 402
+    assert till.serve(buyer.voucher(COST), idempotency_key=KEY).body == b"words"
+    assert isinstance(till.admitted(buyer.voucher(2 * COST), idempotency_key="next"), SessionAdmission)
+    assert buyer.sums == (2 * COST, 2 * COST, 0)
