@@ -18,6 +18,9 @@ LOOK_AGAIN = (
 )
 SEND_AGAIN = "return (yield from self._settle(hold, prepared, seller, asked))\n        "
 STORED = "if payment.stage is Stage.DELIVERED:\n            return self._replayed(payment, asked)\n        seller"
+SETTLER = "tests/server/test_settler.py::"
+SETTLING = "tests/transports/test_settling.py::"
+KILLED = "tests/faults/test_settler_crash.py::"
 
 MUTATIONS = [
     # --- binding
@@ -97,7 +100,7 @@ MUTATIONS = [
         REPLAY + "test_a_bank_that_goes_silent_at_any_call_is_never_unpaid",
     ),
     Mutation(
-        "F11", "server/resolver.py", "silent.add(id(known[0]))", 'yield from wait(store.fail(hold.lease, "silent"))',
+        "F11", "server/resolver.py", "silent.add(id(known))", 'yield from wait(store.fail(hold.lease, "silent"))',
         RESOLVER + "test_a_network_that_is_down_proves_nothing",
     ),
     Mutation(
@@ -154,5 +157,68 @@ MUTATIONS = [
     Mutation(
         "T41", GATE, "not 0 < len(values[0]) <= MAX_IDEMPOTENCY_KEY", "False",
         KEYS + "test_a_key_that_is_none_is_refused",
+    ),
+    # --- the settler
+    Mutation(
+        "F08", "server/settler.py", "for window in (yield from wait(going.store.abandoned(WINDOWS))):",
+        "for window in ():", KILLED + "test_a_window_that_a_dead_process_held[sqlite]",
+    ),
+    Mutation(
+        "T27", "server/settler.py", "sorted(going.networks - going.silent):  # T27", "sorted(going.networks):",
+        SETTLER + "test_a_round_that_saw_all_channels_says_so",
+    ),
+    Mutation(
+        "F26", "server/settler.py", "yield from wait(going.store.note_watched(network))", "pass",
+        SETTLER + "test_a_round_that_saw_all_channels_says_so",
+    ),
+    Mutation(
+        "T27", "server/reconcile.py", "if state.closing_at_s is not None and channel.stage is Stage.OPEN:", "if False:",
+        SETTLER + "test_a_payer_that_asks_the_chain_to_close_buys_nothing_more[memory]",
+    ),
+    Mutation(
+        "F27", "server/reconcile.py", "except LedgerError as error:", "except ZeroDivisionError as error:",
+        SETTLER + "test_a_restored_backup_freezes_its_channel_and_nothing_else[memory]",
+    ),
+    Mutation(
+        "F11", "server/settler.py", "except (ChainError, Problem, UsageError):", "except Problem:",
+        SETTLER + "test_a_network_that_is_down_blocks_no_other",
+    ),
+    Mutation(
+        "F11", "server/outbox.py", "turn * ROUND % len(waiting) if len(waiting) > ROUND else 0", "0",
+        SETTLER + "test_jobs_that_stay_open_keep_no_others_from_their_turn",
+    ),
+    Mutation(
+        "T23", "server/settler.py", "closing = session.close(channel, None, rules)",
+        "closing = session.settlement(channel)",
+        SETTLER + "test_an_idle_channel_is_closed_and_its_deposit_freed[memory-2]",
+    ),
+    Mutation(
+        "F11", "server/payout.py", "with suppress(ChainError, Problem):", "with suppress(Problem):",
+        SETTLER + "test_a_settlement_whose_end_is_not_known_is_asked_about[memory-lost-answer]",
+    ),
+    Mutation(
+        "F13", "server/payout.py", "> sent.dead_after_s:", "< 0:",
+        SETTLER + "test_what_was_dropped_is_made_anew_only_when_it_is_dead",
+    ),
+    Mutation(
+        "F09", "server/payout.py",
+        "yield from wait(store.prepare_jobs(leases, made.reference, made.raw, made.dead_after_s))", "pass",
+        KILLED + "test_two_settlements_in_one_transaction[sqlite-settler.sent]",
+    ),
+    Mutation(
+        "F10", "server/payout.py", "entry_of(channel, done)))", "None))",
+        KILLED + "test_two_settlements_in_one_transaction[sqlite-settler.sent]",
+    ),
+    Mutation(
+        "F10", "ledger.py", 'f"payout/{channel.key}/{channel.settled}"', 'f"payout/{channel.key}/{id(channel)}"',
+        "tests/test_ledger.py::test_two_that_saw_a_payout_from_the_same_total_clash",
+    ),
+    Mutation(
+        "T27", "transports/settling.py", "if not 0 < every_s * LOOKS_PER_GRACE < grace_s:", "if every_s <= 0:",
+        SETTLING + "test_an_interval_that_a_payer_could_outrun_is_refused",
+    ),
+    Mutation(
+        "F26", "transports/slot.py", "self.settling.look()", "pass",
+        SETTLING + "test_a_slot_has_looked_before_its_first_request",
     ),
 ]  # fmt: skip

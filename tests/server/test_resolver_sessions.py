@@ -82,6 +82,22 @@ def test_an_opening_is_given_up_only_when_it_is_dead(session_till: SessionTill) 
     assert row.stage is PaymentStage.FAILED
 
 
+@pytest.mark.guard("F11")
+def test_giving_up_may_stop_half_way(session_till: SessionTill) -> None:
+    """Its channel is closed and its payment not yet failed: the next round ends it."""
+    till = session_till
+    buyer, credential = till.open()
+    with struck_at("session.prepared"):
+        till.present(credential, HEAD)
+    till.bank.advance(10 * EXPIRES_IN_S)
+    with struck_at("funding.given_up"):
+        resolve(till)
+    assert buyer.record.stage is Stage.CLOSED
+    assert resolve(till) == 0
+    (row,) = till.store.payments(Query()).result()
+    assert row.stage is PaymentStage.FAILED
+
+
 def test_another_opening_of_the_same_payer_is_not_given_up_with_it(session_till: SessionTill) -> None:
     """Nothing but the payer leads to the channel: while another of its openings is in doubt, neither is closed."""
     till = session_till

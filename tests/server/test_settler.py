@@ -9,6 +9,7 @@ import pytest
 from coinslot.drive import _perform, run
 from coinslot.errors import RpcUnreachable, UsageError, VerificationFailed
 from coinslot.intents.session import Close, Stage, settlement
+from coinslot.server import outbox
 from coinslot.server.events import ChannelClosed, ChannelFrozen, ChannelSettled, ChannelStopped, JobFailed
 from coinslot.server.outbox import batches
 from coinslot.server.settler import CLOSE_IDLE_AFTER_S, RETRY_S, SETTLE_AFTER_S, Policy, Report, settle_round
@@ -347,6 +348,23 @@ def test_many_channels_go_in_few_transactions(memory: SessionTill) -> None:
     assert settle(memory, Policy(settle_units=1, batch=1)).settled == 6
     assert memory.bank.submissions() - before == 8
     conserved(memory, *buyers)
+
+
+@pytest.mark.guard("F11")
+def test_jobs_that_stay_open_keep_no_others_from_their_turn(
+    memory: SessionTill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round works on so many, and the next one goes on after them."""
+    monkeypatch.setattr(outbox, "ROUND", 2)
+    buyers = [memory.buyer(deposit=COST) for _ in range(5)]
+    for buyer in buyers:
+        memory.serve(buyer.voucher(COST))
+    memory.bank.order("drop", 99)
+    for turn, sent in enumerate((2, 4, 5)):
+        report = settle(memory, Policy(settle_units=1), turn=turn)
+        assert report.pending == 5
+        jobs = [memory.store.jobs_of(buyer.held.key, 1).result()[0] for buyer in buyers]
+        assert sum(job.stage is JobStage.PREPARED for job in jobs) == sent
 
 
 class Picky(ToySessionSeller):
