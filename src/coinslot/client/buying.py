@@ -128,7 +128,7 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
             said = balance_in(visit.payer, answer)
             attempts.held = yield from note(visit, attempts.held, said)
             if not _nothing_bought(answer, said, attempts.held) or not attempts.may_sign:
-                return _bought(attempts, answer, journey, resume)
+                return _bought(attempts, answer, said, journey, resume)
             yield from said_of(visit, answer, credential, attempts.held)
             higher = attempts.purchase.next_units(attempts.held.signed_units)
             total = attempts.held.signed_units + 1 if higher is None else higher
@@ -140,7 +140,7 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
         problem: bytes = yield from call(answer.read, MAX_PROBLEM_BYTES)
         verdict = say(visit, answer, credential, attempts.held, problem)
         next_total = None if attempts.presented >= MAX_PRESENTED else (yield from _next(attempts, verdict))  # T46
-        if next_total is None and remembered and attempts.presented == 1 and verdict.fresh is None:
+        if next_total is None and remembered and attempts.presented == 1 and verdict.challenges and not verdict.fresh:
             journey.resume = None  # refused in full: the decision is made anew, from what was signed before
             return Changed(verdict.challenges)
         if next_total is None:
@@ -185,7 +185,7 @@ def _nothing_bought(answer: Answer, said: Balance | None, held: Held) -> bool:
     return empty and said.channel_id == held.channel_id and (said.accepted_units or 0) >= held.signed_units
 
 
-def _bought(attempts: _Attempts, answer: Answer, journey: Journey, resume: Resume) -> Answer:
+def _bought(attempts: _Attempts, answer: Answer, said: Balance | None, journey: Journey, resume: Resume) -> Answer:
     visit, held = attempts.visit, attempts.held
     if answer.fields("payment-receipt"):  # what gives none may be free by now
         visit.purse.desk.remember(visit.verb, visit.url, visit.challenge, visit.expires_at_s)
@@ -193,7 +193,8 @@ def _bought(attempts: _Attempts, answer: Answer, journey: Journey, resume: Resum
     coded = (answer.fields("content-encoding") or ["identity"])[0].strip().lower() != "identity"
     concluded = conclude(answer, visit.purse, journey, resume)
     if kind == "text/event-stream" and not coded:
-        basis = min(attempts.purchase.basis_units, held.signed_units)
+        # What the server admits was not used before counts for this stream; more than was signed it can't claim. T24
+        basis = min(attempts.purchase.signed_units, held.spent_units if said else held.signed_units)
         flowing = Flowing(basis, visit.terms.amount_units, visit.purse.policy.max_window, held.signed_units)
         answer.watch(Tap(visit, held, flowing))
     return concluded

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from coinslot.errors import ConfigError, LedgerError, StoreError
+from coinslot.errors import ConfigError, LedgerError, StoreBusy, StoreError
 from coinslot.intents.acts import Held
 from coinslot.store import book_rules
 from coinslot.store.book import MAX_WINDOW_S, Draw, Lease, Scope, Word
@@ -80,9 +81,21 @@ class SqliteBook:
             raise
         if found == VERSION:
             return
-        made = self._open()
-        made.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         self._transaction(lambda db: upgrade(db, str(self._path)))
+
+    def _write_ahead(self) -> None:
+        """Switch the log on. SQLite doesn't wait for locks here, so this asks again while others start up, too."""
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            try:
+                self._open().execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if not isinstance(name_error(error), StoreBusy) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
