@@ -225,6 +225,7 @@ class Sessions:
         def take_back(late: OrderResult | ReserveResult) -> None:
             self._take_back(order, late)
 
+        at_s = yield from now()  # asked before, so that nothing may be cancelled between a purchase and its admission
         result: OrderResult | ReserveResult
         if metering is None or asked.about_channel:
             result = yield from unless_given_up(self.store.accept_and_spend(order), take_back)  # F29
@@ -237,10 +238,10 @@ class Sessions:
             if metering is None or result.reservation is None:
                 raise ChannelNotFound("nothing was set aside", channel_id=case.presented.channel_id)
             meter = Meter(self._tab(case, metering), result.channel, result.reservation)
-            return (yield from self._bought(case, payer, order, result.channel, meter))
+            return (yield from self._bought(case, payer, order, result.channel, at_s, meter))
         match result:
             case Spent(channel):
-                return (yield from self._bought(case, payer, order, channel))
+                return (yield from self._bought(case, payer, order, channel, at_s))
             case Stale(channel, equal):
                 return (yield from self._stale(case, channel, equal=equal))
             case Repeated(channel, answer):
@@ -259,11 +260,11 @@ class Sessions:
         return Tab(self.store, case.seller, case.rules, metering, case.claimed.terms.amount_units, case.challenge_id)
 
     def _bought(
-        self, case: Case, payer: str, order: Order, channel: Channel, meter: Meter | None = None
+        self, case: Case, payer: str, order: Order, channel: Channel, at_s: float, meter: Meter | None = None
     ) -> Flow[Answer | SessionAdmission]:
         if case.asked.about_channel:
             return (yield from self._teller.managed(case, channel, NO_CONTENT))
-        receipt = case.seller.receipt(channel, case.challenge_id, (yield from now()), order.units, None)
+        receipt = case.seller.receipt(channel, case.challenge_id, at_s, order.units, None)
         self.tell(
             Bought(case.asked.request.path, case.seller.method, payer, channel.asset, order.cost_units, channel.id)
         )
