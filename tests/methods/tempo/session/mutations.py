@@ -29,7 +29,122 @@ MISFIT = f"{HERE}/test_payer_terms.py::test_a_channel_fits_the_terms_it_was_open
 UNPROVEN = f"{HERE}/test_suggestion.py::test_one_unit_more_than_we_signed_is_refused"
 LIE = f"{HERE}/test_suggestion.py::test_each_lie_is_refused"
 
+SELLER, FUNDING, PAYOUT, LOOKING = (f"{ROOM}/{name}.py" for name in ("seller", "funding", "payout", "looking"))
+FUNDED, PAID = f"{HERE}/test_funding.py", f"{HERE}/test_payout.py"
+
 MUTATIONS = [
+    Mutation(
+        "T26",
+        SELLER,
+        "if asked.deposit_units < self.config.min_deposit_units:",
+        "if False:",
+        f"{FUNDED}::test_dust_opens_no_channel",
+    ),
+    Mutation(
+        "T07",
+        SELLER,
+        "(terms.escrow != config.escrow, ",
+        "(False, ",
+        f"{HERE}/test_seller.py::test_terms_of_another_seller_are_not_taken",
+    ),
+    Mutation(
+        "T15",
+        SELLER,
+        "self._scheme.verify(voucher.channel, voucher.amount_units, voucher.raw, signer)",
+        "pass",
+        f"{HERE}/test_seller.py::test_a_voucher_of_somebody_else_is_refused",
+    ),
+    Mutation(
+        "T06",
+        SELLER,
+        'f"{self.network}/tx/{handed.hash}"',
+        'f"{self.network}/open/{handed.hash}"',
+        f"{FUNDED}::test_a_charge_can_not_open_and_an_open_can_not_pay",
+    ),
+    Mutation(
+        "T31",
+        SELLER,
+        "() if sponsor is None else sponsor.budgets(asked.signed.transaction, payer)",
+        "()",
+        f"{FUNDED}::test_a_channel_is_opened",
+    ),
+    Mutation(
+        "T31",
+        FUNDING,
+        "sponsor.require(asked.signed, now_s, 1)",
+        "pass",
+        f"{FUNDED}::test_nothing_is_smuggled_past_the_sponsor_of_a_channel",
+    ),
+    Mutation(
+        "T31",
+        FUNDING,
+        "if terms.sponsored:  # T31: no signature",
+        "if False:  # no signature",
+        f"{FUNDED}::test_an_open_that_would_fail_is_not_sent_and_not_signed",
+    ),
+    Mutation(
+        "T18",
+        FUNDING,
+        "yield from require_key(url, asked.signed)",
+        "pass",
+        f"{FUNDED}::test_an_access_key_that_nobody_authorized_opens_nothing",
+    ),
+    Mutation(
+        "T32",
+        FUNDING,
+        "if found != [wanted]:",
+        "if False:",
+        f"{FUNDED}::test_a_simulation_that_moves_nothing_is_no_success",
+    ),
+    Mutation(
+        "T35",
+        FUNDING,
+        "if (yield from get_receipt(url, handed.hash)) is None:",
+        "if True:",
+        f"{FUNDED}::test_an_open_that_is_on_the_chain_already_is_taken",
+    ),
+    Mutation(
+        "T15",
+        FUNDING,
+        "if found.signer != sent.signer:",
+        "if False:",
+        f"{FUNDED}::test_a_node_that_names_other_parties_is_not_believed",
+    ),
+    Mutation(
+        "T08",
+        PAYOUT,
+        "if ref.id != channel.id:",
+        "if False:",
+        f"{PAID}::test_a_record_of_another_channel_settles_nothing",
+    ),
+    Mutation(
+        "T36",
+        PAYOUT,
+        "nonce_key=EXPIRING_NONCE_KEY,",
+        "nonce_key=7,",
+        f"{PAID}::test_many_channels_are_paid_out_in_one_transaction",
+    ),
+    Mutation(
+        "T27",
+        LOOKING,
+        "closing_at_s=float(state.close_requested_at) or None,",
+        "closing_at_s=None,",
+        f"{PAID}::test_a_request_to_close_is_seen",
+    ),
+    Mutation(
+        "F12",
+        LOOKING,
+        "unknown = OnChain(channel.key, False, 0, 0)",
+        "unknown = OnChain(channel.key, False, 0, 0, closed=True)",
+        f"{PAID}::test_a_node_that_knows_nothing_closes_nothing",
+    ),
+    Mutation(
+        "T07",
+        f"{ROOM}/configure.py",
+        "if domain != scheme_of(escrow).domain:",
+        "if False:",
+        f"{HERE}/test_seller.py::test_another_chain_has_no_known_escrow",
+    ),
     Mutation(
         "T47",
         f"{ROOM}/escrow.py",

@@ -94,7 +94,7 @@ def recalled(**changes: Any) -> Callable[[Stall, TempoTransaction], TempoTransac
 
 @VERSIONS
 @SPONSORED
-@pytest.mark.guard("T06")
+@pytest.mark.guard("T06", "T31")
 @pytest.mark.spec("TSES-039", "TSES-050", "TSES-094", "TSES-095", "TSES-096")
 def test_a_channel_is_opened(shop: Shop, version: Version, sponsored: bool) -> None:
     """The deposit leaves the payer, the record is what the chain says, and only the sponsor pays where one does."""
@@ -529,9 +529,10 @@ def test_a_success_that_opened_nothing_is_refused(shop: Shop, faulty: FaultyNode
     at = stall(shop, version, rpc_url=faulty.url)
     prepared = ready(at)
     shop.run(at.seller.broadcast(prepared))
-    for change in ({"logs": []}, {"status": "0x0"}):
-        faulty.on(RECEIPT, edit(lambda receipt, change=change: receipt | change), 1)
-        assert isinstance(at.confirm(prepared), Refused)
+    faulty.on(RECEIPT, edit(lambda receipt: receipt | {"logs": []}), 1)
+    assert isinstance(at.confirm(prepared), Refused)
+    faulty.on(RECEIPT, edit(lambda receipt: receipt | {"status": "0x0"}), 1)
+    assert isinstance(at.confirm(prepared), Refused)
     assert isinstance(at.confirm(prepared), Funded)
 
 
@@ -556,6 +557,19 @@ def test_a_channel_whose_payer_closes_it_at_once_is_not_sold(shop: Shop, faulty:
     outcome = at.confirm(prepared)
     assert isinstance(outcome, Refused)
     assert "asked the chain to close" in outcome.reason
+
+
+@pytest.mark.guard("T15")
+@pytest.mark.parametrize("word", [3, 4, 5], ids=["payee", "token", "signer"])
+def test_a_node_that_names_other_parties_is_not_believed(shop: Shop, faulty: FaultyNode, word: int) -> None:
+    """The id stands for them, so the chain can't say otherwise: not known, which is not "not open"."""
+    at = stall(shop, V1, rpc_url=faulty.url)
+    prepared = ready(at)
+    shop.run(at.seller.broadcast(prepared))
+    at_byte = 2 + 64 * word + 24
+    faulty.on("eth_call", edit(lambda told: told[:at_byte] + "99" * 20 + told[at_byte + 40 :]))
+    with pytest.raises(RpcUnreachable, match="another channel|different sides"):
+        at.confirm(prepared)
 
 
 def test_a_top_up_that_meets_its_channels_close_is_refused(shop: Shop, faulty: FaultyNode) -> None:

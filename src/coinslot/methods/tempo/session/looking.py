@@ -48,14 +48,14 @@ def _shown(channel: Channel, state: ChannelState) -> OnChain:
         exists=True,
         deposit_units=state.deposit_units,
         settled_units=state.settled_units,
-        closing_at_s=float(state.close_requested_at) or None,
+        closing_at_s=float(state.close_requested_at) or None,  # T27
         closed=state.finalized,
     )
 
 
 def _missing(url: str, channel: Channel, ref: ChannelRef) -> Flow[OnChain]:
     """A channel that the escrow doesn't know. Only the event of its closing shows that it was closed. F12"""
-    unknown = OnChain(channel.key, False, 0, 0)
+    unknown = OnChain(channel.key, False, 0, 0)  # F12
     if channel.stage is Stage.OPENING or ref.escrow.version == V1:  # the v1 escrow forgets nothing: it has not seen it
         return unknown
     head = yield from latest_block(url)
