@@ -70,7 +70,9 @@ class _Handler:
         return f"goods {os.getpid()}-{run}".encode("ascii")
 
 
-def _kill_at(name: str) -> None:
+def kill_at(name: str) -> None:
+    """SIGKILL this process at a failpoint."""
+
     def strike(at: str) -> None:
         if at == name:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -86,7 +88,7 @@ def main(job: dict[str, Any]) -> object:
     credential = job["credential"]
     if job["job"] == "present":
         if job.get("strike"):
-            _kill_at(job["strike"])
+            kill_at(job["strike"])
         return till.serve(credential, handler=handler).status
 
     def copy(_: int) -> str:
