@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from contextvars import ContextVar
 
 import msgspec
 
 from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async, wait
 from coinslot.errors import BadRequest, NotFound, StoreError
+from coinslot.server.admission import Admission, SessionAdmission
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.classify import OVERRIDES
 from coinslot.server.discovery import Service
+from coinslot.server.meter import Meter
 from coinslot.server.price import Price, Route, Routes
-from coinslot.services.accepting import accept
-from coinslot.services.config import GateConfig, PriceTable
+from coinslot.server.request import Incoming
+from coinslot.services.accepting import accept, all_sellers
+from coinslot.services.config import GateConfig
+from coinslot.services.metered import Final, Metered
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
+from coinslot.services.pricing import Counting, tagged
 from coinslot.services.proxy import Proxy
-from coinslot.transports.asgi import Paying, Receive, Scope, Send, bare, is_preflight, send_answer
+from coinslot.transports.asgi import App, Paying, Receive, Scope, Send, bare, is_preflight, send_answer
 from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
 
@@ -29,6 +35,19 @@ from coinslot.transports.slot import Slot
 _AMBIGUOUS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x20\x7f]", re.IGNORECASE)
 
 _OVERRIDES = frozenset(name.encode("ascii") for name in OVERRIDES)
+
+
+# The meter of the request that is being served.
+_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+class _Paying(Paying):
+    """Remembers the meter of an admission for whoever serves the request."""
+
+    async def admit(self, price: Price, request: Incoming) -> Answer | Admission:
+        admitted = await super().admit(price, request)
+        _METER.set(admitted.meter if isinstance(admitted, SessionAdmission) else None)
+        return admitted
 
 
 class GateService:
@@ -43,13 +62,21 @@ class GateService:
         self.slot = Slot(
             config.realm or config.listen,
             store=config.store,
-            sellers=[one for table in accepted for one in table.sellers],
+            sellers=all_sellers(accepted),
             expires_in_s=config.expires_in_s,
             alternate_header=config.payment_header,
             observe=self.metrics,
+            settle=config.settler,
         )
-        self.routes = _routes(config, self.slot)
-        self._paying = Paying(self.slot)
+        priced = {pattern: tagged(pattern, table, self.slot.sellers) for pattern, table in config.prices.items()}
+        self.routes = Routes.of(
+            [
+                *(Route(pattern, one.price) for pattern, one in priced.items()),
+                *(Route(one, None) for one in config.free),
+            ]
+        )
+        self._counting = {pattern: one.counting for pattern, one in priced.items()}
+        self._paying = _Paying(self.slot)
         self._proxy = Proxy(config.upstream)
         self._pages = Pages(self.routes, service)
         self._world = RealAsyncWorld()
@@ -76,7 +103,7 @@ class GateService:
         elif route is not None and is_preflight(scope):
             await self._proxy(scope, receive, bare(send))  # an API may take it for the request it asks about
         elif route is not None and route.price is not None:
-            await self._paying.serve(route.price, self._proxy, scope, receive, send)
+            await self._sell(route, route.price, scope, receive, send)
         elif route is not None:
             await self._proxy(scope, receive, send)
         elif (managed := self.routes.managed(method, path)) is not None:
@@ -89,6 +116,25 @@ class GateService:
             await send_answer(page, scope, send)
         else:
             await send_answer(refusal(NotFound("nothing is sold or given away here")), scope, send)
+
+    async def _sell(self, route: Route, price: Price, scope: Scope, receive: Receive, send: Send) -> None:
+        counting = self._counting[route.pattern]
+        if counting is None:
+            await self._paying.serve(price, self._proxy, scope, receive, send)
+            return
+        final = Final(send)
+        await self._paying.serve(price, self._metered(counting, final), scope, receive, final.send)
+
+    def _metered(self, counting: Counting, final: Final) -> App:
+        """The upstream under the meter that the request was admitted with."""
+        metered = Metered(self._proxy, counting, self.slot.async_world, self.metrics.metered)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            meter = _METER.get()
+            assert meter is not None  # noqa: S101 - a metered price admits with one
+            await metered.serve(meter, final, scope, receive, send)
+
+        return app
 
     def _overridden(self, scope: Scope, route: Route | None) -> bool:
         """Whether a header asks the upstream for another method, one that has a price of its own. T42"""
@@ -125,23 +171,6 @@ def _priced_method(scope: Scope) -> str:
         return method
     asked: list[bytes] = [value for name, value in scope["headers"] if name == b"access-control-request-method"]
     return asked[0].decode("latin-1")
-
-
-def _routes(config: GateConfig, slot: Slot) -> Routes:
-    priced = [Route(pattern, _price(table, slot)) for pattern, table in config.prices.items()]
-    return Routes.of([*priced, *(Route(pattern, None) for pattern in config.free)])
-
-
-def _price(table: str | PriceTable, slot: Slot) -> Price:
-    if isinstance(table, str):
-        return slot.price(table)
-    return slot.price(
-        table.amount,
-        description=table.description,
-        external_id=table.external_id,
-        splits=table.splits,
-        bind_body=table.bind_body,
-    )
 
 
 def _page(kind: str, body: bytes, cache: str) -> Answer:

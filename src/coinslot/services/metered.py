@@ -60,11 +60,28 @@ class App(Protocol):
         """One request."""
 
 
-Told = Callable[[int, int], None]
+# Hears of each answer: the unit's name, how many, and base units taken.
+Told = Callable[[str, int, int], None]
+
+
+class Final:
+    """The way out of a metered answer: a receipt that tells what it cost replaces the one it was admitted with."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.receipt: Receipt | None = None
+
+    async def send(self, message: Message) -> None:
+        """An ASGI send."""
+        if message["type"] == "http.response.start" and self.receipt is not None:
+            kept = [pair for pair in message["headers"] if pair[0].lower() != b"payment-receipt"]
+            told = (b"payment-receipt", self.receipt.encode().encode("latin-1"))
+            message = {**message, "headers": [*kept, told]}
+        await self._send(message)
 
 
 class Metered:
-    """Runs an application under a meter. `told` hears of each answer: units, and base units taken."""
+    """Runs an application under a meter."""
 
     def __init__(self, app: App, counting: Counting, world: RealAsyncWorld, told: Told) -> None:
         self._app = app
@@ -72,10 +89,10 @@ class Metered:
         self._world = world
         self._told = told
 
-    async def serve(self, meter: Meter, scope: Scope, receive: Receive, send: Send) -> Receipt | None:
-        """One answer under `meter`; its last receipt, if it had one of its own. Raises BrokenOff, StoreError."""
+    async def serve(self, meter: Meter, final: Final, scope: Scope, receive: Receive, send: Send) -> None:
+        """One answer under `meter`. Raises BrokenOff, StoreError."""
         till = _Till(meter, self._world, receive)
-        passing = _KINDS[self._counting.per](till, self._counting, send)
+        passing = _KINDS[self._counting.per](till, self._counting, send, final)
         try:
             await self._app(_countable(scope), till.receive, passing.send)
         except _Over:
@@ -86,8 +103,7 @@ class Metered:
             await fail(send, 502, "the upstream's answer can't be counted")
         finally:
             till.close()
-            self._told(meter.counted, meter.spent_units)
-        return passing.receipt
+            self._told(meter.unit, meter.counted, meter.spent_units)
 
 
 def _countable(scope: Scope) -> Scope:
@@ -166,13 +182,13 @@ def _header(message: Message, name: bytes) -> str:
 class _Passing:
     """One answer on its way. Answers outside 2xx pass as they are, and cost nothing."""
 
-    def __init__(self, till: _Till, counting: Counting, send: Send) -> None:
+    def __init__(self, till: _Till, counting: Counting, send: Send, final: Final) -> None:
         self.till = till
+        self.final = final
         self.counting = counting
         self.out = send
         self.counts = False
         self.begun = False
-        self.receipt: Receipt | None = None
         self._events: EventReader | None = None
 
     async def send(self, message: Message) -> None:
@@ -220,8 +236,8 @@ class _Passing:
         out.append(encoded)
 
     async def _last_event(self) -> bytes:
-        self.receipt = await self.till.finish()
-        return encode_event(RECEIPT_EVENT, msgspec.json.encode(self.receipt.members()))
+        receipt = await self.till.finish()
+        return encode_event(RECEIPT_EVENT, msgspec.json.encode(receipt.members()))
 
     async def pay(self, units: int, out: list[bytes]) -> None:
         """Charge for what is sent next; `out` is sent before the stream asks for more and waits. Raises _Over."""
@@ -358,7 +374,7 @@ class _PerUnit(_Passing):
         if last:
             self._read(body)
             self.settle()
-            self.receipt = await self.till.finish()
+            self.final.receipt = await self.till.finish()
         else:
             self._least()
         await self.out(start if last else _of_other_length(start))

@@ -14,6 +14,8 @@ from coinslot.services.usage import parse_path
 
 # What is set aside at once of a price per byte: a chunk of common servers, so that most cost one durable write.
 WINDOW_BYTES = 64 * 1024
+# A single byte costs less than the smallest amount of most tokens.
+BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Counting:
     per: Per
     most: int
     minimum: int
-    block: int = 1
+    block: int = BLOCK
     path: tuple[str, ...] = ()
 
 
@@ -83,9 +85,10 @@ def _metering(pattern: str, table: PriceTable) -> Metering | None:
                 most = table.max_units or 1
                 return Metering(table.unit or "unit", most, most, minimum)
             case "byte":
-                block = table.block or 1
+                block = table.block or BLOCK
                 window = table.window or max(1, WINDOW_BYTES // block)
-                return Metering("byte" if block == 1 else f"{block} bytes", window, max(1, minimum), minimum)
+                # bytes have no way to ask for more before they stop, so a window is asked for at once
+                return Metering("byte" if block == 1 else f"{block} bytes", window, window, minimum)
             case "event":
                 return Metering(table.unit or "event", table.window or WINDOW, max(1, minimum), minimum)
     except UsageError as error:
@@ -96,4 +99,4 @@ def _counting(table: PriceTable, metering: Metering | None) -> Counting | None:
     if metering is None:
         return None
     path = parse_path(table.usage) if table.usage is not None else ()
-    return Counting(table.per, metering.window, metering.minimum, table.block or 1, path)
+    return Counting(table.per, metering.window, metering.minimum, table.block or BLOCK, path)
