@@ -19,6 +19,7 @@ from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
 from coinslot.services.accepting import Accepted, accept, only_method
 from coinslot.services.audit import Finding, Report, audit
+from coinslot.services.channelaudit import ChannelReport
 from coinslot.services.config import DEFAULT_STORE, load_config
 from coinslot.services.keystore import home
 from coinslot.store.schema.steps import VERSION
@@ -98,8 +99,24 @@ def _members(report: Report, url: str, asked: bool) -> dict[str, object]:
         "entries": report.entries,
         "chain_asked": asked,
         "confirmed": report.confirmed,
+        "channels": {
+            "alive": report.channels.alive,
+            "frozen": report.channels.frozen,
+            "unsettled_units": {asset: str(units) for asset, units in report.channels.unsettled.items()},
+            "watched_ago_s": report.channels.watched_ago_s,
+        },
         "findings": [{"check": one.check, "subject": one.subject, "text": one.text} for one in report.findings],
     }
+
+
+def _channels(report: ChannelReport) -> Iterator[tuple[str, str]]:
+    """What there is to say of payment channels, if there are any."""
+    if not report.alive and not report.watched_ago_s:
+        return
+    owed = [f"{units} base units of {asset}" for asset, units in report.unsettled.items() if units]
+    yield "Channels", f"{report.alive} not closed; not settled: {', '.join(owed) or 'nothing'}"
+    for network, ago_s in report.watched_ago_s.items():
+        yield "Watcher", f"{network}: " + ("never looked" if ago_s is None else f"looked {ago_s:.0f} s ago")
 
 
 def _print(report: Report, url: str, asked: bool) -> None:
@@ -108,6 +125,7 @@ def _print(report: Report, url: str, asked: bool) -> None:
         ("Store", f"{shown(url)}, schema {VERSION}, writable"),
         ("Ledger", f"{report.entries} entries, {report.payments} settled payments"),
         ("Chain", chain),
+        *_channels(report.channels),
     ]
     rows += [("FOUND", f"{one.check}: {one.subject}: {one.text}") for one in report.findings]
     rows.append(("Verdict", f"{len(report.findings)} found wrong" if report.findings else "all is well"))

@@ -59,7 +59,7 @@ def with_method_flags(side: Side, command: Callable[..., Any]) -> Callable[..., 
     taken = set(own.parameters) - {"flags"}
 
     def called(**given: Any) -> Any:
-        flags = {name: given.pop(name) for name in fields if name in given}
+        flags = {name: given.pop(name) for name in fields if name in given and name not in taken}
         return command(**given, flags={name: value for name, value in flags.items() if value is not None})
 
     parameters = [one for one in own.parameters.values() if one.name != "flags"]

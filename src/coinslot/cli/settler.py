@@ -15,7 +15,7 @@ from coinslot.cli.store import shown
 from coinslot.drive import RealWorld, run
 from coinslot.errors import StoreError, UsageError
 from coinslot.server.settler import BATCH, CLOSE_IDLE_AFTER_S, SETTLE_AFTER_S, Policy, Report
-from coinslot.services.accepting import accept, only_method
+from coinslot.services.accepting import accept, all_sellers, only_method
 from coinslot.services.config import DEFAULT_STORE, load_config
 from coinslot.services.settler import SettlerService, members
 from coinslot.store.open import open_store
@@ -71,7 +71,7 @@ def settler(
     url = store or (gate.store if gate is not None else DEFAULT_STORE)
     policy = Policy(settle_units or None, settle_after or None, close_idle_after or None, batch)
     with closing(RealWorld()) as world, closing(open_store(url)) as record:
-        sellers = [one for table in run(accept(tables), world) for one in table.sellers]
+        sellers = all_sellers(run(accept(tables), world))
         service = SettlerService(record, sellers, policy, every, lambda name, found: _tell(name, found, as_json))
         if once:
             raise typer.Exit(_told(service.once(), as_json))

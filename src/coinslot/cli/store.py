@@ -17,6 +17,7 @@ from coinslot.cli.columns import columns, safe
 from coinslot.cli.output import console, print_json
 from coinslot.errors import ConfigError
 from coinslot.services.config import DEFAULT_STORE
+from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Payment, Query, Stage, Store
 from coinslot.store.schema.steps import VERSION
@@ -35,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Store]:
+def opened(url: str) -> Iterator[SessionStore]:
     """A store that exists already: to look into one must not make one. Raises ConfigError, StoreError."""
     path = sqlite_path(url)
     if path is not None and not path.exists():

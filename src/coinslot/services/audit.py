@@ -6,15 +6,19 @@ journal is read before the payments, since an entry never comes before its payme
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from coinslot.drive import Flow, now, wait
 from coinslot.errors import CoinslotError, ConfigError, LedgerError, RpcUnreachable
-from coinslot.intents.charge import Pending, Refused, Settled
+from coinslot.intents import session
+from coinslot.intents.acts import Funded, FundingOutcome
+from coinslot.intents.charge import Outcome, Pending, Refused, Settled, Terms
 from coinslot.ledger import Entry, post_charge
-from coinslot.method import ChargeSeller, keys_of, sells_charges
-from coinslot.services.accepting import Accepted
+from coinslot.method import keys_of, sells_sessions
+from coinslot.services.accepting import Accepted, all_sellers
+from coinslot.services.channelaudit import ChannelReport, audit_channels
+from coinslot.store.channels import SessionStore
 from coinslot.store.protocol import Payment, Query, Stage, Store
 
 # Large enough that a million payments are a few thousand reads, small enough to hold.
@@ -44,6 +48,7 @@ class Report:
     payments: int = 0
     entries: int = 0
     confirmed: int = 0
+    channels: ChannelReport = field(default_factory=ChannelReport)
     findings: list[Finding] = field(default_factory=list)
 
     def find(self, check: str, subject: str, text: str) -> None:
@@ -51,7 +56,7 @@ class Report:
         self.findings.append(Finding(check, subject, text))
 
 
-def audit(store: Store, accepted: Sequence[Accepted], since_s: float | None) -> Flow[Report]:
+def audit(store: SessionStore, accepted: Sequence[Accepted], since_s: float | None) -> Flow[Report]:
     """Check everything; ask the chain about payments claimed since `since_s` (all: None), if anything is accepted.
 
     Raises StoreError if the store can't be read, RpcUnreachable if a chain can't be asked at all.
@@ -66,17 +71,27 @@ def audit(store: Store, accepted: Sequence[Accepted], since_s: float | None) -> 
     paid = yield from _payments(store, PAID)
     later = yield from _entries(store, next(reversed(entries), None), report)
     report.payments, report.entries = len(paid), len(entries) + len(later)
-    known = {f"charge/{payment.proof}" for payment in paid}
+    known = {_entry_of(payment) for payment in paid}
     for entry in entries.values():
         if entry.id.startswith("charge/") and entry.id not in known:
             report.find("ledger", entry.id, "an entry is posted, and no settled payment belongs to it")
     for payment in paid:
-        posted = entries.get(f"charge/{payment.proof}") or later.get(f"charge/{payment.proof}")
+        posted = entries.get(_entry_of(payment)) or later.get(_entry_of(payment))
         if posted is None:
             report.find("ledger", payment.challenge.id, "the payment is settled, and no entry is posted for it")
         if accepted and (since_s is None or payment.claimed_at_s >= since_s):
             yield from _against_chain(payment, posted, accepted, report)
+    sessions = [one for one in all_sellers(accepted) if sells_sessions(one)]
+    report.channels = yield from audit_channels(store, sessions)
+    for finding in report.channels.findings:
+        report.find(*finding)
     return report
+
+
+def _entry_of(payment: Payment) -> str:
+    """The journal's name of a payment: a charge, or money into a channel."""
+    kind = "deposit" if payment.challenge.intent == session.INTENT else "charge"
+    return f"{kind}/{payment.proof}"
 
 
 def _sums(store: Store, report: Report) -> Flow[None]:
@@ -138,18 +153,20 @@ def _against_chain(payment: Payment, posted: Entry | None, accepted: Sequence[Ac
     if payment.prepared is None or payment.receipt is None:
         report.find("store", subject, f"the payment is {payment.stage} without a prepared transaction or a receipt")
         return
-    sellers = [one for one in _sellers(accepted) if one.method == payment.challenge.method]
+    challenge = payment.challenge
+    wanted = (challenge.method, challenge.intent)
+    sellers = [one for one in all_sellers(accepted) if (one.method, one.intent) == wanted]
     for seller in sellers:
         try:
-            terms = seller.terms(payment.challenge.request_object())
+            terms = seller.terms(challenge.request_object())
         except CoinslotError:
             continue
         break
     else:
-        report.find("chain", subject, f"nothing accepted here can check it (method {payment.challenge.method})")
+        report.find("chain", subject, f"nothing accepted here can check it (method {challenge.method})")
         return
     try:
-        outcome = yield from seller.confirm(payment.prepared)
+        outcome: Outcome | FundingOutcome = yield from seller.confirm(payment.prepared)
     except RpcUnreachable:
         raise
     except CoinslotError as error:
@@ -160,15 +177,12 @@ def _against_chain(payment: Payment, posted: Entry | None, accepted: Sequence[Ac
             report.find("chain", subject, f"recorded as paid; the chain says it never was: {reason}")
         case Pending(reason):
             report.find("chain", subject, f"recorded as paid; the chain does not show it: {reason}")
+        case Funded():
+            report.confirmed += 1
         case Settled() if outcome.reference != payment.receipt.reference:
             report.find("chain", subject, f"the receipt names {payment.receipt.reference}, not {outcome.reference}")
-        case Settled():
+        case Settled() if isinstance(terms, Terms):
             report.confirmed += 1
             due = post_charge(terms, payment.prepared, outcome)
             if posted is not None and (posted.postings, posted.reference) != (due.postings, due.reference):
                 report.find("ledger", due.id, "the entry's postings are not what the chain shows to be paid")
-
-
-def _sellers(accepted: Sequence[Accepted]) -> Iterator[ChargeSeller]:
-    for each in accepted:
-        yield from filter(sells_charges, each.sellers)

@@ -71,11 +71,11 @@ class SettlerService:
         """End `serve` soon; may be called by a signal handler."""
         self._stop.set()
 
-    def once(self, patience_s: float = ONCE_PATIENCE_S) -> dict[str, Report]:
+    def once(self) -> dict[str, Report]:
         """Rounds until nothing is left to be done, or patience ends: the last report of each network, with the sums of
         all. Raises StoreError.
         """
-        until = time.monotonic() + patience_s
+        until = time.monotonic() + ONCE_PATIENCE_S
         found: dict[str, Report] = {}
         with closing(RealWorld()) as world:
             run(resolve_round(self._store, self._sellers), world)
