@@ -568,7 +568,7 @@ def test_a_node_that_names_other_parties_is_not_believed(shop: Shop, faulty: Fau
     shop.run(at.seller.broadcast(prepared))
     at_byte = 2 + 64 * word + 24
     faulty.on("eth_call", edit(lambda told: told[:at_byte] + "99" * 20 + told[at_byte + 40 :]))
-    with pytest.raises(RpcUnreachable, match="another channel|different sides"):
+    with pytest.raises(RpcUnreachable, match=r"another channel|different sides"):
         at.confirm(prepared)
 
 

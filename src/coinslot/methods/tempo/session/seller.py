@@ -330,7 +330,7 @@ class TempoSessionSeller:
     @property
     def batch(self) -> int:
         """How many channels one transaction can settle or close."""
-        return payout.BATCH
+        return payout.BATCH[self.config.escrow.version.name]
 
     def send(self, raw: bytes) -> Flow[None]:
         """Broadcast what pay_out made. Raises ChainError: then only `paid_out` knows."""
