@@ -268,22 +268,22 @@ class Session(_Session):
         """As httpx.Client.stream; it is paid while it is read."""
         return self._client.stream(method, self._at(url), **self._options(options))
 
-    def _manage(self, flow: Flow[T]) -> T:
-        door = self._client._transport_for_url(self.url)
+    def _manage(self, flow: Flow[T], url: httpx.URL) -> T:
+        door = self._client._transport_for_url(url)
         assert isinstance(door, PayingTransport)  # noqa: S101 - session has looked
-        return door.manage(flow, self._client.build_request("HEAD", self.url))
+        return door.manage(flow, self._client.build_request("HEAD", url))
 
     def top_up(self, amount: Decimal | str | int, url: str = "") -> None:
         """Add whole tokens to the channel used last, within max_deposit. Raises PaymentError, StoreError."""
         flow = closing.top_up(self._purse, str(self._at(url)), self._key(), self._units(amount))
-        self._manage(flow)
+        self._manage(flow, self._at(url))
 
     def close(self, url: str = "") -> None:
         """Close every channel that was used: what was not spent comes back. `url`: any paid place, if not the
         session's own. Raises PaymentError, StoreError.
         """
         for key in list(self._purse.tally.began):
-            self._manage(closing.close(self._purse, str(self._at(url)), key))
+            self._manage(closing.close(self._purse, str(self._at(url)), key), self._at(url))
 
 
 class AsyncSession(_Session):
@@ -318,20 +318,20 @@ class AsyncSession(_Session):
         """As httpx.AsyncClient.stream; it is paid while it is read."""
         return self._client.stream(method, self._at(url), **self._options(options))
 
-    async def _manage(self, flow: Flow[T]) -> T:
-        door = self._client._transport_for_url(self.url)
+    async def _manage(self, flow: Flow[T], url: httpx.URL) -> T:
+        door = self._client._transport_for_url(url)
         assert isinstance(door, AsyncPayingTransport)  # noqa: S101 - session has looked
-        return await door.manage(flow, self._client.build_request("HEAD", self.url))
+        return await door.manage(flow, self._client.build_request("HEAD", url))
 
     async def top_up(self, amount: Decimal | str | int, url: str = "") -> None:
         """See Session.top_up."""
         flow = closing.top_up(self._purse, str(self._at(url)), self._key(), self._units(amount))
-        await self._manage(flow)
+        await self._manage(flow, self._at(url))
 
     async def close(self, url: str = "") -> None:
         """See Session.close."""
         for key in list(self._purse.tally.began):
-            await self._manage(closing.close(self._purse, str(self._at(url)), key))
+            await self._manage(closing.close(self._purse, str(self._at(url)), key), self._at(url))
 
 
 @overload
