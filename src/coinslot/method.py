@@ -187,8 +187,9 @@ class SessionSeller(Protocol):
     def pay_out(self, jobs: Sequence[tuple[session.Channel, session.Close, bool]]) -> Flow[acts.Sendable]:
         """One signed transaction that settles (or, where the flag says so, closes) these channels, all or none.
 
-        Nothing is sent. Raises UsageError for more than `batch` of them, VerificationFailed if the chain would refuse
-        it, ChainError.
+        A channel that the chain would refuse now may be left out of it, so that it doesn't hold up the others;
+        `paid_out` then tells Refused. Nothing is sent. Raises UsageError for more than `batch` of them,
+        VerificationFailed if the chain would refuse them all, ChainError (nothing was decided: try again later).
         """
 
     @property
