@@ -95,7 +95,7 @@ def recalled(**changes: Any) -> Callable[[Stall, TempoTransaction], TempoTransac
 @VERSIONS
 @SPONSORED
 @pytest.mark.guard("T06", "T31")
-@pytest.mark.spec("TSES-039", "TSES-050", "TSES-094", "TSES-095", "TSES-096")
+@pytest.mark.spec("TSES-094", "TSES-095", "TSES-096")
 def test_a_channel_is_opened(shop: Shop, version: Version, sponsored: bool) -> None:
     """The deposit leaves the payer, the record is what the chain says, and only the sponsor pays where one does."""
     at = stall(shop, version, sponsored=sponsored)
@@ -154,7 +154,7 @@ def test_an_access_key_that_nobody_authorized_opens_nothing(shop: Shop) -> None:
 
 @VERSIONS
 @SPONSORED
-@pytest.mark.spec("TSES-110", "TSES-111", "TSES-112", "TSES-113", "TSES-116")
+@pytest.mark.spec("TSES-110", "TSES-111", "TSES-112", "TSES-113")
 def test_a_channel_is_topped_up_by_exactly_what_was_said(shop: Shop, version: Version, sponsored: bool) -> None:
     """The deposit that is told is the chain's, in all; the second top-up of the same amount is another transaction."""
     at = stall(shop, version, sponsored=sponsored)
@@ -240,6 +240,7 @@ GREEDY: dict[str, tuple[Callable[[Stall, TempoTransaction], TempoTransaction], s
 
 @VERSIONS
 @pytest.mark.guard("T31")
+@pytest.mark.spec("TSES-098", "TSES-099", "TSES-100")
 @pytest.mark.parametrize("name", WRONG)
 def test_an_open_that_is_not_what_was_asked_is_refused(shop: Shop, version: Version, name: str) -> None:
     """By name, before anything is sent, though its own signatures are all good."""
@@ -253,6 +254,7 @@ def test_an_open_that_is_not_what_was_asked_is_refused(shop: Shop, version: Vers
 
 @VERSIONS
 @pytest.mark.guard("T31")
+@pytest.mark.spec("TSES-050")
 @pytest.mark.parametrize("name", [*WRONG, *GREEDY])
 def test_nothing_is_smuggled_past_the_sponsor_of_a_channel(shop: Shop, version: Version, name: str) -> None:
     """Refused by name, and the sponsor's purse is untouched."""
@@ -403,7 +405,7 @@ def test_a_simulation_that_moves_nothing_is_no_success(shop: Shop, faulty: Fault
 
 
 @pytest.mark.guard("T26")
-@pytest.mark.spec("TSES-100")
+@pytest.mark.spec("TSES-202")
 def test_dust_opens_no_channel(shop: Shop) -> None:
     """A deposit below the seller's least is refused, and what it suggests is at least that."""
     at = stall(shop, V2, min_deposit="0.5")
