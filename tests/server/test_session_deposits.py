@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +24,7 @@ from support.sessiontill import COST, DEPOSIT, HEAD, WORDS, Buyer, SessionTill, 
 from support.strike import struck_at
 from support.till import asking, first, offered, problem, rewritten, token_of
 from support.toybank import Bank
+from support.toyescrow import signed
 
 Wallet = dict[str, Any]
 FUNDS = 5_000_000
@@ -250,6 +252,29 @@ def test_an_open_on_other_terms_is_refused_before_anything_moves(bank: Bank, ali
     mixed = {**token_of(one).payload_object(), "transaction": token_of(two).payload_object()["transaction"]}
     assert till.answer(buyer.credential(mixed), HEAD).status == 402
     assert (bank.submissions(), payments(till)) == (0, [])
+
+
+@pytest.mark.guard("T08")
+def test_another_transaction_for_the_same_channel_opens_nothing(till: SessionTill) -> None:
+    """A channel's id is recorded once for ever: while the first is under way, open, or closed for good."""
+    buyer, credential = till.open(first_units=COST)
+    payload = token_of(credential).payload_object()
+    members = json.loads(bytes.fromhex(payload["transaction"]))
+    del members["signature"]
+    other = signed(str(till.wallet["secret"]), {**members, "deposit": 2 * DEPOSIT})
+    second = buyer.credential({**payload, "transaction": other.hex()})
+    with struck_at("session.claimed"):
+        till.present(credential, HEAD)
+    till.store.ping().result()
+    answer = till.answer(second, HEAD)
+    assert (answer.status, problem(answer)["slug"] if answer.body else "challenge-used") == (409, "challenge-used")
+    assert till.bank.submissions() == 0
+    assert till.answer(credential, HEAD).status == 204
+    assert till.answer(second, HEAD).status == 204  # the channel is open, and stays as it is
+    assert (buyer.record.deposit, in_channels(till)) == (DEPOSIT, DEPOSIT)
+    assert till.answer(buyer.close(COST)).status == 204
+    assert till.answer(second).status == 410
+    assert (till.bank.submissions(), buyer.record.stage) == (2, Stage.CLOSED)
 
 
 # --- topping up ----------------------------------------------------------------------------------

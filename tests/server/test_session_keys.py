@@ -14,6 +14,7 @@ from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
 from coinslot.store.protocol import MAX_KEPT_BODY
 from support.sessiontill import COST, WORDS, SessionTill, receipt_of
+from support.strike import struck_at
 from support.till import first, offered, problem
 from support.toybank import Bank
 
@@ -145,6 +146,32 @@ def test_a_keyed_stream_that_ended_is_not_charged_again(bank: Bank, alice: Walle
     again = till.serve(credential, idempotency_key=KEY)
     assert again.body == b"words"
     assert (buyer.record.spent, buyer.record.reserved) == (3 * COST, 0)
+
+
+@pytest.mark.guard("F08")
+def test_a_stream_whose_record_was_struck_is_charged_once(bank: Bank, alice: Wallet) -> None:
+    """What was taken is committed; whoever comes again under the key pays no second price for it."""
+    till = SessionTill(bank, alice, metering=Metering("word", window=4))
+    buyer = till.buyer()
+    credential = buyer.voucher(6 * COST)
+    admission = till.admitted(credential, idempotency_key=KEY)
+    assert admission.meter is not None
+    assert admission.meter.take(3)
+    with struck_at("meter.finished"):
+        till.deliver(admission)
+    till.gate.abandoned(admission)
+    till.store.ping().result()
+    assert (buyer.record.spent, buyer.record.reserved) == (3 * COST, 0)
+
+
+@pytest.mark.guard("T02")
+def test_a_new_key_makes_no_new_purchase_of_an_old_voucher(till: SessionTill) -> None:
+    """What a voucher bought is bought; another key on it is no other request."""
+    buyer = till.buyer()
+    credential = buyer.voucher(5 * COST)
+    for n in range(5):
+        till.serve(credential, idempotency_key=f"key {n}")
+    assert (till.runs, buyer.sums) == (1, (5 * COST, COST, 0))
 
 
 @pytest.mark.guard("T41")
