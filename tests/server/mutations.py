@@ -180,7 +180,7 @@ MUTATIONS = [
         SETTLER + "test_a_restored_backup_freezes_its_channel_and_nothing_else[memory]",
     ),
     Mutation(
-        "F11", "server/settler.py", "except (ChainError, Problem, UsageError):", "except Problem:",
+        "F11", "server/settler.py", "except (ChainError, Problem, UsageError) as error:", "except Problem as error:",
         SETTLER + "test_a_network_that_is_down_blocks_no_other",
     ),
     Mutation(

@@ -85,7 +85,7 @@ def test_a_round_that_saw_all_channels_says_so(memory: SessionTill) -> None:
 
 
 @pytest.mark.guard("T27")
-@pytest.mark.spec("TSES-143")
+@pytest.mark.spec("TSES-122")
 def test_a_payer_that_asks_the_chain_to_close_buys_nothing_more(till: SessionTill) -> None:
     """The next round stops the channel, and takes what was bought; the rest goes back to the payer."""
     buyer = till.buyer()
@@ -231,6 +231,7 @@ def test_settled_when_it_has_aged(memory: SessionTill) -> None:
 
 
 @pytest.mark.guard("T23")
+@pytest.mark.spec("TSES-186", "TSES-187", "TSES-195")
 @pytest.mark.parametrize("bought", [0, 2])
 def test_an_idle_channel_is_closed_and_its_deposit_freed(till: SessionTill, bought: int) -> None:
     """Also where nothing was bought; what is paid out is what was bought, however much was signed."""
@@ -335,7 +336,6 @@ def test_what_reverted_is_tried_again_after_a_while(memory: SessionTill) -> None
 
 def test_many_channels_go_in_few_transactions(memory: SessionTill) -> None:
     """As many as the method's batch in each, and no more than the policy says."""
-    memory.bank.open("bob", coin=100 * DEPOSIT)
     buyers = [memory.buyer(deposit=2 * COST) for _ in range(6)]
     for buyer in buyers:
         memory.serve(buyer.voucher(COST))

@@ -59,8 +59,8 @@ def settler(
     --settle-units or --settle-after, closes channels that are idle or that somebody wants closed, and goes on with what
     earlier rounds sent. Transactions are recorded before they are sent, so it may be killed at any time.
 
-    Exit codes with --once: 0 done, 1 a job failed or a channel is frozen, 3 a network did not answer, 5 sent, and the
-    chain has not told the end yet. SIGTERM and Ctrl-C finish the round that is under way.
+    Exit codes with --once: 0 done, 1 a job failed or a channel is frozen, 3 a network did not answer or the fee can't be
+    paid, 5 sent, and the chain has not told the end yet. SIGTERM and Ctrl-C finish the round that is under way.
 
     Example: coinslot settler gate.toml --settle-units 5000000 --every 10
     """
@@ -99,7 +99,7 @@ def _told(found: dict[str, Report], as_json: bool) -> ExitCode:
     for name, report in found.items():
         _tell(name, report, as_json, always=True)
     reports = found.values()
-    if any(one.silent for one in reports):
+    if any(one.trouble for one in reports):
         return ExitCode.NETWORK
     if any(one.frozen or one.failed for one in reports):
         return ExitCode.FAILURE
@@ -115,9 +115,14 @@ def _tell(network: str, report: Report | StoreError, as_json: bool, *, always: b
     if isinstance(report, StoreError):
         out.print(f"{network}: [bold red]no round[/bold red]: {report}")
     elif report.silent:
-        out.print(f"{network}: [bold red]does not answer[/bold red]; sessions are refused if this lasts")
+        said = report.trouble.get(network, "no answer")
+        out.print(
+            f"{network}: [bold red]its channels can't be seen[/bold red]: {said}; sessions are refused if this lasts"
+        )
     elif always or _happened(report):
         out.print(_line(network, report))
+        if network in report.trouble:
+            out.print(f"  [bold red]not settled[/bold red]: {report.trouble[network]}")
         for key in report.frozen:
             out.print(f"  [bold red]frozen[/bold red] {key}: the chain contradicts the record")
         for key in report.unserved:
@@ -126,7 +131,7 @@ def _tell(network: str, report: Report | StoreError, as_json: bool, *, always: b
 
 def _happened(report: Report) -> bool:
     counts = (report.stopped, report.billed, report.settled, report.closed, report.failed, report.pending)
-    return any(counts) or bool(report.frozen)
+    return any(counts) or bool(report.frozen or report.trouble)
 
 
 def _line(network: str, report: Report) -> str:

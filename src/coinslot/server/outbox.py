@@ -41,14 +41,16 @@ def work_off(going: Round, batch: int, turn: int) -> Flow[None]:
     for job in taken:
         channel = yield from wait(going.store.find_channel(job.key))
         seller = None if channel is None else going.seller_of(channel)
-        if channel is not None and seller is not None and seller.network not in going.silent:
+        if channel is not None and channel.network not in going.networks:
+            continue  # another settler's
+        if channel is not None and seller is not None and seller.network not in going.trouble:
             groups.setdefault(id(seller), (seller, []))[1].append((channel, job))
         else:
             going.counts["pending"] += 1
     for seller, jobs in groups.values():
         for some in batches(jobs, min(batch, seller.batch)):
             late = not going.at_s <= (yield from now()) < going.at_s + ROUND_S
-            if late or seller.network in going.silent:
+            if late or seller.network in going.trouble:
                 going.counts["pending"] += len(some)
             else:
                 yield from _work(going, seller, some)
@@ -80,8 +82,8 @@ def _work(going: Round, seller: SessionSeller, jobs: list[tuple[Channel, Job]]) 
         if not tasks:
             return
         outcomes = yield from work(going.store, seller, tasks, 0.0)
-    except ChainError:  # F11: nothing was sent, or only the chain knows; the rest of this network waits
-        going.silent.add(seller.network)
+    except ChainError as error:  # F11: nothing was sent, or only the chain knows; the rest of this network waits
+        going.trouble[seller.network] = str(error)
         going.counts["pending"] += len(tasks)
     except (Problem, LeaseLost):
         going.counts["failed"] += len(tasks)

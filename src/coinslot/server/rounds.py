@@ -14,13 +14,16 @@ from coinslot.store.channels import SessionStore
 
 @dataclass(slots=True)
 class Round:
-    """A round that began at `at_s`. `silent` are networks that did not answer in it; `counts` becomes its report."""
+    """A round that began at `at_s`. `silent` are networks whose channels could not be seen in it, `trouble` what kept
+    the settler from going on with one (an account without money for fees, say); `counts` becomes its report.
+    """
 
     store: SessionStore
     sellers: tuple[SessionSeller, ...]
     at_s: float
     tell: Callable[[Event], None]
     silent: set[str] = field(default_factory=set)
+    trouble: dict[str, str] = field(default_factory=dict)
     frozen: list[str] = field(default_factory=list)
     unserved: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)

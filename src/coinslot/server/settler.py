@@ -78,7 +78,8 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a round saw and did. `watched` and `silent` are networks; keys of channels elsewhere.
+    """What a round saw and did. `watched` and `silent` are networks, `trouble` what one of them said; elsewhere keys of
+    channels.
 
     `frozen`: the chain paid out more than any voucher on record, as after a restored backup. `unserved`: no seller here
     can settle them. `unsettled` is base units bought and not paid out, per asset key, as seen before this round's work.
@@ -87,6 +88,7 @@ class Report:
     channels: int = 0
     watched: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    trouble: dict[str, str] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     unserved: tuple[str, ...] = ()
     stopped: int = 0
@@ -121,6 +123,7 @@ def _report(going: Round) -> Report:
         channels=counts["channels"],
         watched=tuple(sorted(going.networks - going.silent)),
         silent=tuple(sorted(going.silent)),
+        trouble=dict(going.trouble),
         frozen=tuple(going.frozen),
         unserved=tuple(going.unserved),
         stopped=counts["stopped"],
@@ -183,15 +186,16 @@ def _look(going: Round, policy: Policy, seller: SessionSeller, channels: list[Ch
         return
     try:
         states = yield from seller.look(channels)
-    except (ChainError, Problem, UsageError):  # F11: another network's channels are looked at all the same
+    except (ChainError, Problem, UsageError) as error:  # F11: another network's channels are looked at all the same
         going.silent.add(seller.network)
+        going.trouble[seller.network] = str(error)
         return
     rules = rules_of(seller)
     for old, state in zip(channels, states, strict=True):
         channel = yield from reconcile(going, seller, old, state, rules)
         if channel is not None and seller.serves(channel):
             going.unsettled[channel.asset] += channel.unsettled
-            yield from _decide(going, policy, seller, channel)
+            yield from _decide(going, policy, seller, channel, rules)
 
 
 def rules_of(seller: SessionSeller) -> Rules:
@@ -199,14 +203,14 @@ def rules_of(seller: SessionSeller) -> Rules:
     return seller.rules(seller.terms(seller.offer(Decimal(1), Extras(), acts.Tariff())))
 
 
-def _decide(going: Round, policy: Policy, seller: SessionSeller, channel: Channel) -> Flow[None]:
+def _decide(going: Round, policy: Policy, seller: SessionSeller, channel: Channel, rules: Rules) -> Flow[None]:
     if _idle(channel, policy, going.at_s):
         stopped = yield from wait(going.store.mark_closing(channel.key, going.at_s))
         if isinstance(stopped, Refused):
             return
         going.stopped(ChannelStopped(channel.method, channel.id, "idle"))
         channel = stopped
-    wanted = wish(channel, policy, rules_of(seller), going.at_s, seller.grace_s)
+    wanted = wish(channel, policy, rules, going.at_s, seller.grace_s)
     if wanted is None:
         return
     kind, close = wanted

@@ -84,7 +84,7 @@ class SettlerService:
                 while True:
                     turn = run(settle_round(self._store, mine, self._policy), world)
                     found[name] = turn if name not in found else added(found[name], turn)
-                    if turn.silent or not turn.pending + turn.planned or time.monotonic() > until:
+                    if turn.trouble or not turn.pending + turn.planned or time.monotonic() > until:
                         break
                     world.sleep(ONCE_EVERY_S)
         return found
@@ -105,5 +105,6 @@ def members(network: str, report: Report | StoreError) -> Mapping[str, object]:
         return {"network": network, "error": type(report).__name__, "message": str(report)}
     told = msgspec.to_builtins(report)
     del told["watched"], told["silent"]
+    told["trouble"] = report.trouble.get(network)
     told["unsettled"] = {asset: str(units) for asset, units in report.unsettled.items()}
     return {"network": network, "answered": not report.silent, **told}

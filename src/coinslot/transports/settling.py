@@ -115,7 +115,7 @@ class _Network(Background):
             self._report(self.name, error)
             return self._later()
         self._report(self.name, found)
-        if found.silent:
+        if found.silent or found.trouble:
             return self._later()
         self._failures = 0
         return None
