@@ -59,8 +59,8 @@ def settler(
     --settle-units or --settle-after, closes channels that are idle or that somebody wants closed, and goes on with what
     earlier rounds sent. Transactions are recorded before they are sent, so it may be killed at any time.
 
-    Exit codes with --once: 0 done, 1 a job failed or a channel is frozen, 3 a network did not answer or the fee can't be
-    paid, 5 sent, and the chain has not told the end yet. SIGTERM and Ctrl-C finish the round that is under way.
+    Exit codes with --once: 0 done, 1 a job failed or a channel is frozen, 3 a network did not answer or the fee can't
+    be paid, 5 sent, and the chain has not told the end yet. SIGTERM and Ctrl-C finish the round that is under way.
 
     Example: coinslot settler gate.toml --settle-units 5000000 --every 10
     """
