@@ -183,7 +183,7 @@ def test_terms_that_shift_after_a_voucher_get_nothing(
         if seen.credential is None or seen.method == "HEAD":
             return shop(seen)
         asked = shop(Seen("GET", seen.path, _without(seen), b""))
-        return fresh(replace(asked, body=problem("insufficient-balance")), change, details)
+        return fresh(replace(asked, body=problem("challenge-not-found")), change, details)
 
     with Site(answer) as site, client_of(shop, book) as client:
         with pytest.raises(PaymentRefused):

@@ -11,6 +11,16 @@ PURSE = "client/purse.py"
 LOST = "tests/client/test_lost.py::"
 ONCE = "tests/client/test_once.py::"
 SECRETS = "tests/client/test_secrets.py::"
+BUYING = "client/buying.py"
+CHANNELS = "client/channels.py"
+STREAMING = "client/streaming.py"
+VISIT = "client/visit.py"
+BOOK = "tests/store/test_book.py::"
+CRASH = "tests/faults/test_client_crash.py::"
+HOSTILE = "tests/attacks/test_hostile_session_server.py::"
+SESSION_LOST = "tests/client/test_session_lost.py::"
+SIGNED = "signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02"
+UNSAVED = "signed = __import__('dataclasses').replace(held, signed_units=total_units, voucher=voucher)"
 
 MUTATIONS = [
     Mutation(
@@ -187,5 +197,133 @@ MUTATIONS = [
         "except (httpx.HTTPError, OSError, asyncio.CancelledError) as error:",
         "except (httpx.HTTPError, OSError) as error:",
         f"{LOST}test_a_cancelled_paid_request_is_unknown",
+    ),
+    Mutation("F01", VISIT, SIGNED, UNSAVED, f"{CRASH}test_killed_anywhere_the_next_process_goes_on[client.sent-1]"),
+    Mutation("F02", VISIT, SIGNED, UNSAVED, f"{CRASH}test_killed_anywhere_the_next_process_goes_on[client.sent-1]"),
+    Mutation(
+        "F01",
+        "store/book_rules.py",
+        "if total_units <= known.signed_units:  # I3",
+        "if False:",
+        f"{BOOK}test_a_signed_total_only_grows",
+    ),
+    Mutation(
+        "F01",
+        "store/book_schema.py",
+        "WHEN new.signed < old.signed OR new.acknowledged",
+        "WHEN new.acknowledged",
+        f"{BOOK}test_the_database_itself_lets_no_total_go_down",
+    ),
+    Mutation(
+        "F01",
+        CHANNELS,
+        "yield from wait(visit.book.begin(held))  # before anything is sent. F01",
+        "pass",
+        f"{SESSION_LOST}test_a_lost_opening_is_gone_on_with",
+    ),
+    Mutation(
+        "F03",
+        BUYING,
+        "raise lost(purse, resume, error) from error",
+        "raise",
+        f"{SESSION_LOST}test_a_lost_purchase_is_resumed_word_for_word",
+    ),
+    Mutation(
+        "F03",
+        CHANNELS,
+        "except (Exception, Cancelled) as error:  # broad on purpose: ",
+        "except Cancelled as error:  # ",
+        f"{SESSION_LOST}test_a_lost_opening_is_gone_on_with",
+    ),
+    Mutation(
+        "F29",
+        BUYING,
+        "except (Exception, Cancelled) as error:  # broad on purpose: ",
+        "except Exception as error:  # ",
+        f"{SESSION_LOST}test_a_cancelled_purchase_keeps_its_watermark_and_gives_its_turn_back",
+    ),
+    Mutation(
+        "F04",
+        CHANNELS,
+        "found = yield from _introduced(visit)",
+        "found = []",
+        f"{CRASH}test_a_lost_book_recovers_from_our_own_signature",
+    ),
+    Mutation(
+        "F05",
+        BUYING,
+        "attempts.on(found)  # an old backup catches up. F05",
+        "pass",
+        f"{CRASH}test_an_old_backup_catches_up",
+    ),
+    Mutation(
+        "F05",
+        "store/book_rules.py",
+        "signed_units=max(old.signed_units, found.signed_units),",
+        "signed_units=old.signed_units,",
+        f"{BOOK}test_a_found_channel_merges_upwards",
+    ),
+    Mutation(
+        "F25",
+        "store/book_lock.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # F25",
+        "pass",
+        f"{BOOK}test_one_at_a_time_has_the_turn",
+    ),
+    Mutation(
+        "T24",
+        "client/watermark.py",
+        "return self.signed_units + max(self.price_units, STEP_UNITS)",
+        "return self.signed_units + 2 * self.price_units",
+        "tests/client/test_watermark.py::test_a_request_never_signs_more_than_its_price",
+    ),
+    Mutation(
+        "T24",
+        "client/watermark.py",
+        "if required_units > self.most_units:",
+        "if False:",
+        f"{HOSTILE}test_a_stream_that_asks_for_too_much_gets_nothing",
+    ),
+    Mutation(
+        "T24",
+        "store/book_rules.py",
+        "return min(said_units or 0, known.signed_units)  # T24",
+        "return said_units or 0",
+        f"{HOSTILE}test_an_inflated_receipt_changes_nothing",
+    ),
+    Mutation(
+        "T24",
+        STREAMING,
+        "if needed.channel_id != self.held.channel_id:  # T24",
+        "if False:",
+        f"{HOSTILE}test_a_stream_that_asks_in_strange_words_gets_nothing",
+    ),
+    Mutation(
+        "T46",
+        BUYING,
+        "MAX_PRESENTED = 4\n",
+        "MAX_PRESENTED = 40\n",
+        f"{HOSTILE}test_a_server_that_asks_for_ever_gets_one_price",
+    ),
+    Mutation(
+        "T46",
+        STREAMING,
+        "if self._idle > MAX_IDLE_NEEDS:  # T46",
+        "if False:",
+        f"{HOSTILE}test_a_stream_that_only_asks_is_left",
+    ),
+    Mutation(
+        "T46",
+        "client/terms.py",
+        "if same_terms(agreed, terms) and (held is None or payer.fits(held, terms)):  # T46 T47",
+        "if True:",
+        f"{HOSTILE}test_terms_that_shift_after_a_voucher_get_nothing",
+    ),
+    Mutation(
+        "T47",
+        "client/terms.py",
+        "if same_terms(agreed, terms) and (held is None or payer.fits(held, terms)):  # T46 T47",
+        "if same_terms(agreed, terms):",
+        f"{HOSTILE}test_terms_that_shift_after_a_voucher_get_nothing",
     ),
 ]

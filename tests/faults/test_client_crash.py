@@ -175,8 +175,9 @@ def test_a_lost_book_recovers_from_our_own_signature(bank: Bank, alice: Wallet, 
 
 
 @pytest.mark.guard("F05")
+@pytest.mark.parametrize("since", [1, 4])
 @pytest.mark.parametrize("flavour", ["v1", "v2"])
-def test_an_old_backup_catches_up(bank: Bank, alice: Wallet, tmp_path: Path, flavour: str) -> None:
+def test_an_old_backup_catches_up(bank: Bank, alice: Wallet, tmp_path: Path, flavour: str, since: int) -> None:
     """A book from before some purchases: the next request learns what was signed since, and is served."""
     shop, path = SessionShop(SessionTill(bank, alice, flavour=flavour)), tmp_path / "channels.sqlite"
     with Site(shop) as site:
@@ -185,7 +186,7 @@ def test_an_old_backup_catches_up(bank: Bank, alice: Wallet, tmp_path: Path, fla
             client._transport.purse.desk.book.close()  # type: ignore[attr-defined]  # so that the log is in the file
         shutil.copy(path, tmp_path / "backup")
         with paying(shop, path) as client:
-            for _ in range(4):
+            for _ in range(since):
                 client.get(f"{site.url}/a")
             client._transport.purse.desk.book.close()  # type: ignore[attr-defined]
         for leftover in tmp_path.glob("channels.sqlite-*"):
@@ -196,7 +197,8 @@ def test_an_old_backup_catches_up(bank: Bank, alice: Wallet, tmp_path: Path, fla
             assert client.get(f"{site.url}/a").status_code == 200
             assert client.get(f"{site.url}/a").status_code == 200
     held = entry(path)
-    assert (held.signed_units, held.spent_units) == (7 * COST, 7 * COST)
+    assert (held.signed_units, held.spent_units) == ((since + 3) * COST, (since + 3) * COST)
+    assert len(shop.runs) == since + 3
     assert held.standing is Standing.OPEN
 
 

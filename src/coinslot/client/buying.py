@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from coinslot.client import channels
 from coinslot.client.journey import Journey, Resume
-from coinslot.client.managing import Said, balance_in, refresh, said_of, say
+from coinslot.client.managing import STALE, Said, balance_in, refresh, said_of, say
 from coinslot.client.presenting import (
     MAX_PROBLEM_BYTES,
     PAYMENT_REQUIRED,
@@ -130,8 +130,8 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
             if not _nothing_bought(answer, said, attempts.held) or not attempts.may_sign:
                 return _bought(attempts, answer, said, journey, resume)
             yield from said_of(visit, answer, credential, attempts.held)
-            higher = attempts.purchase.next_units(attempts.held.signed_units)
-            total = attempts.held.signed_units + 1 if higher is None else higher
+            attempts.purchase = Purchase.on(attempts.held, visit.terms.amount_units)  # an old backup met its equal. F05
+            total = attempts.purchase.first_units
             continue
         challenged = answer.status == PAYMENT_REQUIRED and bool(offers(answer)[0])
         if not challenged and answer.status != GONE:
@@ -214,7 +214,7 @@ def _next(attempts: _Attempts, said: Said) -> Flow[int | None]:
         attempts.on(found)  # an old backup catches up. F05
     if attempts.held.signed_units > known:
         return attempts.purchase.first_units if attempts.may_sign else None
-    if said.stale:
+    if said.problem in STALE:
         return attempts.held.signed_units
     if said.problem is not None and said.problem not in SHORT:
         return None

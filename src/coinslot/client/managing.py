@@ -54,8 +54,8 @@ class Said:
 
     @property
     def stale(self) -> bool:
-        """Whether the same would do under the fresh challenge."""
-        return self.fresh is not None and self.problem in STALE
+        """Whether the same may do under the fresh challenge; an answer to HEAD has no body to say why."""
+        return self.fresh is not None and (self.problem is None or self.problem in STALE)
 
 
 def said_of(visit: Visit, answer: Answer, credential: str, held: Held | None) -> Flow[Said]:

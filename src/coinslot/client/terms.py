@@ -19,9 +19,9 @@ def as_charge(terms: acts.Terms) -> charge.Terms:
 
 
 def same_terms(agreed: acts.Terms, offered: acts.Terms) -> bool:
-    """Whether an offer asks for no more than was agreed, for the same payee, in the same asset, per the same unit."""
+    """Whether an offer asks for what was agreed: the same amount per unit, payee, asset and unit."""
     who = (offered.asset.key, offered.recipient, offered.unit_type)
-    return who == (agreed.asset.key, agreed.recipient, agreed.unit_type) and offered.amount_units <= agreed.amount_units
+    return who == (agreed.asset.key, agreed.recipient, agreed.unit_type) and offered.amount_units == agreed.amount_units
 
 
 def still(
