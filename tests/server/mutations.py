@@ -13,6 +13,14 @@ RESOLVER = "tests/server/test_resolver.py::"
 DELIVERY = "tests/server/test_delivery.py::"
 CRASH = "tests/faults/test_crash.py::test_killed_at_a_failpoint_it_is_paid_and_delivered_once"
 GATE = "server/gate.py"
+SESSIONS = "server/sessions.py"
+CLOSING = "server/closing.py"
+VOUCHERS = "tests/server/test_session_vouchers.py::"
+DEPOSITS = "tests/server/test_session_deposits.py::"
+CLOSES = "tests/server/test_session_closing.py::"
+SESSION_KEYS = "tests/server/test_session_keys.py::"
+SESSION_CANCEL = "tests/server/test_session_cancel.py::"
+RACES = "tests/server/test_session_races.py::"
 LOOK_AGAIN = (
     "outcome = yield from self._ask(prepared, seller)\n        if isinstance(outcome, Refused):\n            raise"
 )
@@ -172,7 +180,7 @@ MUTATIONS = [
         SETTLER + "test_a_round_that_saw_all_channels_says_so",
     ),
     Mutation(
-        "T27", "server/reconcile.py", "if state.closing_at_s is not None and channel.stage is Stage.OPEN:", "if False:",
+        "T27", "server/reconcile.py", "closing = state.closing_at_s is not None and channel.stage is Stage.OPEN", "closing = False",
         SETTLER + "test_a_payer_that_asks_the_chain_to_close_buys_nothing_more[memory]",
     ),
     Mutation(
@@ -220,5 +228,109 @@ MUTATIONS = [
     Mutation(
         "F26", "transports/slot.py", "self.settling.look()", "pass",
         SETTLING + "test_a_slot_has_looked_before_its_first_request",
+    ),
+    # --- sessions
+    Mutation(
+        "T02", SESSIONS, "return (yield from self._stale(case, channel, equal=equal))",
+        "return (yield from self._bought(case, payer, order, channel, at_s))",
+        VOUCHERS + "test_the_same_voucher_a_hundred_times_runs_the_handler_once",
+    ),
+    Mutation(
+        "T02", SESSIONS, "self._buy(case, done.channel.payer, case.voucher, key)",
+        "self._buy(case, done.channel.payer, None, key)",
+        DEPOSITS + "test_an_old_open_buys_nothing_from_what_was_signed_since",
+    ),
+    Mutation(
+        "T03", SESSIONS, "if (channel.payee, channel.asset) != (terms.recipient, terms.asset.key):", "if False:",
+        VOUCHERS + "test_a_channel_to_somebody_else_buys_nothing_here",
+    ),
+    Mutation(
+        "T03", SESSIONS, "if _same(terms, current):", "if True:",
+        VOUCHERS + "test_the_price_is_the_routes_at_this_moment",
+    ),
+    Mutation(
+        "T03", GATE, 'fits, body_matches = bound.get("s") == path_scope(request), True',
+        "fits, body_matches = True, True",
+        VOUCHERS + "test_a_challenge_of_another_path_is_refused",
+    ),
+    Mutation(
+        "T03", "server/request.py", 'b"session:%d:" % len(path) + path', 'b"session:%d:" % len(path)',
+        VOUCHERS + "test_a_challenge_of_another_path_is_refused",
+    ),
+    Mutation(
+        "T06", "server/deposits.py", "row = session.under(case.asked.credential.challenge, checked.proof)",
+        "row = case.asked.credential.challenge",
+        DEPOSITS + "test_a_top_up_adds_to_the_deposit_and_buys_nothing",
+    ),
+    Mutation(
+        "T06", "server/deposits.py", "if payment.stage is PaymentStage.DELIVERED:", "if False:",
+        DEPOSITS + "test_a_top_up_that_comes_again_adds_once",
+    ),
+    Mutation(
+        "T08", "server/deposits.py", "if isinstance(opened, Known):", "if False:",
+        DEPOSITS + "test_another_transaction_for_the_same_channel_opens_nothing",
+    ),
+    Mutation(
+        "T10", SESSIONS, "if (yield from now()) >= echo.expires_at_s:", "if (yield from now()) < 0:",
+        VOUCHERS + "test_an_expired_challenge_is_answered_with_a_fresh_one",
+    ),
+    Mutation(
+        "T13", SESSIONS, "case.seller.verify(case.presented, facts.signer)  # T13 T15", "pass",
+        VOUCHERS + "test_only_the_channels_signer_is_believed",
+    ),
+    Mutation(
+        "T15", SESSIONS, "case.seller.verify(case.presented, facts.signer)  # T13 T15", "pass",
+        VOUCHERS + "test_only_the_channels_signer_is_believed",
+    ),
+    Mutation(
+        "T22", "intents/session.py", "if missing > 0:", "if False:",
+        RACES + "test_forty_requests_race_for_a_deposit_that_covers_ten",
+    ),
+    Mutation(
+        "T23", CLOSING, "wanted = session.close(marked, case.voucher, case.rules)",
+        "wanted = session.close(channel, case.voucher, case.rules)",
+        CLOSES + "test_what_is_bought_while_a_close_begins_is_taken_too",
+    ),
+    Mutation(
+        "T23", "intents/session.py", "if offered.amount_units < channel.owed:", "if False:",
+        CLOSES + "test_a_close_below_what_was_spent_is_refused",
+    ),
+    Mutation(
+        "T27", SESSIONS, "if case.presented.act is not Act.CLOSE:", "if False:",
+        VOUCHERS + "test_without_a_watcher_nothing_is_sold",
+    ),
+    Mutation(
+        "T27", "intents/session.py", "if channel.stage is not Stage.OPEN:  # T27: what", "if False:  # T27: what",
+        VOUCHERS + "test_a_channel_that_closes_or_closed_sells_nothing",
+    ),
+    Mutation(
+        "F07", SESSIONS, "self._keep(admission.key, admission.idempotency_key, None)", "pass",
+        SESSION_KEYS + "test_while_it_is_answered_a_copy_is_told_to_wait",
+    ),
+    Mutation(
+        "F09", "server/deposits.py", "yield from wait(self.teller.store.prepare(hold.lease, prepared))", "pass",
+        DEPOSITS + "test_an_open_that_was_struck_goes_on_with_the_same_credential",
+    ),
+    Mutation(
+        "F26", SESSIONS, "if ago_s is None or ago_s > may_be_s:", "if False:",
+        VOUCHERS + "test_without_a_watcher_nothing_is_sold",
+    ),
+    Mutation(
+        "F26", SESSIONS, " or ago_s + aged_s > may_be_s:", ":",
+        VOUCHERS + "test_a_watch_that_has_aged_is_asked_for_again",
+    ),
+    Mutation(
+        "F29", SESSIONS, "unless_given_up(self.store.accept_and_spend(order), take_back)",
+        "wait(self.store.accept_and_spend(order))",
+        SESSION_CANCEL + "test_a_cancelled_keyed_voucher_gets_its_goods_for_one_price",
+    ),
+    Mutation(
+        "F29", SESSIONS, "unless_given_up(reserved, take_back)", "wait(reserved)",
+        SESSION_CANCEL + "test_a_cancelled_stream_leaves_no_window",
+    ),
+    Mutation(
+        "F29", CLOSING, "unless_given_up(self.teller.store.take_job(job.id), self._release)",
+        "wait(self.teller.store.take_job(job.id))",
+        SESSION_CANCEL + "test_a_cancelled_close_goes_on_with_the_same_credential",
     ),
 ]  # fmt: skip

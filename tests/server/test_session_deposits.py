@@ -280,6 +280,7 @@ def test_another_transaction_for_the_same_channel_opens_nothing(till: SessionTil
 # --- topping up ----------------------------------------------------------------------------------
 
 
+@pytest.mark.guard("T06")
 @pytest.mark.spec("TSES-110", "TSES-113", "TSES-115", "TSES-116")
 @pytest.mark.parametrize("request_", [WORDS, HEAD], ids=["get", "head"])
 def test_a_top_up_adds_to_the_deposit_and_buys_nothing(till: SessionTill, request_: Any) -> None:

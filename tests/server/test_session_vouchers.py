@@ -389,6 +389,20 @@ def test_a_store_that_nobody_ever_watched_sells_nothing(bank: Bank, alice: Walle
     assert (bank.submissions(), till.store.find_channel(buyer.held.key).result()) == (0, None)
 
 
+@pytest.mark.guard("F26", "T27")
+def test_a_watch_that_has_aged_is_asked_for_again(bank: Bank, alice: Wallet) -> None:
+    """An answer of the store that was fresh a moment ago is not believed beyond a third of the grace period."""
+    bank.set_grace(9.0)
+    now = [1_000.0]
+    till = SessionTill(bank, alice, MemoryStore(clock=lambda: now[0]))
+    buyer = till.buyer()
+    assert till.serve(buyer.voucher(COST)).status == 200
+    now[0] += 4.0
+    till.world.at_s += 4.0
+    assert till.serve(buyer.voucher(2 * COST)).status == 503
+    assert buyer.sums == (COST, COST, 0)
+
+
 @pytest.mark.guard("F26")
 def test_a_watcher_that_looks_often_is_not_missed(bank: Bank, alice: Wallet) -> None:
     """With a short grace period an old answer of the store is asked again before anybody is refused."""
