@@ -228,8 +228,8 @@ MUTATIONS = [
     Mutation(
         "F12",
         SETTLE,
-        "prepared.reference)\n        if receipt is None:\n            if head",
-        "prepared.reference)\n        receipt = None\n        if receipt is None:\n            if head",
+        "        return receipt\n    if head",
+        "        pass\n    if head",
         f"{HERE}/test_settle.py::test_the_receipt_is_asked_for_again_after_the_clock",
     ),
     Mutation(
