@@ -13,7 +13,8 @@
     │   │     InvalidChallenge
     │   ├── SessionProblem         the same three ends for payment channels
     │   │     402 with a fresh challenge: InvalidVoucher, SignerMismatch, AmountExceedsDeposit, DeltaTooSmall,
-    │   │     ChallengeNotFound, InsufficientBalance; 410 without one: ChannelNotFound, ChannelFinalized
+    │   │     ChallengeNotFound, InsufficientBalance (StreamDry: in the middle of an answer);
+    │   │     410 without one: ChannelNotFound, ChannelFinalized
     │   ├── not a payment matter (no challenge)
     │   │     BadRequest 400, NotFound 404, MethodNotAllowed 405, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422
     │   ├── already paid, replay (no challenge)
@@ -288,6 +289,10 @@ class InsufficientBalance(SessionProblem):
         """The channel's id, and what is missing."""
         missing = {} if self.required_top_up is None else {"requiredTopUp": str(self.required_top_up)}
         return super().members() | missing
+
+
+class StreamDry(InsufficientBalance):
+    """A running answer used up what was authorized, and no further voucher came in time: it ends here."""
 
 
 class ChannelNotFound(SessionProblem):

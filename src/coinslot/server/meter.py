@@ -18,7 +18,7 @@ from typing import Any
 
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow, failpoint, now, sleep, wait
-from coinslot.errors import ChannelFinalized, ChannelNotFound, UsageError
+from coinslot.errors import ChannelFinalized, ChannelNotFound, StreamDry, UsageError
 from coinslot.intents.session import Channel, Refused, Rules, Stage, Why
 from coinslot.intents.session_problems import problem_of
 from coinslot.method import SessionSeller
@@ -46,7 +46,7 @@ class Tab:
 class Meter:
     """Counts one answer. Used by one thread or task at a time."""
 
-    __slots__ = ("_channel", "_counted", "_left", "_over", "_spent", "_tab", "_taken", "_total", "_window")
+    __slots__ = ("_channel", "_counted", "_left", "_over", "_spent", "_tab", "_taken", "_total", "_window", "last")
 
     def __init__(self, tab: Tab, channel: Channel, window: Reservation) -> None:
         self._tab = tab
@@ -58,6 +58,7 @@ class Meter:
         self._total = 0
         self._spent = 0
         self._over = False
+        self.last: Receipt | None = None  # what `finish` said
 
     @property
     def unit(self) -> str:
@@ -125,6 +126,7 @@ class Meter:
         if isinstance(result, Reserved):
             return self._begin(result)
         if isinstance(result, Refused) and result.why is Why.BALANCE:
+            self._channel = result.channel or self._channel
             return False
         if isinstance(result, Refused):
             raise problem_of(result)
@@ -144,14 +146,22 @@ class Meter:
         """What to tell the client of a stream that ran dry."""
         return self._tab.seller.need(self._channel, self.required_units(units))
 
-    def wait_for(self, units: int = 1) -> Flow[bool]:
+    def dry(self, units: int = 1) -> StreamDry:
+        """What to raise where nobody waits any longer."""
+        channel = self._channel
+        missing = self.required_units(units) - channel.accepted
+        detail = "what was authorized is used up, and no further voucher came in time"
+        return StreamDry(detail, channel_id=channel.id, required_top_up=max(missing, 0))
+
+    def wait_for(self, units: int = 1, at_most_s: float | None = None) -> Flow[bool]:
         """Wait until a voucher covers `units` more, wherever it arrives. False: none came in time.
 
-        Raises ChannelFinalized, ChannelNotFound, StoreError.
+        `at_most_s` is in place of `patience_s`. Raises ChannelFinalized, ChannelNotFound, StoreError.
         """
         least, most = self._need(units)
+        patience_s = self.patience_s if at_most_s is None else at_most_s
         began = yield from now()
-        while 0 <= (yield from now()) - began < self.patience_s:
+        while 0 <= (yield from now()) - began < patience_s:
             found = yield from wait(self._tab.store.find_channel(self._channel.key))
             if found is None:
                 raise ChannelNotFound(channel_id=self._channel.id)
@@ -175,7 +185,8 @@ class Meter:
             reserved = yield from wait(self._tab.store.commit(window, self._taken, self._counted))
             self._channel, self._window = reserved.channel, None  # not before: what fails here is left to `abandon`
         failpoint("meter.finished")
-        return self.receipt((yield from now()))
+        self.last = self.receipt((yield from now()))
+        return self.last
 
     def receipt(self, at_s: float) -> Receipt:
         """How the channel stands, as far as this meter knows."""
@@ -183,9 +194,16 @@ class Meter:
 
     def abandon(self) -> None:
         """Nobody listens any more: what was taken is spent, the rest of the window freed. Never waits, never fails."""
+        self._end(self._taken, self._counted)
+
+    def forget(self) -> None:
+        """Nothing was sent: the window is freed whole; earlier ones stay spent. Never waits, never fails."""
+        self._end(0, 0)
+
+    def _end(self, taken: int, counted: int) -> None:
         window, self._window, self._over = self._window, None, True
         if window is not None:
-            store, taken, counted = self._tab.store, self._taken, self._counted
+            store = self._tab.store
             insist(lambda: store.commit(window, taken, counted))
 
 
