@@ -180,7 +180,8 @@ MUTATIONS = [
         SETTLER + "test_a_round_that_saw_all_channels_says_so",
     ),
     Mutation(
-        "T27", "server/reconcile.py", "closing = state.closing_at_s is not None and channel.stage is Stage.OPEN", "closing = False",
+        "T27", "server/reconcile.py", "closing = state.closing_at_s is not None and channel.stage is Stage.OPEN",
+        "closing = False",
         SETTLER + "test_a_payer_that_asks_the_chain_to_close_buys_nothing_more[memory]",
     ),
     Mutation(

@@ -49,6 +49,22 @@ def test_a_slot_has_looked_before_its_first_request(bank: Bank) -> None:
         made.close()
 
 
+@pytest.mark.guard("T27")
+def test_the_first_look_settles_nothing(bank: Bank, alice: Wallet) -> None:
+    """A program that only starts, or checks its settings, moves no money; a payer that leaves is seen all the same."""
+    till = SessionTill(bank, alice)
+    buyer, leaving = till.buyer(), till.buyer()
+    till.serve(buyer.voucher(COST))
+    leaving.ask_to_close()
+    till.store._watched.clear()  # type: ignore[attr-defined]
+    before = bank.submissions()
+    made = Slot("api", store=till.store, secret_key=KEY, sellers=[till.seller], settle=Policy(settle_units=1))
+    assert leaving.record.stage is Stage.CLOSING
+    assert (bank.submissions(), buyer.record.settled) == (before, 0)
+    assert till.store.pending_jobs(9).result() == []
+    made.close()
+
+
 def test_a_slot_starts_though_its_bank_is_down(bank: Bank) -> None:
     """It sells nothing from channels until somebody has looked; that is no reason not to start."""
     store = MemoryStore()

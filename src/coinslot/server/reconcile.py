@@ -38,10 +38,14 @@ def reconcile(
         if state.closed:
             yield from _closed(going, channel, state.settled_units, max(state.deposit_units, channel.deposit))
             return None
-        if state.closing_at_s is not None and channel.stage is Stage.OPEN:
-            yield from _stop(going, channel, state.closing_at_s, "payer")  # T27
+        closing = state.closing_at_s is not None and channel.stage is Stage.OPEN  # T27
+        if closing:
+            yield from _stop(going, channel, state.closing_at_s or going.at_s, "payer")
         if state.settled_units > channel.accepted:
             raise LedgerError("the chain has paid out more than any voucher on record says")
+        more = state.deposit_units > channel.deposit or state.settled_units > channel.settled
+        if not closing and not more:
+            return channel
         yield from _deposit(going, channel, state, rules)
         yield from _settled(going, channel, state)
         return (yield from wait(going.store.find_channel(channel.key)))

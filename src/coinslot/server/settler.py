@@ -109,12 +109,22 @@ def settle_round(
     turn: int = 0,
 ) -> Flow[Report]:
     """One round. `turn` counts them, so that jobs that stay open keep no others from their turn. Raises StoreError."""
-    tell: list[Event] = []
-    going = Round(store, tuple(sellers), (yield from now()), observe or tell.append)
+    going = Round(store, tuple(sellers), (yield from now()), observe or _nobody)
     yield from _bill(going)
     yield from _channels(going, policy)
     yield from work_off(going, policy.batch, turn)
     return _report(going)
+
+
+def watch_round(store: SessionStore, sellers: Sequence[SessionSeller], observe: Observer | None = None) -> Flow[Report]:
+    """Only look, and let the records follow: nothing is planned and nothing is sent. Raises StoreError. T27"""
+    going = Round(store, tuple(sellers), (yield from now()), observe or _nobody)
+    yield from _channels(going, None)
+    return _report(going)
+
+
+def _nobody(event: Event) -> None:
+    """Hears events that nobody observes."""
 
 
 def _report(going: Round) -> Report:
@@ -150,7 +160,7 @@ def _bill(going: Round) -> Flow[None]:
 _ALIVE = frozenset({Stage.OPENING, Stage.OPEN, Stage.CLOSING})
 
 
-def _channels(going: Round, policy: Policy) -> Flow[None]:
+def _channels(going: Round, policy: Policy | None) -> Flow[None]:
     """All of them, page by page; then those networks are noted of which every channel was seen. T27 F26"""
     after: str | None = None
     while True:
@@ -181,7 +191,7 @@ def _by_seller(going: Round, page: Sequence[Channel]) -> list[tuple[SessionSelle
     return list(grouped.values())
 
 
-def _look(going: Round, policy: Policy, seller: SessionSeller, channels: list[Channel]) -> Flow[None]:
+def _look(going: Round, policy: Policy | None, seller: SessionSeller, channels: list[Channel]) -> Flow[None]:
     if seller.network in going.silent:
         return
     try:
@@ -195,7 +205,8 @@ def _look(going: Round, policy: Policy, seller: SessionSeller, channels: list[Ch
         channel = yield from reconcile(going, seller, old, state, rules)
         if channel is not None and seller.serves(channel):
             going.unsettled[channel.asset] += channel.unsettled
-            yield from _decide(going, policy, seller, channel, rules)
+            if policy is not None:
+                yield from _decide(going, policy, seller, channel, rules)
 
 
 def rules_of(seller: SessionSeller) -> Rules:

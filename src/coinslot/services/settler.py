@@ -58,7 +58,7 @@ class SettlerService:
 
     def serve(self) -> bool:
         """Until `stop`; whether everything that was under way then was finished."""
-        self._settling.look()
+        self._settling.settle()
         self._resolving.ensure()
         while not self._stop.wait(self._settling.every_s):
             self._resolving.ensure()  # a thread that died of a bug in a payment method is started again

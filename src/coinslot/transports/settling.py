@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from coinslot.drive import RealWorld, run, wait
+from coinslot.drive import Flow, RealWorld, run, wait
 from coinslot.errors import ConfigError, StoreError
 from coinslot.method import SessionSeller
 from coinslot.server.events import Observer
 from coinslot.server.sessions import LOOKS_PER_GRACE
-from coinslot.server.settler import Policy, Report, settle_round
+from coinslot.server.settler import Policy, Report, settle_round, watch_round
 from coinslot.store.channels import SessionStore
 from coinslot.transports.background import Background
 
@@ -73,10 +73,16 @@ class Settling:
         return all(one.join(max(0.0, until - time.monotonic())) for one in self.networks.values())
 
     def look(self) -> None:
-        """One round now, in this thread, of every network that nobody looked at: nothing is refused at start. F26
+        """Look now, in this thread, at networks that nobody has looked at: then nothing is refused at start. F26
 
-        A network or a store that does not answer is left to the loops.
+        Nothing is settled by that. A network or a store that does not answer is left to the loops.
         """
+        with closing(RealWorld()) as world:
+            for one in self.networks.values():
+                one.look(world)
+
+    def settle(self) -> None:
+        """One round now, in this thread."""
         with closing(RealWorld()) as world:
             for one in self.networks.values():
                 one.step(0, world)
@@ -106,11 +112,18 @@ class _Network(Background):
 
     def step(self, turn: int, world: RealWorld) -> float | None:
         """A round, unless somebody has just had one."""
+        return self._round(lambda: settle_round(self.store, self.sellers, self._policy, self._observe, turn), world)
+
+    def look(self, world: RealWorld) -> None:
+        """Only look, unless somebody has just done so."""
+        self._round(lambda: watch_round(self.store, self.sellers, self._observe), world)
+
+    def _round(self, flow: Callable[[], Flow[Report]], world: RealWorld) -> float | None:
         try:
             ago_s = run(wait(self.store.watched_ago_s(self.name)), world)
             if ago_s is not None and ago_s < FRESH_PART * self._every_s:
                 return None
-            found = run(settle_round(self.store, self.sellers, self._policy, self._observe, turn), world)
+            found = run(flow(), world)
         except StoreError as error:
             self._report(self.name, error)
             return self._later()
