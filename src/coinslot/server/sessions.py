@@ -233,13 +233,26 @@ class Sessions:
             unit = case.claimed.terms.amount_units
             reserved = self.store.reserve(order, metering.least * unit, metering.window * unit)
             result = yield from unless_given_up(reserved, take_back)  # F29
-        failpoint("session.spent")
-        if isinstance(result, Reserved):
-            if metering is None or result.reservation is None:
-                raise ChannelNotFound("nothing was set aside", channel_id=case.presented.channel_id)
-            meter = Meter(self._tab(case, metering), result.channel, result.reservation)
-            return (yield from self._bought(case, payer, order, result.channel, at_s, meter))
+        answered = False
+        try:
+            failpoint("session.spent")
+            answer = yield from self._answer(case, payer, order, result, at_s)
+            answered = True
+            return answer
+        finally:
+            if not answered:
+                take_back(result)
+
+    def _answer(
+        self, case: Case, payer: str, order: Order, result: OrderResult | ReserveResult, at_s: float
+    ) -> Flow[Answer | SessionAdmission]:
         match result:
+            case Reserved(channel, reservation):
+                metering = case.asked.price.metering
+                if metering is None or reservation is None:
+                    raise ChannelNotFound("nothing was set aside", channel_id=case.presented.channel_id)
+                meter = Meter(self._tab(case, metering), channel, reservation)
+                return (yield from self._bought(case, payer, order, channel, at_s, meter))
             case Spent(channel):
                 return (yield from self._bought(case, payer, order, channel, at_s))
             case Stale(channel, equal):
