@@ -76,5 +76,6 @@ def give_up(store: SessionStore, seller: SessionSeller, payment: Payment) -> Flo
 def _noted(store: SessionStore, funded: Funded, rules: Rules, entry: Entry) -> Future[Channel | Refused]:
     state = funded.state
     if funded.act is Act.OPEN:
-        return store.confirm_open(state.key, state.deposit_units, state.settled_units, rules, entry)
+        # F10: not what was paid out since, if we come late; that is noted with an entry of its own
+        return store.confirm_open(state.key, state.deposit_units, 0, rules, entry)
     return store.top_up(state.key, state.deposit_units, rules, entry)
