@@ -49,6 +49,11 @@ class Delivering:
             paid_headers(self._headers, self._receipt, self._extra) if self.counts else without_receipt(self._headers)
         )
 
+    def settled(self, receipt: Receipt) -> Headers:
+        """The headers to send where a later receipt is known before any of them left."""
+        self._receipt = receipt
+        return paid_headers(self._headers, receipt, self._extra)
+
     def add(self, chunk: bytes) -> None:
         """Remember a piece, or forget all of them once there are too many to keep."""
         self._size += len(chunk)

@@ -4,13 +4,14 @@
 
 Patterns speak of paths as the application routes them, without the mount point (root_path). Requests without a price
 pass through untouched. A priced WebSocket is refused: it would be a way around the price. The handler finds its
-receipt in `scope["coinslot.receipt"]`; under Starlette also as `request.state.receipt`.
+receipt in `scope["coinslot.receipt"]`, under Starlette also as `request.state.receipt`; its meter, where the price is
+metered, by `meter(scope)`. `Stream` sends paid events or pieces, and stops when the client hangs up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
+from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent
 from coinslot.transports.slot import RouteTable, Slot
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -83,6 +85,11 @@ class CoinslotMiddleware:
         """A WebSocket begins as a GET; whatever is no plain pass for that is not for it either."""
         found = classify(self.routes, "GET", route_path(scope, self._root), "", ())
         return isinstance(found, Charge | Answer)
+
+
+def meter(scope: Scope) -> Metered:
+    """The meter of a request: `async with meter(scope) as m`. Raises UsageError where its price is not metered."""
+    return found(scope.get(METER))
 
 
 def route_path(scope: Scope, root: str = "") -> str:
@@ -214,7 +221,11 @@ class Handover:
         self._streaming = False
         self._gone = False
         scope[RECEIPT] = admission.receipt
-        scope.setdefault("state", {})["receipt"] = admission.receipt
+        state = scope.setdefault("state", {})
+        state["receipt"] = admission.receipt
+        counting = metered(admission, paying.slot)
+        if counting is not None:
+            scope[METER] = state["meter"] = counting
         if scope.get("extensions"):
             scope["extensions"] = {k: v for k, v in scope["extensions"].items() if k not in _PAST_US}
 
@@ -252,6 +263,8 @@ class Handover:
 
     def _give_back(self) -> None:
         self._over = True
+        if not self._streaming:
+            nothing_sent(self._admission)
         self._paying.abandoned(self._admission)
 
     async def pass_on(self, message: Message) -> None:
@@ -289,6 +302,9 @@ class Handover:
                     await self._refuse()
                     return
                 self._over = True
+                receipt = last_receipt(self._admission)
+                if self._start is not None and receipt is not None:
+                    self._start = {**self._start, "headers": _encoded(self._delivering.settled(receipt))}
         if self._start is not None:
             start, self._start = self._start, None
             await self._out(start)
@@ -300,6 +316,49 @@ class Handover:
         problem = StoreUnavailable(retry_after_s=RETRY_IN_FLIGHT_S, reference=self._admission.receipt.reference)
         self._refused = True
         await send_answer(refusal(problem), self._scope, self._send)
+
+
+class Stream:
+    """An ASGI answer of pieces as they come: `await Stream(asse(meter(scope), items), HEADERS)(scope, receive, send)`.
+
+    It ends when the client hangs up, so that nothing more is charged.
+    """
+
+    def __init__(
+        self, pieces: AsyncIterator[bytes], headers: Iterable[tuple[str, str]] = (), status: int = 200
+    ) -> None:
+        self._pieces = pieces
+        self._headers = _encoded(headers)
+        self._status = status
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer. Raises what the pieces raise."""
+        sending = asyncio.ensure_future(self._send(send))
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            sending.cancel()
+            await asyncio.wait({sending, gone})
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send(self, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+            async for piece in self._pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            close = getattr(self._pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def incoming(scope: Scope, body: bytes | None) -> Incoming:

@@ -9,12 +9,18 @@
 
 Class-based views: `method_decorator(paid(slot, "0.01"), name="dispatch")`. The receipt is `request.coinslot_receipt`.
 A TemplateResponse is rendered under the admission, so that a failing template gives the payment back.
+
+Where the price is metered (`slot.metered`), a view charges while it produces:
+
+    with meter(request) as m: m.charge(3)       # async with, await m.charge(3)
+    return events(request, items)               # paid server-sent events
+    return stream(request, pieces)              # paid by byte
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial, wraps
 from typing import Any, TypeVar, Unpack
 
@@ -34,19 +40,46 @@ from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Amount, Price, Pricing
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.transports import asgi, wsgi
+from coinslot.transports.chunks import UnitsOf, achunks, chunks
+from coinslot.transports.metering import Metered, found, last_receipt, metered, nothing_sent
 from coinslot.transports.slot import PriceOptions, Slot
+from coinslot.transports.sse import HEADERS, Event, Item, asse, sse
 
-__all__ = ["EXPOSED", "CoinslotMiddleware", "paid"]
+__all__ = ["EXPOSED", "CoinslotMiddleware", "Event", "events", "meter", "paid", "stream"]
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def paid(slot: Slot, amount: Amount | Pricing, **options: Unpack[PriceOptions]) -> Callable[[View], View]:
-    """Charge for a view, sync or async: "0.01" whole tokens, or a function of the request; see `Slot.price`.
+def meter(request: HttpRequest) -> Metered:
+    """The meter of a request: `with meter(request) as m`, or `async with`. Raises UsageError."""
+    return found(getattr(request, "coinslot_meter", None))
 
-    Raises UsageError.
+
+def events(request: HttpRequest, items: Iterable[Item] | AsyncIterable[Item]) -> StreamingHttpResponse:
+    """Server-sent events, each charged before it is sent; see sse.py. Raises UsageError.
+
+    Items that are asynchronous make an asynchronous stream, which needs an ASGI server.
     """
-    price = slot.price(amount, **options)
+    here = meter(request)
+    source = asse(here, items) if isinstance(items, AsyncIterable) else sse(here, items)
+    return StreamingHttpResponse(source, headers=dict(HEADERS))
+
+
+def stream(
+    request: HttpRequest, pieces: Iterable[bytes] | AsyncIterable[bytes], units_of: UnitsOf = len
+) -> StreamingHttpResponse:
+    """Pieces, each charged before it is sent, by byte or as `units_of` says; see chunks.py. Raises UsageError."""
+    here = meter(request)
+    made = achunks(here, pieces, units_of) if isinstance(pieces, AsyncIterable) else chunks(here, pieces, units_of)
+    return StreamingHttpResponse(made)
+
+
+def paid(slot: Slot, amount: Amount | Pricing | Price, **options: Unpack[PriceOptions]) -> Callable[[View], View]:
+    """Charge for a view, sync or async: "0.01" whole tokens, a function of the request, or a price of the slot.
+
+    See `Slot.price`. Raises UsageError.
+    """
+    price = slot.priced(amount, **options)
     doors = _Doors(slot)
 
     def decorate(view: View) -> View:
@@ -99,15 +132,15 @@ class CoinslotMiddleware:
         preflight = wsgi.is_preflight(request.META)
         overrides = [request.headers[name] for name in OVERRIDES if name in request.headers]
         query = request.META.get("QUERY_STRING", "")
-        found = classify(self._routes, request.method or "", request.path_info or "/", query, overrides, preflight)
+        kind = classify(self._routes, request.method or "", request.path_info or "/", query, overrides, preflight)
         inner = partial(self.get_response, request)
-        if isinstance(found, Charge):
+        if isinstance(kind, Charge):
             serve = self._doors.serve_async if self._asynchronous else self._doors.serve
-            return serve(found.price, request, inner)
-        if isinstance(found, Answer):
-            answer = _response(found, request)
+            return serve(kind.price, request, inner, manages=kind.manages)
+        if isinstance(kind, Answer):
+            answer = _response(kind, request)
             return _later(answer) if self._asynchronous else answer
-        if found is BARE:
+        if kind is BARE:
             return _bare_async(inner) if self._asynchronous else _bare(inner())
         response: HttpResponseBase | Awaitable[HttpResponseBase] = inner()
         return response
@@ -135,9 +168,11 @@ class _Doors:
         self.wsgi = wsgi.Paying(slot)
         self.asgi = asgi.Paying(slot)
 
-    def serve(self, price: Price, request: HttpRequest, view: Callable[[], Any]) -> HttpResponseBase:
-        """Answer for a synchronous view, or let it answer."""
-        decided = self.wsgi.decide(price, _incoming(request, price))
+    def serve(
+        self, price: Price, request: HttpRequest, view: Callable[[], Any], *, manages: bool = False
+    ) -> HttpResponseBase:
+        """Answer for a synchronous view, or let it answer. `manages`: only what is about the channel that pays."""
+        decided = self.wsgi.decide(price, _incoming(request, price, manages=manages))
         if isinstance(decided, Answer):
             return _response(decided, request)
         handover = _Handover(self, decided, request)
@@ -148,10 +183,10 @@ class _Doors:
             return handover.answer(response)
 
     async def serve_async(
-        self, price: Price, request: HttpRequest, view: Callable[[], Awaitable[Any]]
+        self, price: Price, request: HttpRequest, view: Callable[[], Awaitable[Any]], *, manages: bool = False
     ) -> HttpResponseBase:
         """Answer for an asynchronous view, or let it answer."""
-        incoming = _incoming(request, price)
+        incoming = _incoming(request, price, manages=manages)
         decided = await self.asgi.admit(price, incoming)
         if isinstance(decided, Answer):
             return _response(decided, request)
@@ -174,6 +209,9 @@ class _Handover:
         self._streaming = False
         self._over = False
         request.coinslot_receipt = admission.receipt
+        counting = metered(admission, doors.wsgi.slot)
+        if counting is not None:
+            request.coinslot_meter = counting
 
     def __enter__(self) -> None:
         return None
@@ -186,6 +224,8 @@ class _Handover:
         """The handler gave no 2xx answer: the same credential may come again."""
         if not self._over:
             self._over = True
+            if not self._streaming:
+                nothing_sent(self._admission)
             self._doors.wsgi.abandoned(self._admission)
 
     def answer(self, response: HttpResponseBase) -> HttpResponseBase:
@@ -196,8 +236,7 @@ class _Handover:
             self._doors.wsgi.record(self._admission, self._delivering.finish())
         except StoreError:
             return self._refuse(response)
-        self._over = True
-        return response
+        return self._recorded(response)
 
     async def answer_async(self, response: HttpResponseBase) -> HttpResponseBase:
         """The same, on an event loop."""
@@ -207,7 +246,13 @@ class _Handover:
             await self._doors.asgi.record(self._admission, self._delivering.finish())
         except StoreError:
             return self._refuse(response)
+        return self._recorded(response)
+
+    def _recorded(self, response: HttpResponseBase) -> HttpResponseBase:
         self._over = True
+        receipt = last_receipt(self._admission)
+        if receipt is not None:
+            response.headers["Payment-Receipt"] = receipt.encode()
         return response
 
     def _begin(self, response: HttpResponseBase) -> bool:
@@ -336,10 +381,10 @@ def _response(answer: Answer, request: HttpRequest) -> HttpResponse:
     return _Whole(Answer(answer.status, answer.sized(), b"") if request.method == "HEAD" else answer)
 
 
-def _incoming(request: HttpRequest, price: Price) -> Incoming:
+def _incoming(request: HttpRequest, price: Price, *, manages: bool = False) -> Incoming:
     seen = wsgi.incoming(request.META, b"")
     body = _body(request) if price.bind_body else None
-    return Incoming(request.method or "", request.path, seen.query, seen.headers, body)
+    return Incoming(request.method or "", request.path, seen.query, seen.headers, body, manages)
 
 
 def _body(request: HttpRequest) -> bytes | None:

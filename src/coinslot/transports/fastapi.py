@@ -14,6 +14,9 @@ with ConfigError and is never served. The receipt is also `request.state.receipt
 
 Prefer the decorator where a handler has parameters of its own: it asks for money only when FastAPI found them good.
 A dependency is asked in its turn: put those that authenticate before it.
+
+Metered prices (`slot.metered`) and their `meter`, `events` and `stream` are those of the Starlette door. Let such an
+operation take HEAD and POST too, `@app.api_route("/words", methods=["GET", "HEAD", "POST"])`: vouchers come by them.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from starlette.requests import Request
 
 from coinslot.core.receipt import Receipt
 from coinslot.errors import ConfigError
+from coinslot.server.admission import Admission
 from coinslot.server.answer import EXPOSED, Answer
 from coinslot.server.price import Amount, Price, Pricing
 from coinslot.server.request import MAX_BOUND_BODY
@@ -46,9 +50,23 @@ from coinslot.transports.asgi import (
     allowing,
     send_answer,
 )
+from coinslot.transports.metering import METER, metered
 from coinslot.transports.slot import PriceOptions, Slot
+from coinslot.transports.sse import Event
+from coinslot.transports.starlette import events, meter, stream
 
-__all__ = ["EXPOSED", "CoinslotMiddleware", "Receipt", "install", "paid", "price"]
+__all__ = [
+    "EXPOSED",
+    "CoinslotMiddleware",
+    "Event",
+    "Receipt",
+    "events",
+    "install",
+    "meter",
+    "paid",
+    "price",
+    "stream",
+]
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -63,10 +81,10 @@ def install(app: FastAPI, slot: Slot) -> None:
 
 
 def price(
-    slot: Slot, amount: Amount | Pricing, **options: Unpack[PriceOptions]
+    slot: Slot, amount: Amount | Pricing | Price, **options: Unpack[PriceOptions]
 ) -> Callable[[Request], Awaitable[Receipt]]:
     """A dependency that charges, and gives the receipt: `Depends(price(slot, "0.01"))`. Raises UsageError."""
-    asked = slot.price(amount, **options)
+    asked = slot.priced(amount, **options)
 
     async def decide(request: Request) -> Receipt:
         return await _charge(slot, asked, request)
@@ -74,12 +92,14 @@ def price(
     return decide
 
 
-def paid(slot: Slot, amount: Amount | Pricing, **options: Unpack[PriceOptions]) -> Callable[[Endpoint], Endpoint]:
+def paid(
+    slot: Slot, amount: Amount | Pricing | Price, **options: Unpack[PriceOptions]
+) -> Callable[[Endpoint], Endpoint]:
     """Charge for a path operation, once its dependencies and parameters are found good. Raises UsageError.
 
     ConfigError for generators.
     """
-    asked = slot.price(amount, **options)
+    asked = slot.priced(amount, **options)
 
     def decorate(endpoint: Endpoint) -> Endpoint:
         if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
@@ -123,9 +143,12 @@ async def _charge(slot: Slot, asked: Price, request: Request) -> Receipt:
     visit = request.scope.get(_DOOR)
     if not isinstance(visit, _Visit) or visit.paying.slot is not slot:
         raise ConfigError(_HOW)
-    receipt = await visit.charge(asked)
-    request.state.receipt = receipt
-    return receipt
+    admission = await visit.charge(asked)
+    request.state.receipt = admission.receipt
+    counting = metered(admission, slot)
+    if counting is not None:  # the framework may hand out copies of the scope
+        request.scope[METER] = request.state.meter = counting
+    return admission.receipt
 
 
 class _Door:
@@ -172,8 +195,8 @@ class _Visit:
             if self._handover is not None:
                 await self._handover.end(failed)
 
-    async def charge(self, asked: Price) -> Receipt:
-        """The receipt of this request. Raises HTTPException to end it with the gate's answer, ConfigError."""
+    async def charge(self, asked: Price) -> Admission:
+        """Under what this request is served. Raises HTTPException to end it with the gate's answer, ConfigError."""
         if self._handover is not None:
             raise ConfigError("a request is charged once; this handler has two prices")
         body = await self._body() if asked.bind_body else None
@@ -181,7 +204,7 @@ class _Visit:
         if isinstance(decided, Answer):
             self._end(decided)
         self._handover = Handover(self.paying, decided, self._scope, self._send)
-        return decided.receipt
+        return decided
 
     def _end(self, answer: Answer) -> NoReturn:
         """The framework turns this into some answer of its status; what goes out is ours."""

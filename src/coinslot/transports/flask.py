@@ -7,12 +7,19 @@
     app.wsgi_app = CoinslotMiddleware(app.wsgi_app, slot, {"/paid/*": "0.01"})
 
 Authentication comes first where its decorator stands above ours, or in `before_request`. The receipt is `g.receipt`.
+
+Where the price is metered (`slot.metered`), a view charges while it produces, and its route takes POST for vouchers,
+too (the middleware sees to that by itself):
+
+    with meter() as m: m.charge(3)
+    return events(items)                # paid server-sent events
+    return stream(pieces)               # paid by byte
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
@@ -20,15 +27,18 @@ import flask
 
 from coinslot.errors import ConfigError
 from coinslot.server.answer import EXPOSED, Answer
-from coinslot.server.price import Amount, Pricing
+from coinslot.server.price import Amount, Price, Pricing
 from coinslot.server.request import MAX_BOUND_BODY
+from coinslot.transports.chunks import UnitsOf, chunks
+from coinslot.transports.metering import METER, Metered, found
 from coinslot.transports.slot import PriceOptions, Slot
+from coinslot.transports.sse import HEADERS, Event, Item, sse
 from coinslot.transports.wsgi import RECEIPT, CoinslotMiddleware, Handover, Paying, incoming, read_body, send_answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["EXPOSED", "CoinslotMiddleware", "paid"]
+__all__ = ["EXPOSED", "CoinslotMiddleware", "Event", "events", "meter", "paid", "stream"]
 
 # Parsing these consumes the bytes; everything else is still there after `request.form` was looked at.
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -36,12 +46,29 @@ _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def paid(slot: Slot, amount: Amount | Pricing, **options: Unpack[PriceOptions]) -> Callable[[View], View]:
-    """Charge for a view, sync or async: "0.01" whole tokens, or a function of the request; see `Slot.price`.
+def meter() -> Metered:
+    """The meter of this request: `with meter() as m`, or `async with`. Raises UsageError."""
+    return found(flask.g.get("meter") or flask.request.environ.get(METER))
 
-    Raises UsageError.
+
+def events(items: Iterable[Item], headers: Mapping[str, str] | None = None) -> flask.Response:
+    """Server-sent events, each charged before it is sent; see sse.py. Raises UsageError."""
+    return flask.Response(sse(meter(), items), headers={**dict(HEADERS), **(headers or {})})
+
+
+def stream(
+    pieces: Iterable[bytes], units_of: UnitsOf = len, headers: Mapping[str, str] | None = None
+) -> flask.Response:
+    """Pieces, each charged before it is sent, by byte or as `units_of` says; see chunks.py. Raises UsageError."""
+    return flask.Response(chunks(meter(), pieces, units_of), headers=headers)
+
+
+def paid(slot: Slot, amount: Amount | Pricing | Price, **options: Unpack[PriceOptions]) -> Callable[[View], View]:
+    """Charge for a view, sync or async: "0.01" whole tokens, a function of the request, or a price of the slot.
+
+    See `Slot.price`. Raises UsageError.
     """
-    price = slot.price(amount, **options)
+    price = slot.priced(amount, **options)
     paying = Paying(slot)
 
     def decorate(view: View) -> View:
@@ -49,6 +76,7 @@ def paid(slot: Slot, amount: Amount | Pricing, **options: Unpack[PriceOptions]) 
         def answer(*args: Any, **kwargs: Any) -> flask.Response:
             def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
                 flask.g.receipt = environ[RECEIPT]
+                flask.g.meter = environ.get(METER)
                 returned = flask.current_app.ensure_sync(view)(*args, **kwargs)
                 return flask.current_app.make_response(returned)(environ, start_response)
 

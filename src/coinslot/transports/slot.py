@@ -6,17 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from decimal import Decimal
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from coinslot.core.challenge import KeyRing
 from coinslot.drive import RealAsyncWorld, RealWorld, run
-from coinslot.errors import ConfigError
-from coinslot.method import Extras, Seller, load, sellers_of, sells_sessions, settings
+from coinslot.errors import ConfigError, UsageError
+from coinslot.method import ChargeSeller, Extras, Seller, load, sellers_of, sells_charges, sells_sessions, settings
 from coinslot.money import parse_decimal
 from coinslot.server.events import Observer
 from coinslot.server.gate import PATIENCE_S, Gate
 from coinslot.server.issue import EXPIRES_IN_S, Issuer
-from coinslot.server.price import Amount, Price, Pricing, Route, Routes
+from coinslot.server.price import PATIENCE_DRY_S, WINDOW, Amount, Metering, Price, Pricing, Route, Routes
 from coinslot.server.settler import Policy
 from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
@@ -25,6 +25,7 @@ from coinslot.transports.secret import challenge_keys
 from coinslot.transports.settling import EVERY_S, Settling
 
 Table: TypeAlias = Mapping[str, Any]
+PayBy: TypeAlias = Literal["charge", "session"]
 RouteTable: TypeAlias = Mapping[str, "Amount | Pricing | Price | None"]
 
 
@@ -35,6 +36,8 @@ class PriceOptions(TypedDict, total=False):
     external_id: str | None
     splits: Mapping[str, Amount] | None
     bind_body: bool
+    pay_by: PayBy | None
+    deposit: Amount | None
 
 
 class Slot:
@@ -89,10 +92,64 @@ class Slot:
         external_id: str | None = None,
         splits: Mapping[str, Amount] | None = None,
         bind_body: bool = True,
+        pay_by: PayBy | None = None,
+        deposit: Amount | None = None,
     ) -> Price:
-        """A price on this slot: "0.01" whole tokens, or a function of the request. Raises UsageError."""
+        """A price of each request: "0.01" whole tokens, or a function of the request. Raises UsageError.
+
+        Where sessions are set up it can be paid from a channel too; `pay_by` names the one way that is wanted, and what
+        is shared out (`splits`) or costs nothing is charged. `deposit` (whole tokens) is suggested to who opens one.
+        """
         shares = tuple((who, _decimal(share)) for who, share in (splits or {}).items())
-        return Price(amount, self.sellers, Extras(description, external_id, shares), bind_body)
+        free = not callable(amount) and not _decimal(amount)
+        sellers = self._paid_by("charge" if pay_by is None and (shares or free) else pay_by)
+        extras = Extras(description, external_id, shares)
+        suggested = None if deposit is None else _decimal(deposit)
+        return Price(amount, sellers, extras, bind_body, deposit=suggested, provers=self._provers())
+
+    def metered(  # noqa: PLR0913 - all but the amount are named and optional
+        self,
+        amount: Amount | Pricing,
+        *,
+        unit: str = "unit",
+        deposit: Amount | None = None,
+        window: int = WINDOW,
+        least: int = 1,
+        minimum: int = 1,
+        patience_s: float = PATIENCE_DRY_S,
+        description: str | None = None,
+        external_id: str | None = None,
+        bind_body: bool = True,
+    ) -> Price:
+        """A price of each unit that an answer delivers, paid from channels while it is produced. See `Metering`.
+
+        Raises UsageError.
+        """
+        metering = Metering(unit, window, least, minimum, patience_s)
+        suggested = None if deposit is None else _decimal(deposit)
+        extras, sellers = Extras(description, external_id), self._paid_by("session")
+        return Price(amount, sellers, extras, bind_body, metering, suggested, self._provers())
+
+    def _paid_by(self, way: PayBy | None) -> tuple[Seller, ...]:
+        """Raises UsageError where nothing that is set up can be paid so."""
+        if way not in (None, "charge", "session"):
+            raise UsageError('pay_by: "charge", "session", or None for both')
+        wanted = sells_sessions if way == "session" else sells_charges
+        found = tuple(one for one in self.sellers if way is None or wanted(one))
+        if not found:
+            raise UsageError(f"no payment method of this slot is set up for a {way}")
+        return found
+
+    def _provers(self) -> tuple[ChargeSeller, ...]:
+        return tuple(one for one in self.sellers if sells_charges(one))
+
+    def priced(self, amount: Amount | Pricing | Price, **options: Unpack[PriceOptions]) -> Price:
+        """A price of this slot as it is, or one made of an amount. Raises UsageError."""
+        if not isinstance(amount, Price):
+            return self.price(amount, **options)
+        if options:
+            raise UsageError("this price is made already; say its options where it is made")
+        return amount
 
     def routes(self, table: RouteTable) -> Routes:
         """A route table: {"GET /paid/*": "0.01", "/health": None}; None is free. Raises ConfigError, UsageError."""

@@ -3,7 +3,8 @@
     app = CoinslotMiddleware(app, slot, {"GET /paid/*": "0.01"})
 
 Patterns speak of paths as the application routes them, without the mount point (SCRIPT_NAME). Requests without a price
-pass through untouched. The handler finds its receipt in `environ["coinslot.receipt"]`.
+pass through untouched. The handler finds its receipt in `environ["coinslot.receipt"]`, its meter, where the price is
+metered, by `meter(environ)`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
+from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent
 from coinslot.transports.slot import RouteTable, Slot
 
 if TYPE_CHECKING:
@@ -56,6 +58,11 @@ class CoinslotMiddleware:
         if isinstance(found, Answer):
             return send_answer(found, environ, start_response)
         return self.app(environ, start_response) if found is not BARE else _bare(self.app, environ, start_response)
+
+
+def meter(environ: WSGIEnvironment) -> Metered:
+    """The meter of a request: `with meter(environ) as m`. Raises UsageError where its price is not metered."""
+    return found(environ.get(METER))
 
 
 def is_preflight(environ: WSGIEnvironment) -> bool:
@@ -168,8 +175,12 @@ class Handover:
 
     def run(self, app: WSGIApplication) -> Handover:
         """Call the application now, so that an exception of its first step gives the payment back at once."""
+        environ = {**self._environ, RECEIPT: self._admission.receipt}
+        counting = metered(self._admission, self._paying.slot)
+        if counting is not None:
+            environ[METER] = counting
         try:
-            self._pieces = app({**self._environ, RECEIPT: self._admission.receipt}, self._start)
+            self._pieces = app(environ, self._start)
             self._source = iter(self._pieces)
         except BaseException:
             self._give_back()
@@ -234,6 +245,9 @@ class Handover:
                 raise  # the stream breaks off: without its end it was not delivered
             return False
         self._over = True
+        receipt = last_receipt(self._admission)
+        if self._started is not None and receipt is not None:
+            self._started = (self._started[0], list(self._delivering.settled(receipt)))
         return True
 
     def _refuse(self) -> bytes:
@@ -252,6 +266,8 @@ class Handover:
     def _give_back(self) -> None:
         if not self._over:
             self._over = True
+            if not self._streaming:
+                nothing_sent(self._admission)
             self._paying.abandoned(self._admission)
 
     def close(self) -> None:
