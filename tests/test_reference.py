@@ -16,7 +16,7 @@ import pytest
 from coinslot.cli.output import ExitCode
 from coinslot.client.purse import Policy
 from coinslot.services import metrics
-from coinslot.services.config import GateConfig, PriceTable
+from coinslot.services.config import GateConfig, PriceTable, SettlerTable
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -55,7 +55,7 @@ def struct_fields(kind: type[msgspec.Struct]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("kind", [GateConfig, PriceTable])
+@pytest.mark.parametrize("kind", [GateConfig, PriceTable, SettlerTable])
 def test_every_setting_of_the_gate_is_documented(kind: type[msgspec.Struct]) -> None:
     """Each field with its default, and nothing else."""
     told = section(DOCS / "gate.md", f"fields: {kind.__name__}")

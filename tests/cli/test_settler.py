@@ -19,6 +19,7 @@ from coinslot.cli.output import ExitCode
 from coinslot.drive import run
 from coinslot.intents.session import Close, Stage
 from coinslot.services import settler as service
+from coinslot.services.config import load_config
 from coinslot.store.open import open_store
 from support.sessiontill import COST, DEPOSIT, NETWORK, SessionTill
 from support.toybank import Bank
@@ -85,6 +86,25 @@ def test_flags_stand_in_for_a_file(till: SessionTill, tmp_path: Path, capsys: py
     assert main(given) == ExitCode.OK
     assert told(capsys)[0]["settled"] == 1
     assert main(["settler", "x.toml", "--recipient", "shop"]) == ExitCode.USAGE
+
+
+def test_thresholds_stand_in_the_file_and_a_flag_wins(
+    till: SessionTill, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gate and the settler read the same table; one that makes no sense is named."""
+    with Path(config).open("a") as file:
+        file.write(f"[settler]\ninside = false\nsettle_units = {2 * COST}\n")
+    assert load_config(Path(config)).settling().inside is False
+    buyer = till.buyer()
+    till.serve(buyer.voucher(COST))
+    assert main(["settler", config, "--once", "--json"]) == ExitCode.OK
+    assert told(capsys)[0]["settled"] == 0
+    assert main(["settler", config, "--once", "--json", "--settle-units", str(COST)]) == ExitCode.OK
+    assert told(capsys)[0]["settled"] == 1
+    with Path(config).open("a") as file:
+        file.write("batch = 0\n")
+    assert main(["settler", config, "--once"]) == ExitCode.USAGE
+    assert "a batch is 1 channel or more" in capsys.readouterr().err
 
 
 def test_exit_codes_tell_what_kept_it(

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from coinslot.cli.methodflags import environment, method_table, with_method_flags
@@ -14,9 +15,9 @@ from coinslot.cli.output import ExitCode, console, print_json
 from coinslot.cli.store import shown
 from coinslot.drive import RealWorld, run
 from coinslot.errors import StoreError, UsageError
-from coinslot.server.settler import BATCH, CLOSE_IDLE_AFTER_S, SETTLE_AFTER_S, Policy, Report
+from coinslot.server.settler import BATCH, CLOSE_IDLE_AFTER_S, SETTLE_AFTER_S, Report
 from coinslot.services.accepting import accept, all_sellers, only_method
-from coinslot.services.config import DEFAULT_STORE, load_config
+from coinslot.services.config import DEFAULT_STORE, SettlerTable, load_config
 from coinslot.services.settler import SettlerService, members
 from coinslot.store.open import open_store
 from coinslot.transports.settling import EVERY_S
@@ -33,16 +34,32 @@ def settler(
         str | None, typer.Option(envvar="COINSLOT_STORE", help="The gate's store; by default the one in CONFIG.toml.")
     ] = None,
     settle_units: Annotated[
-        int, typer.Option(metavar="UNITS", help="Settle a channel when that many base units were bought; 0: never.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            metavar="UNITS", help="Settle a channel when that many base units were bought; 0: never.", show_default="0"
+        ),
+    ] = None,
     settle_after: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Settle what was bought at that age; 0: never.")
-    ] = SETTLE_AFTER_S,
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Settle what was bought at that age; 0: never.", show_default=f"{SETTLE_AFTER_S:g}"
+        ),
+    ] = None,
     close_idle_after: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Close a channel that was not used for so long; 0: never.")
-    ] = CLOSE_IDLE_AFTER_S,
-    batch: Annotated[int, typer.Option(help="At most that many channels in one transaction.")] = BATCH,
-    every: Annotated[float, typer.Option(metavar="SECONDS", help="Pause between two rounds.")] = EVERY_S,
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Close a channel that was not used for so long; 0: never.",
+            show_default=f"{CLOSE_IDLE_AFTER_S:g}",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="At most that many channels in one transaction.", show_default=str(BATCH))
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Pause between two rounds.", show_default=f"{EVERY_S:g}"),
+    ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Do what is to be done now, wait for its end, and exit.")
     ] = False,
@@ -52,8 +69,10 @@ def settler(
     """Settle and close the payment channels of a gate, and watch for payers who ask the chain to close theirs.
 
     A gate does this itself unless its configuration says settler = false; then run one `coinslot settler` on its store
-    (two do no harm). A payer that asks to close can take back what was not paid out after the grace time (15 minutes on
-    Tempo): a gate refuses to sell from channels when the last round is older than a third of that.
+    (two do no harm). What no flag says is taken from the [settler] table of CONFIG.toml.
+
+    A payer that asks to close can take back what was not paid out after the grace time (15 minutes on Tempo): a gate
+    refuses to sell from channels when the last round is older than a third of that.
 
     Each round bills what dead processes had set aside, looks at every open channel, pays out what was bought at
     --settle-units or --settle-after, closes channels that are idle or that somebody wants closed, and goes on with what
@@ -69,10 +88,20 @@ def settler(
     gate = None if config is None else load_config(config)
     tables: list[dict[str, object]] = _tables(method, flags) if gate is None else gate.accept
     url = store or (gate.store if gate is not None else DEFAULT_STORE)
-    policy = Policy(settle_units or None, settle_after or None, close_idle_after or None, batch)
+    asked = {
+        "settle_units": settle_units,
+        "settle_after_s": settle_after,
+        "close_idle_after_s": close_idle_after,
+        "batch": batch,
+        "every_s": every,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    chosen = msgspec.structs.replace(gate.settling() if gate is not None else SettlerTable(), **given)
     with closing(RealWorld()) as world, closing(open_store(url)) as record:
         sellers = all_sellers(run(accept(tables), world))
-        service = SettlerService(record, sellers, policy, every, lambda name, found: _tell(name, found, as_json))
+        service = SettlerService(
+            record, sellers, chosen.policy(), chosen.every_s, lambda name, found: _tell(name, found, as_json)
+        )
         if once:
             raise typer.Exit(_told(service.once(), as_json))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from coinslot.errors import ConfigError
+from coinslot.server.settler import BATCH, CLOSE_IDLE_AFTER_S, SETTLE_AFTER_S, Policy
+from coinslot.transports.settling import EVERY_S
 
 # The port that says 402.
 DEFAULT_LISTEN = "127.0.0.1:8402"
@@ -42,6 +44,23 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     max_units: int | None = None
 
 
+class SettlerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When channels are settled and closed; 0: never for that reason. `inside`: the gate does it itself."""
+
+    inside: bool = True
+    settle_units: int = 0
+    settle_after_s: float = SETTLE_AFTER_S
+    close_idle_after_s: float = CLOSE_IDLE_AFTER_S
+    batch: int = BATCH
+    every_s: float = EVERY_S
+
+    def policy(self) -> Policy:
+        """As the settler takes it. Raises UsageError."""
+        return Policy(
+            self.settle_units or None, self.settle_after_s or None, self.close_idle_after_s or None, self.batch
+        )
+
+
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What `coinslot gate` needs. Each `accept` table names a `method`; its other fields are that method's settings."""
 
@@ -57,11 +76,15 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     workers: int = 1
     expires_in_s: int = 300
     payment_header: bool = False
-    settler: bool = True
+    settler: bool | SettlerTable = True
     title: str = ""
     api_version: str = "1.0.0"
     categories: list[str] = []
     docs: dict[str, str] = {}
+
+    def settling(self) -> SettlerTable:
+        """How channels are settled."""
+        return self.settler if isinstance(self.settler, SettlerTable) else SettlerTable(inside=self.settler)
 
     def address(self) -> tuple[str, int]:
         """Host and port to listen on. Raises ConfigError."""
@@ -92,6 +115,7 @@ def check(config: GateConfig) -> GateConfig:
         if isinstance(price, PriceTable):
             _check_price(pattern, price)
     config.address()
+    config.settling().policy()
     return config
 
 

@@ -59,6 +59,7 @@ class GateService:
         self.metrics = Metrics()
         with closing(RealWorld()) as world:
             accepted = run(accept(config.accept), world)
+        settling = config.settling()
         self.slot = Slot(
             config.realm or config.listen,
             store=config.store,
@@ -66,7 +67,8 @@ class GateService:
             expires_in_s=config.expires_in_s,
             alternate_header=config.payment_header,
             observe=self.metrics,
-            settle=config.settler,
+            settle=settling.policy() if settling.inside else False,
+            settle_every_s=settling.every_s,
         )
         priced = {pattern: tagged(pattern, table, self.slot.sellers) for pattern, table in config.prices.items()}
         self.routes = Routes.of(
