@@ -136,8 +136,8 @@ def _close(visit: Visit, held: Held) -> Flow[Held]:
 
 
 def _ask_to_close(visit: Visit, held: Held, total_units: int) -> Flow[Said]:
-    highest = total_units == held.signed_units
-    voucher = held.voucher if highest else visit.payer.sign(held, total_units)  # lower than the watermark: not kept
+    known = held.voucher if total_units == held.signed_units else b""  # none, too, of a channel found on the chain
+    voucher = known or visit.payer.sign(held, total_units)  # never above the watermark: not kept
     yield from ensure_challenge(visit, held)
     said = Said(0)
     for _ in range(2):
