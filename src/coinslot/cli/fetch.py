@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -12,18 +13,17 @@ import httpx
 import msgspec
 import typer
 
-from coinslot.cli.methodflags import environment, method_table, with_method_flags
+from coinslot.cli.methodflags import with_method_flags
 from coinslot.cli.output import ExitCode, print_json
-from coinslot.cli.secretinput import PASSPHRASE_VARIABLE, read_passphrase
+from coinslot.cli.paying import BookOption, MethodOption, PassphraseOption, WalletOption, paying_wallet
+from coinslot.cli.spending import Spending
 from coinslot.client.events import Declined, Event, Offered, Paid, Paying, Presented
-from coinslot.client.purse import Policy, Quote
-from coinslot.client.wallet import wallet as wallet_of
-from coinslot.drive import RealWorld, run
-from coinslot.errors import ConfigError, PolicyRefused, ServerUnreachable, UsageError
-from coinslot.method import keys_of, load
-from coinslot.services.accepting import only_method
-from coinslot.services.keystore import Keystore, find_key, home
-from coinslot.transports.httpx import RESULT, pay
+from coinslot.client.purse import DEFAULT_MAX, DEFAULT_WINDOW, Policy, Quote
+from coinslot.errors import NoPayableOffer, PolicyRefused, ServerUnreachable, UsageError
+from coinslot.intents import charge, session
+from coinslot.money import parse_decimal
+from coinslot.transports.httpx import RESULT, Session, pay
+from coinslot.transports.httpx import session as session_of
 
 # Long enough for a slow API; payments wait longer by themselves.
 DEFAULT_TIMEOUT_S = 30.0
@@ -36,11 +36,15 @@ class _Story:
 
     verbose: bool
     silent: bool
+    spending: Spending
     quotes: list[Quote] = field(default_factory=list)
+    offers: tuple[str, ...] = ()
 
     def __call__(self, event: Event) -> None:
+        self.spending.hear(event)
         match event:
             case Offered(origin=origin, offers=offers):
+                self.offers = offers
                 self.note(f"{origin} asks for payment: {', '.join(offers)}")
             case Paying(origin=origin, terms=terms, reference=reference, again=again):
                 how = "presenting the same payment again" if again else "paying"
@@ -88,21 +92,6 @@ def _headers(texts: list[str], body: bytes | None) -> list[tuple[str, str]]:
     if body is not None and "content-type" not in named:
         found.append(("Content-Type", "application/x-www-form-urlencoded"))
     return found
-
-
-def _key(method: str, wallet: str | None, passphrase_file: Path | None, dry: bool) -> str:
-    """The key to pay with. A dry run signs nothing, so any key will do where none is configured."""
-
-    def ask(name: str) -> str:
-        return read_passphrase(passphrase_file, f"Passphrase of wallet {name}")
-
-    keys = keys_of(load(method))
-    if dry and wallet is None:
-        return run(keys.new_key(), RealWorld())
-    found = find_key(wallet, Keystore(home(environment()) / "wallets"), ask, environment())
-    if found.wallet is not None and found.wallet.method != method:
-        raise ConfigError(f"wallet {found.wallet.name!r} is of method {found.wallet.method!r}, not {method!r}")
-    return found.private_key
 
 
 @dataclass(frozen=True)
@@ -171,15 +160,45 @@ def _dry(quotes: list[Quote], ask: _Ask, as_json: bool, status: int | None) -> N
     sys.stdout.write("Nothing was signed or sent.\n")
 
 
-def _policy(max_spend: str | None, story: _Story, dry: bool) -> Policy:
+@dataclass(frozen=True)
+class _Sessions:
+    """Whether and how channels may pay: `max_deposit` None: not at all. Amounts in whole tokens."""
+
+    max_deposit: Decimal | None
+    budget: Decimal
+    close: bool
+    max_window: int
+
+
+def _sessions(
+    *, wanted: bool, intent: str | None, max_deposit: str | None, budget: Decimal, close: bool, max_window: int
+) -> _Sessions:
+    if intent not in (None, charge.INTENT, session.INTENT):
+        raise UsageError(f"--intent is {charge.INTENT} or {session.INTENT}")
+    allowed = wanted or close or max_deposit is not None or intent == session.INTENT
+    if allowed and intent == charge.INTENT:
+        raise UsageError("--intent charge leaves nothing to --session, --max-deposit and --close")
+    if max_window < 1:
+        raise UsageError("--max-window is 1 or more")
+    deposit = budget if max_deposit is None else parse_decimal(max_deposit)
+    return _Sessions(deposit if allowed else None, budget, close, max_window)
+
+
+def _policy(sessions: _Sessions, story: _Story, dry: bool) -> Policy:
     def approve(quote: Quote) -> bool:
         story.quotes.append(quote)
         return not dry
 
-    return Policy(max_per_request=max_spend, approve=approve) if max_spend is not None else Policy(approve=approve)
+    return Policy(
+        max_per_request=sessions.budget,
+        approve=approve,
+        max_deposit=sessions.max_deposit,
+        prefer_sessions=sessions.max_deposit is not None,
+        max_window=sessions.max_window,
+    )
 
 
-def _send(client: httpx.Client, ask: _Ask, handle: Callable[[httpx.Response], None]) -> None:
+def _send(client: httpx.Client | Session, ask: _Ask, handle: Callable[[httpx.Response], None]) -> None:
     try:
         with client.stream(ask.method, ask.url, headers=ask.headers, content=ask.body) as response:
             handle(response)
@@ -221,17 +240,26 @@ def fetch(
     max_spend: Annotated[
         str | None, typer.Option(help="Most that this request may cost, in whole dollars.", show_default="1")
     ] = None,
-    wallet: Annotated[
+    with_session: Annotated[
+        bool, typer.Option("--session", help="Pay from a channel where that is offered: opened once, used again.")
+    ] = False,
+    max_deposit: Annotated[
         str | None,
-        typer.Option(help="Which wallet pays; else COINSLOT_PRIVATE_KEY or the only one.", show_default=False),
+        typer.Option(help="Most that a channel may hold, in whole tokens; allows channels.", show_default="max-spend"),
     ] = None,
-    passphrase_file: Annotated[
-        Path | None,
-        typer.Option(help=f"Passphrase of the wallet; else {PASSPHRASE_VARIABLE} or a prompt.", show_default=False),
+    close: Annotated[
+        bool, typer.Option("--close", help="Close the channel afterwards: what was not spent comes back.")
+    ] = False,
+    intent: Annotated[
+        str | None, typer.Option(metavar="charge|session", help="Pay in this way only.", show_default=False)
     ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Payment method; needed if several are installed.", show_default=False)
-    ] = None,
+    max_window: Annotated[
+        int, typer.Option(help="Units of a metered answer that may be paid before they come.")
+    ] = DEFAULT_WINDOW,
+    book: BookOption = None,
+    wallet: WalletOption = None,
+    passphrase_file: PassphraseOption = None,
+    method: MethodOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be paid to whom; sign nothing.")] = False,
     receipt: Annotated[Path | None, typer.Option(help="Write the receipt here as JSON.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON: status, payment, body.")] = False,
@@ -242,44 +270,85 @@ def fetch(
     Pays at most once. Exit codes: 0 answered, 1 failure, 2 usage, 3 network, 4 payment refused (nothing was paid, or
     the server would not take it), 5 outcome unknown: look the reference up before you pay again.
 
+    Where a seller takes sessions, --session pays from a channel: a deposit of at most --max-deposit that is opened once
+    and lasts for many requests and streams. What is left of it comes back with --close or `coinslot channels close`.
+
     Example: coinslot fetch https://api.example.com/paid --rpc-url https://... --max-spend 0.05 -v
     """
-    story = _Story(verbose, silent)
-    chosen = method or only_method()
+    chosen, purse = paying_wallet(method, wallet, passphrase_file, flags, dry=dry_run)
+    budget = DEFAULT_MAX if max_spend is None else parse_decimal(max_spend)
+    sessions = _sessions(
+        wanted=with_session, intent=intent, max_deposit=max_deposit, budget=budget, close=close, max_window=max_window
+    )
+    live = not (silent or as_json) and sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
+    spending = Spending(chosen, live, as_json)
+    story = _Story(verbose, silent, spending)
     body = _body(data)
     verb = request or ("HEAD" if head else "POST" if body is not None else "GET")
-    ask = _Ask(verb.upper(), url, _headers(header, body), body)
-    table = method_table("Wallet", chosen, flags, environment())
-    if getattr(load(chosen), "keys", None) is not None:  # a method whose payers sign with a key that a wallet keeps
-        table["private_key"] = _key(chosen, wallet, passphrase_file, dry_run)
-    elif wallet is not None:
-        raise ConfigError(f"--wallet: payment method {chosen!r} has no keys that a wallet could keep")
+    given = _headers(header, body)
+    if intent is not None:
+        given.append(("Accept-Payment", f"{chosen}/{intent}"))
+    ask = _Ask(verb.upper(), url, given, body)
     client = httpx.Client(follow_redirects=location, timeout=max_time)
-    pay(client, wallet_of(**{chosen: table}), _policy(max_spend, story, dry_run), story)
+    pay(client, purse, _policy(sessions, story, dry_run), story, book)
+
+    answers: list[httpx.Response] = []
 
     def handle(response: httpx.Response) -> None:
-        if receipt is not None:
-            _keep_receipt(receipt, response)
+        answers.append(response)
         if dry_run:
             _dry(story.quotes, ask, as_json, response.status_code)
         elif as_json:
-            _as_json(response)
+            response.read()
         else:
-            _write(response, output, headers=include or head)
-        if fail and response.is_error:
-            sys.stderr.write(f"Error: the server answered {response.status_code} {response.reason_phrase}.\n")
-            raise typer.Exit(ExitCode.FAILURE)
+            _write(response, output, spending, headers=include or head)
+        if receipt is not None:
+            _keep_receipt(receipt, response)
 
     with client:
         try:
-            _send(client, ask, handle)
+            _fetched(client, ask, sessions, handle, story)
         except PolicyRefused:
             if not (dry_run and story.quotes):
                 raise
             _dry(story.quotes, ask, as_json, None)
+        finally:
+            spending.end()
+    for response in answers:
+        if as_json and not dry_run:
+            _as_json(response, spending)
+        if fail and response.is_error:
+            sys.stderr.write(f"Error: the server answered {response.status_code} {response.reason_phrase}.\n")
+            raise typer.Exit(ExitCode.FAILURE)
+    if (verbose or sys.stderr.isatty()) and not (silent or as_json) and (line := spending.summary()):
+        sys.stderr.write(f"* {line}\n")
 
 
-def _write(response: httpx.Response, output: Path | None, *, headers: bool) -> None:
+def _fetched(
+    client: httpx.Client, ask: _Ask, sessions: _Sessions, handle: Callable[[httpx.Response], None], story: _Story
+) -> None:
+    """The answer, through a session if channels are allowed."""
+    if sessions.max_deposit is None:
+        try:
+            _send(client, ask, handle)
+        except NoPayableOffer as error:
+            if any(one.endswith(f"/{session.INTENT}") for one in story.offers):
+                raise NoPayableOffer(f"{error} A channel can pay it: allow one with --session.") from None
+            raise
+        return
+    try:
+        paid = session_of(client, ask.url, max_deposit=sessions.max_deposit, budget=sessions.budget)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{ask.url}: {error}") from None
+    story.spending.session = paid
+    try:
+        _send(paid, ask, handle)
+    finally:  # what was not spent comes back, whatever became of the answer
+        if sessions.close and story.spending.channel_id is not None:
+            paid.close()
+
+
+def _write(response: httpx.Response, output: Path | None, spending: Spending, *, headers: bool) -> None:
     target = _open(output)
     try:
         if headers:
@@ -287,16 +356,17 @@ def _write(response: httpx.Response, output: Path | None, *, headers: bool) -> N
         for chunk in response.iter_bytes():
             target.write(chunk)
             target.flush()
+            spending.got(len(chunk))
         target.flush()
     finally:
         if target is not sys.stdout.buffer:
             target.close()
 
 
-def _as_json(response: httpx.Response) -> None:
-    response.read()
+def _as_json(response: httpx.Response, spending: Spending) -> None:
     headers = [[name, value] for name, value in response.headers.multi_items() if name.lower() not in _SECRET_HEADERS]
     told: dict[str, Any] = {"status": response.status_code, "headers": headers, "payment": _payment(response)}
+    told["session"] = spending.members()
     try:
         print_json({**told, "body": response.content.decode("utf-8")})
     except UnicodeDecodeError:
