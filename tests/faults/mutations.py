@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from support.mutation import Mutation
 
+TRAIL = "tests/faults/test_trail.py::test_an_opening"
+
 MUTATIONS = [
     Mutation(
         "F18", "store/sqlite_file.py", '"synchronous = FULL"', '"synchronous = NORMAL"',
         "tests/faults/test_power.py::test_what_was_acknowledged_survives_a_power_cut",
+    ),
+    Mutation(
+        "F10", "server/funding.py", "state.deposit_units, 0, rules, entry)",
+        "state.deposit_units, state.settled_units, rules, entry)", f"{TRAIL}_recorded_while_the_close_is_under_way",
+    ),
+    Mutation(
+        "F10", "server/funding.py", "store.top_up(state.key, state.deposit_units, rules, entry)",
+        "store.top_up(state.key, state.deposit_units, rules)",
+        "tests/faults/test_trail.py::test_a_top_up_recorded_after_the_close",
+    ),
+    Mutation(
+        "F10", "server/funding.py", "            yield from wait(store.settle(lease, receipt, entry))\n    else:",
+        "            pass\n    else:", f"{TRAIL}_recorded_after_the_close",
+    ),
+    Mutation(
+        "F08", "store/channel_operations.py", "Spent(known if isinstance(known, Channel) else old)", "Spent(old)",
+        "tests/faults/test_trail.py::test_a_stream_that_is_run_again_takes_a_higher_voucher",
     ),
 ]  # fmt: skip
