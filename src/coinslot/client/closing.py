@@ -117,6 +117,12 @@ def _close(visit: Visit, held: Held) -> Flow[Held]:
     said = yield from _ask_to_close(visit, held, exact)
     if not said.good and said.status != GONE and exact < held.signed_units:
         said = yield from _ask_to_close(visit, held, held.signed_units)
+    if said.fresh is not None and not said.good:
+        refresh(visit, said.fresh)
+        found = yield from channels.believed(visit, said.fields, held)  # a lost or old book catches up. F04 F05
+        if found is not None and found.key == held.key and found.signed_units > held.signed_units:
+            held = found
+            said = yield from _ask_to_close(visit, held, held.signed_units)
     if said.status == GONE:
         held = yield from channels.look_again(visit, held)
         if held.standing is Standing.CLOSED:
