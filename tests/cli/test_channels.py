@@ -206,7 +206,7 @@ def test_a_lost_book_is_found_again_on_the_chain(
     assert main(["channels", "sync", "--json", *key]) == 0
     told = json.loads(capfdbinary.readouterr().out)
     assert (told["found"], [one["on_chain"] for one in told["compared"]]) == ([], [True])
-    assert main(["channels", "close", held["channel_id"], "--url", gate.url + "/paid/x", *key]) == 0
+    assert main(["channels", "close", held["channel_id"], "--url", gate.url + "/paid/x", "--server-only", *key]) == 0
     assert bank.balance("shop") == 10_000
 
 
