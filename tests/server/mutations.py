@@ -309,6 +309,10 @@ MUTATIONS = [
         SESSION_KEYS + "test_while_it_is_answered_a_copy_is_told_to_wait",
     ),
     Mutation(
+        "F07", SESSIONS, "if not answered:", "if False:",
+        SESSION_KEYS + "test_an_observer_that_fails_costs_nobody_a_request",
+    ),
+    Mutation(
         "F09", "server/deposits.py", "yield from wait(self.teller.store.prepare(hold.lease, prepared))", "pass",
         DEPOSITS + "test_an_open_that_was_struck_goes_on_with_the_same_credential",
     ),

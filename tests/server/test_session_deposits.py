@@ -109,7 +109,7 @@ def test_an_open_whose_voucher_does_not_cover_content_opens_and_asks(till: Sessi
 def test_an_open_with_content_that_comes_again_gets_the_same_answer(till: SessionTill) -> None:
     """The first answer was lost: the same credential gets it again, and pays nothing more."""
     buyer, credential = till.open(first_units=3 * COST)
-    answers = [till.serve(credential) for _ in range(5)]
+    answers = [till.again(credential) for _ in range(5)]
     assert {(one.status, one.body) for one in answers} == {(200, b"words")}
     assert (till.runs, buyer.sums) == (1, (3 * COST, COST, 0))
     assert (till.bank.submissions(), in_channels(till)) == (1, DEPOSIT)
@@ -137,7 +137,7 @@ def test_an_open_presented_a_hundred_times_at_once_opens_and_sells_once(till: Se
         answers = list(pool.map(lambda _: till.serve(credential), range(100)))
     assert {one.status for one in answers} <= {200, 409}
     assert (till.runs, buyer.sums, in_channels(till)) == (1, (COST, COST, 0), DEPOSIT)
-    assert till.serve(credential).body == b"words"
+    assert till.again(credential).body == b"words"
 
 
 @pytest.mark.guard("T06")
@@ -159,8 +159,11 @@ def test_an_open_under_a_fresh_challenge_is_the_same_open(till: SessionTill) -> 
 
 
 @pytest.mark.guard("F07", "F09", "F10", "F11")
-@pytest.mark.parametrize("request_", [WORDS, HEAD], ids=["content", "head"])
-@pytest.mark.parametrize("name", STRUCK)
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [(name, request) for name in STRUCK for request in (WORDS, HEAD)] + [("session.spent", WORDS)],
+    ids=lambda one: getattr(one, "method", one),
+)
 def test_an_open_that_was_struck_goes_on_with_the_same_credential(disk: SessionTill, name: str, request_: Any) -> None:
     """At every step: one deposit, one record, one price for one run; journal and bank agree."""
     buyer, credential = disk.open(first_units=COST)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coinslot.core.canonical import decode_object, encode_object
 from coinslot.drive import run
-from coinslot.errors import StoreBusy
 from coinslot.intents.acts import Act
 from coinslot.server.answer import Answer
 from coinslot.server.events import Bought
 from coinslot.server.issue import EXPIRES_IN_S
 from coinslot.server.price import Metering
 from coinslot.store.channels import SessionStore
-from coinslot.store.futures import failed
 from coinslot.store.memory import MemoryStore
+from coinslot.store.open import open_store
+from coinslot.store.sqlite import SqliteStore
 from support.sessiondesk import session_payer
 from support.sessiontill import COST, DEPOSIT, HEAD, WORDS, Buyer, SessionTill, receipt_of
 from support.till import asking, first, offered, problem, rewritten, token_of
 from support.toybank import Bank
+from support.toychannel import voucher_raw
 
 Wallet = dict[str, Any]
 COPIES = 100
@@ -44,7 +47,18 @@ def buyer(session_till: SessionTill) -> Buyer:
 
 
 @pytest.mark.guard("T02", "T22")
-@pytest.mark.spec("TSES-129", "TSES-139", "TSES-153", "TSES-155", "TSES-166", "TSES-192")
+@pytest.mark.spec(
+    "TSES-129",
+    "TSES-139",
+    "TSES-152",
+    "TSES-154",
+    "TSES-155",
+    "TSES-156",
+    "TSES-157",
+    "TSES-165",
+    "TSES-166",
+    "TSES-192",
+)
 def test_each_voucher_buys_one_request_and_its_receipt_says_so(till: SessionTill) -> None:
     """Accepted and spent grow by the price; the receipt goes with the answer and tells how the channel stands."""
     buyer = till.buyer()
@@ -92,7 +106,7 @@ def test_the_same_voucher_a_hundred_times_at_once_runs_the_handler_once(till: Se
 
 
 @pytest.mark.guard("T02")
-@pytest.mark.spec("TSES-124", "TSES-135")
+@pytest.mark.spec("TSES-123", "TSES-124", "TSES-135")
 @pytest.mark.parametrize(("flavour", "managed"), [("v2", 204), ("v1", 402)])
 def test_a_lower_voucher_buys_nothing(bank: Bank, alice: Wallet, flavour: str, managed: int) -> None:
     """On content it is refused; about the channel alone it changes nothing (v2), or is refused too (v1)."""
@@ -119,7 +133,7 @@ def test_a_step_below_the_least_one_is_refused(bank: Bank, alice: Wallet) -> Non
 
 
 @pytest.mark.guard("T22")
-@pytest.mark.spec("TSES-044", "TSES-146", "TSES-149", "TSES-151", "TSES-159")
+@pytest.mark.spec("TSES-044", "TSES-144", "TSES-146", "TSES-148", "TSES-149", "TSES-151")
 def test_what_is_missing_is_told_with_a_challenge_that_says_how_to_go_on(buyer: Buyer) -> None:
     """The voucher is kept; the fresh challenge and the headers name the channel and the total that would do."""
     till = buyer.till
@@ -417,22 +431,46 @@ def test_a_watcher_that_looks_often_is_not_missed(bank: Bank, alice: Wallet) -> 
         assert till.serve(buyer.voucher(n * COST)).status == 200
 
 
-class _Busy(MemoryStore):
-    """A store that does not get to writing."""
-
-    def accept_and_spend(self, order: Any) -> Any:
-        return failed(StoreBusy("busy"))
-
-
 @pytest.mark.guard("F16")
-def test_a_busy_store_is_answered_with_503_and_retry_after(bank: Bank, alice: Wallet) -> None:
-    """Never a hang, and no fresh challenge: the same voucher will do."""
-    till = SessionTill(bank, alice, _Busy())
-    buyer, credential = till.open()
-    assert till.answer(credential, HEAD).status == 204
-    answer = till.serve(buyer.voucher(COST))
+def test_a_busy_store_is_answered_with_503_and_retry_after(bank: Bank, alice: Wallet, tmp_path: Path) -> None:
+    """Somebody holds the file: never a hang, no fresh challenge, and the same voucher is good afterwards."""
+    path = str(tmp_path / "payments.db")
+    till = SessionTill(bank, alice, SqliteStore(path, wait_s=0.2))
+    buyer = till.buyer()
+    credential = buyer.voucher(COST)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin immediate")
+    answer = till.serve(credential)
     assert (answer.status, first(answer, "retry-after"), offered(answer)) == (503, "1", [])
-    assert buyer.sums == (0, 0, 0)
+    other.execute("rollback")
+    other.close()
+    assert till.serve(credential).body == b"words"
+    assert (till.runs, buyer.sums) == (1, (COST, COST, 0))
+    till.store.close()
+
+
+@pytest.mark.guard("F07")
+@pytest.mark.spec("TSES-128", "TSES-132", "TSES-146", "TSES-153", "TSES-158", "TSES-159")
+def test_what_is_sold_is_on_disk_before_the_handler_runs(bank: Bank, alice: Wallet, disk_store_url: str) -> None:
+    """Another process sees the whole signed voucher, and the cost as spent, while the handler works."""
+    till = SessionTill(bank, alice, open_store(disk_store_url))
+    other = open_store(disk_store_url)
+    buyer = till.buyer()
+    credential = buyer.voucher(3 * COST)
+    payload = token_of(credential).payload_object()
+    seen = []
+
+    def handler() -> bytes:
+        seen.append(other.find_channel(buyer.held.key).result())
+        return b"words"
+
+    assert till.serve(credential, handler=handler).status == 200
+    (record,) = seen
+    assert record is not None
+    assert (record.accepted, record.spent) == (3 * COST, COST)
+    assert record.voucher == voucher_raw(3 * COST, payload["signature"])
+    other.close()
+    till.store.close()
 
 
 def told_by(answer: Answer) -> str:

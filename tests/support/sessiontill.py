@@ -12,6 +12,7 @@ tillfixtures.py: `session_till` on a memory store, `session_store` and `disk_sto
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,6 +44,8 @@ DEPOSIT = 10_000
 WORDS = Incoming("GET", "/paid/words", "page=1")
 HEAD = replace(WORDS, method="HEAD")
 NETWORK = "toy:main"
+# Longer than a store takes to keep an answer on a busy machine.
+PATIENCE_S = 5.0
 
 
 class SessionTill:
@@ -126,6 +129,15 @@ class SessionTill:
         with self._lock:
             self.runs += 1
         return self.deliver(got, handler(), status)
+
+    def again(self, credential: str, request: Incoming = WORDS, **headers: Any) -> Answer:
+        """`serve`, once the answer before it is kept: that isn't waited for, and whoever comes meanwhile gets 409."""
+        deadline = time.monotonic() + PATIENCE_S
+        answer = self.serve(credential, request, **headers)
+        while answer.status == 409 and time.monotonic() < deadline:
+            time.sleep(0.005)
+            answer = self.serve(credential, request, **headers)
+        return answer
 
     # --- what a client does
 

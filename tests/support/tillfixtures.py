@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,18 @@ from support.toybank import Bank
 DISKS = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
+def _schema(server: str) -> str:
+    """A schema of its own in a shared database: made in a moment, where a database takes a while."""
+    psycopg = pytest.importorskip("psycopg")
+    name = f"s_{secrets.token_hex(8)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+    return f"{server}?options=-csearch_path%3D{name}"
+
+
 def _url(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
     if kind == "postgres":
-        return str(request.getfixturevalue("postgres_db"))
+        return _schema(str(request.getfixturevalue("postgres_url")))
     return "memory:" if kind == "memory" else f"sqlite:///{folder}/payments.db"
 
 
