@@ -217,7 +217,7 @@ MUTATIONS = [
     Mutation(
         "F01",
         CHANNELS,
-        "yield from wait(visit.book.begin(held))  # before anything is sent. F01",
+        "yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01",
         "pass",
         f"{SESSION_LOST}test_a_lost_opening_is_gone_on_with",
     ),

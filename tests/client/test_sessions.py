@@ -73,7 +73,13 @@ def test_many_requests_are_paid_from_one_channel(shop: SessionShop, book: Sqlite
     assert len(book.all().result()) == 1
     assert [seen.method for seen in site.seen].count("GET") == 5  # one question, four purchases
     assert sum(isinstance(one, Opened) for one in events) == 1
-    assert [one.total_units for one in events if isinstance(one, Authorized)] == [COST * n for n in (1, 2, 3, 4)]
+    assert [one.total_units for one in events if isinstance(one, Authorized)] == [
+        COST,
+        COST + 1,
+        2 * COST,
+        3 * COST,
+        4 * COST,
+    ]
     paid = answers[3].extensions["coinslot"]
     assert isinstance(paid, Paid)
     assert (paid.terms.amount_units, paid.reference) == (COST, held.channel_id)

@@ -15,7 +15,7 @@ All attempts of one request carry one Idempotency-Key, so that a server that did
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coinslot.client import channels
 from coinslot.client.journey import Journey, Resume
@@ -34,7 +34,7 @@ from coinslot.client.presenting import (
 from coinslot.client.purse import Purse
 from coinslot.client.streaming import Tap
 from coinslot.client.visit import Visit, note, sign, turn
-from coinslot.client.watermark import Flowing, Purchase
+from coinslot.client.watermark import Purchase, Streams
 from coinslot.core.challenge import Challenge
 from coinslot.drive import Cancelled, Flow, call, failpoint, random_bytes, wait
 from coinslot.errors import ChainError, PaymentOutcomeUnknown
@@ -186,18 +186,29 @@ def _nothing_bought(answer: Answer, said: Balance | None, held: Held) -> bool:
 
 
 def _bought(attempts: _Attempts, answer: Answer, said: Balance | None, journey: Journey, resume: Resume) -> Answer:
-    visit, held = attempts.visit, attempts.held
+    visit = attempts.visit
     if answer.fields("payment-receipt"):  # what gives none may be free by now
         visit.purse.desk.remember(visit.verb, visit.url, visit.challenge, visit.expires_at_s)
     kind = (answer.fields("content-type") or [""])[0].partition(";")[0].strip().lower()
     coded = (answer.fields("content-encoding") or ["identity"])[0].strip().lower() != "identity"
     concluded = conclude(answer, visit.purse, journey, resume)
     if kind == "text/event-stream" and not coded:
-        # What the server admits was not used before counts for this stream; more than was signed it can't claim. T24
-        basis = min(attempts.purchase.signed_units, held.spent_units if said else held.signed_units)
-        flowing = Flowing(basis, visit.terms.amount_units, visit.purse.policy.max_window, held.signed_units)
-        answer.watch(Tap(visit, held, flowing))
+        answer.watch(_tap(attempts, said))
     return concluded
+
+
+def _tap(attempts: _Attempts, said: Balance | None) -> Tap:
+    """The stream that begins now, beside those that run on the same channel."""
+    visit, held, purchase = attempts.visit, attempts.held, attempts.purchase
+    streams = visit.purse.desk.streams.get(held.key)
+    if streams is None or not streams.running:
+        # What the server admits was not used before counts for this stream; more than was signed it can't claim. T24
+        start = purchase.basis_units if purchase.opened else purchase.signed_units
+        basis = min(start, held.spent_units) if said else start
+        streams = visit.purse.desk.streams[held.key] = Streams(basis, held.signed_units)
+    else:
+        streams.beside(held.signed_units, visit.terms.amount_units)
+    return Tap(visit, held, streams)
 
 
 def _next(attempts: _Attempts, said: Said) -> Flow[int | None]:
@@ -218,6 +229,8 @@ def _next(attempts: _Attempts, said: Said) -> Flow[int | None]:
         return attempts.held.signed_units
     if said.problem is not None and said.problem not in SHORT:
         return None
+    if (said.problem or "").endswith("delta-too-small"):  # a server's least step may be more than ours
+        attempts.purchase = replace(attempts.purchase, opened=False)
     return attempts.purchase.next_units(attempts.held.signed_units) if attempts.may_sign else None
 
 

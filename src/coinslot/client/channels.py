@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from coinslot.client.events import Opened, ToppedUp
+from coinslot.client.events import Authorized, Opened, ToppedUp
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.text import plain
-from coinslot.client.visit import Visit, adopt, header_of
+from coinslot.client.visit import Visit, adopt, drawing, header_of
+from coinslot.client.watermark import STEP_UNITS
 from coinslot.core.credential import decode_credential, encode_credential
 from coinslot.drive import Cancelled, Flow, failpoint, now, sleep, wait
 from coinslot.errors import (
@@ -132,8 +133,10 @@ def _proof(visit: Visit, asked: Said) -> Flow[tuple[str, str] | None]:
 def _opened(visit: Visit) -> Flow[Held]:
     deposit_units = yield from _deposit(visit)
     yield from ensure_challenge(visit, None)
-    at_s = yield from now()
-    move = yield from visit.payer.open(visit.challenge, visit.terms, deposit_units, 0)
+    at_s, price_units = (yield from now()), visit.terms.amount_units
+    draw = yield from drawing(visit, price_units)
+    # Deployed servers want the first voucher to cover one unit; the request that follows needs little more.
+    move = yield from visit.payer.open(visit.challenge, visit.terms, deposit_units, price_units)
     held = replace(
         move.held,
         standing=Standing.OPENING,
@@ -145,8 +148,10 @@ def _opened(visit: Visit) -> Flow[Held]:
         used_at_s=at_s,
     )
     failpoint("client.opening")
-    yield from wait(visit.book.begin(held))  # before anything is sent. F01
+    yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01
     failpoint("client.opened")
+    visit.purse.tally.authorized_units += price_units
+    visit.purse.observe(Authorized(visit.origin, held.channel_id, held.asset, price_units, price_units))
     return (yield from _present_move(visit, held))
 
 
@@ -163,8 +168,9 @@ def _deposit(visit: Visit) -> Flow[int]:
         raise PolicyRefused(f"{visit.origin} is paid through a channel, and no max_deposit is set. Nothing was signed.")
     most = min(most, (yield from _unlocked(visit, most)))
     wish = most if terms.suggested_deposit_units is None else terms.suggested_deposit_units
-    deposit_units = min(most, max(wish, terms.amount_units))
-    if deposit_units < terms.amount_units:
+    least = terms.amount_units + STEP_UNITS
+    deposit_units = min(most, max(wish, least))
+    if deposit_units < least:
         raise PolicyRefused(
             f"{visit.origin} asks for {plain(terms.asset.text(terms.amount_units))}, and no more than "
             f"{terms.asset.text(max(0, most))} may be deposited. Nothing was signed."
@@ -258,7 +264,8 @@ def _present_move(visit: Visit, held: Held, deposit_units: int | None = None) ->
 
 def _done(visit: Visit, held: Held, deposit_units: int | None) -> Flow[Held]:
     opened = held.standing is Standing.OPENING
-    word = Word(deposit_units=deposit_units, standing=Standing.OPEN, pending=SETTLED)
+    known = held.signed_units if opened else None  # what opened it was accepted, and nothing bought with it yet
+    word = Word(known, deposit_units=deposit_units, standing=Standing.OPEN, pending=SETTLED)
     held = yield from wait(visit.book.note(held.key, word))
     kind = Opened if opened else ToppedUp
     visit.purse.observe(kind(visit.origin, held.channel_id, held.asset, held.deposit_units, held.reference))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlsplit
 
+from coinslot.client.watermark import Streams
 from coinslot.core.challenge import Challenge
 from coinslot.errors import ConfigError
 from coinslot.intents.acts import Held
@@ -50,6 +51,7 @@ class Desk:
     open_book: Callable[[], Book] | None = None
     _book: Book | None = field(default=None, repr=False)
     _challenges: dict[tuple[str, str, str], tuple[Challenge, float]] = field(default_factory=dict, repr=False)
+    streams: dict[str, Streams] = field(default_factory=dict, repr=False)
     _introduced: set[str] = field(default_factory=set, repr=False)
 
     @property

@@ -1,6 +1,7 @@
 """Requests about a channel that ask for no content: to open it, top it up, raise its voucher, close it, ask anew.
 
-They go to the same URL, by HEAD; a server that knows no HEAD there is asked by POST without a body. Any 2xx is success,
+They go to the same URL, by HEAD; a server that knows no HEAD there, or refuses without a word, is asked by POST
+without a body. Any 2xx is success,
 with a body or without, with a receipt or without.
 """
 
@@ -101,9 +102,14 @@ def ask_about(visit: Visit, header: tuple[str, str] | None, held: Held | None) -
             if pause_s is None or header is None or waited_s > MAX_WAIT_S:
                 break
             yield from sleep(pause_s)
-        if said.status not in NO_SUCH_VERB:
+        if said.status not in NO_SUCH_VERB and (header is None or not _needs_words(visit, said)):
             return said
     return said
+
+
+def _needs_words(visit: Visit, said: Said) -> bool:
+    """Whether a refusal says no reason, as answers to HEAD don't, and a POST would not be the caller's own request."""
+    return said.status >= 400 and said.problem is None and visit.verb != "POST"
 
 
 def refresh(visit: Visit, fresh: Challenge) -> None:
@@ -120,6 +126,9 @@ def ensure_challenge(visit: Visit, held: Held | None) -> Flow[None]:
     if (yield from now()) < visit.expires_at_s:
         return
     said = yield from ask_about(visit, None, held)
+    if said.fresh is None and visit.verb == "GET":  # where HEAD is for proving an account only
+        answer: Answer = yield from send(Ask((), b"", verb="GET"))
+        said = yield from said_of(visit, answer, "", held)
     if said.fresh is None:
         raise PaymentRefused(
             f"{visit.origin} offers no fresh challenge under the same terms (HTTP {said.status}). Nothing was signed.",

@@ -50,7 +50,7 @@ class Tapped(Protocol):
         """What the reader gets of a chunk. May ask for effects, and raise."""
 
     def finish(self) -> bytes:
-        """What the reader gets at the end."""
+        """What the reader gets at the end. Also called where the body is closed before that; a second time: nothing."""
 
 
 class Answer(Protocol):

@@ -17,7 +17,7 @@ from coinslot.client import channels
 from coinslot.client.events import Metered
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.visit import Visit, note, sign, turn
-from coinslot.client.watermark import Flowing
+from coinslot.client.watermark import Streams
 from coinslot.core.canonical import MAX_DEPTH, nested_deeper
 from coinslot.core.receipt import receipt_from
 from coinslot.drive import Flow, wait
@@ -96,9 +96,12 @@ class Tap:
 
     visit: Visit
     held: Held
-    flowing: Flowing
+    streams: Streams
     _splitter: Splitter = field(default_factory=Splitter)
     _idle: int = 0
+
+    def __post_init__(self) -> None:
+        self.streams.begin(id(self), self.visit.purse.policy.max_window * self.visit.terms.amount_units)
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         """What the reader gets of a chunk; payment events in it are answered before that.
@@ -118,7 +121,8 @@ class Tap:
         return b"".join(passed)
 
     def finish(self) -> bytes:
-        """The last bytes, if the stream ended within an event."""
+        """The stream is over, or nobody reads it any more. The last bytes, if it ended within an event."""
+        self.streams.end(id(self))
         return self._splitter.end()
 
     def _count(self, event: bytes, data: bytes) -> None:
@@ -126,7 +130,7 @@ class Tap:
             return  # a comment that keeps the line open is nothing delivered
         per_event = self.visit.purse.policy.units_per_event
         units = len(event) if self.visit.terms.unit_type == BYTE else per_event
-        self.flowing = self.flowing.after(units)
+        self.streams.receive(id(self), units * self.visit.terms.amount_units)
         self._idle = 0
 
     def _receipt(self, data: bytes) -> Flow[None]:
@@ -155,19 +159,13 @@ class Tap:
         lease = yield from turn(self.visit.book, self.visit.scope)
         try:
             held = (yield from wait(self.visit.book.get(self.held.key))) or self.held
-            self.flowing = self.flowing.beside(held.signed_units)
+            self.streams.beside(held.signed_units)
             required = needed.required_units or 0
             if required > held.signed_units:
-                total = self.flowing.answer(required, held.deposit_units)
+                total = self.streams.flowing().answer(required, held.deposit_units)
                 held = yield from channels.covered(self.visit, held, total)
                 held = yield from sign(self.visit, held, total)
-                self.flowing = Flowing(
-                    self.flowing.basis_units,
-                    self.flowing.price_units,
-                    self.flowing.window,
-                    held.signed_units,
-                    self.flowing.received,
-                )
+                self.streams.signed_units = held.signed_units
             self.held = held
             yield from self._send()
         finally:

@@ -90,17 +90,22 @@ def sign(visit: Visit, held: Held, total_units: int) -> Flow[Held]:
     Raises PolicyRefused where a budget would be passed, LedgerError, StoreError.
     """
     purse, added = visit.purse, total_units - held.signed_units
-    tally = purse.tally
-    if tally.budget is not None and tally.authorized_units + added > units_of(tally.budget, visit.terms.asset):
-        raise PolicyRefused(f"the session's budget of {tally.budget:f} is used up. Nothing was signed.")
+    draw = yield from drawing(visit, added)
     voucher = visit.payer.sign(held, total_units)
     failpoint("client.signed")
-    draw = Draw(visit.origin, visit.terms.asset.key, added, (yield from now()), _limits(visit))
     signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02
     failpoint("client.saved")
-    tally.authorized_units += added
+    purse.tally.authorized_units += added
     purse.observe(Authorized(visit.origin, signed.channel_id, signed.asset, total_units, added))
     return signed
+
+
+def drawing(visit: Visit, added_units: int) -> Flow[Draw]:
+    """What a voucher that adds so much draws on the budgets. Raises PolicyRefused for the session's own budget."""
+    tally = visit.purse.tally
+    if tally.budget is not None and tally.authorized_units + added_units > units_of(tally.budget, visit.terms.asset):
+        raise PolicyRefused(f"the session's budget of {tally.budget:f} is used up. Nothing was signed.")
+    return Draw(visit.origin, visit.terms.asset.key, added_units, (yield from now()), _limits(visit))
 
 
 def _limits(visit: Visit) -> tuple[Limit, ...]:

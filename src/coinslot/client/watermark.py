@@ -3,15 +3,16 @@
 What a server says only ever makes us sign *less*: an amount that it admits we have not used is used up first. Upwards
 there is one rule: what was signed when the request began, and its price.
 
-    a request:  signed + 1  <=  total  <=  max(signed + price, signed + 1)
+    a request:  signed + 1  <=  total  <=  signed + price   (of an unused channel: price, or signed + 1)
     a stream:   total  <=  what it began with + price x (units received + one window)
 
-The least step is there because an equal voucher buys nothing, also where enough was signed before; it is one base unit.
+The least step is there because an equal voucher buys nothing, also where enough was signed before: it is one base unit,
+and the most by which the first request on a channel is signed too high, whose opening shows a voucher for one unit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from coinslot.errors import PolicyRefused
 from coinslot.intents.acts import Held
@@ -30,21 +31,26 @@ def unused_from(held: Held) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """One request on one channel. All in base units; `signed_units` is what was signed when it began."""
+    """One request on one channel. All in base units; `signed_units` is what was signed when it began. `opened`: the
+    channel is known to be unused, so that no claim of the server can be true by which the first request costs more.
+    """
 
     signed_units: int
     basis_units: int
     price_units: int
+    opened: bool = False
 
     @classmethod
     def on(cls, held: Held, price_units: int) -> Purchase:
         """A request that begins now."""
-        return cls(held.signed_units, min(unused_from(held), held.signed_units), price_units)
+        unused = held.spent_units == 0 and held.acknowledged_units == held.signed_units <= price_units
+        return cls(held.signed_units, min(unused_from(held), held.signed_units), price_units, unused)
 
     @property
     def most_units(self) -> int:
         """The highest total that this request may ever need. T24"""
-        return self.signed_units + max(self.price_units, STEP_UNITS)
+        above = self.basis_units if self.opened else self.signed_units
+        return max(self.signed_units + STEP_UNITS, above + self.price_units)
 
     @property
     def first_units(self) -> int:
@@ -58,26 +64,19 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Flowing:
-    """A stream that is paid while it comes: it may cost its units, and one window of them ahead."""
+    """The streams that are paid from one channel while they come: what they delivered, and a window ahead for each.
+
+    All in base units. A server takes units of one stream from what was authorized for another, so they count together.
+    """
 
     basis_units: int
-    price_units: int
-    window: int
-    signed_units: int
-    received: int = 0
+    received_units: int
+    ahead_units: int
 
     @property
     def most_units(self) -> int:
-        """The highest total that it may ask for now."""
-        return self.basis_units + self.price_units * (self.received + self.window)  # T24
-
-    def after(self, units: int) -> Flowing:
-        """The stream after so many more units were received."""
-        return replace(self, received=self.received + units)
-
-    def beside(self, signed_units: int) -> Flowing:
-        """The stream where others have signed on the same channel meanwhile: theirs is not its own."""
-        return replace(self, basis_units=self.basis_units + signed_units - self.signed_units, signed_units=signed_units)
+        """The highest total that they may ask for now."""
+        return self.basis_units + self.received_units + self.ahead_units  # T24
 
     def answer(self, required_units: int, deposit_units: int) -> int:
         """The total to answer with. Raises PolicyRefused for one that was not delivered for. T24"""
@@ -87,3 +86,41 @@ class Flowing:
                 f"ahead comes to {self.most_units}. Nothing was signed."
             )
         return max(required_units, min(self.most_units, deposit_units))
+
+
+@dataclass
+class Streams:
+    """What runs on one channel of this process: `signed_units` is the total that its basis was last moved by.
+
+    `running` maps each stream to what it received and may receive ahead, in base units; only its own reader changes it.
+    """
+
+    basis_units: int
+    signed_units: int
+    running: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def begin(self, stream: int, ahead_units: int) -> None:
+        """One more."""
+        self.running[stream] = (0, ahead_units)
+
+    def receive(self, stream: int, units: int) -> None:
+        """One of them received so much."""
+        received, ahead = self.running.get(stream, (0, 0))
+        self.running[stream] = (received + units, ahead)
+
+    def end(self, stream: int) -> None:
+        """One of them is over: what it received stays paid for."""
+        received, _ = self.running.pop(stream, (0, 0))
+        self.basis_units += received
+
+    def beside(self, signed_units: int, own_units: int = 0) -> None:
+        """Others have signed on the same channel meanwhile: what they bought is not the streams'. `own_units` of it are
+        those of a stream that begins.
+        """
+        self.basis_units += max(0, signed_units - self.signed_units - own_units)
+        self.signed_units = signed_units
+
+    def flowing(self) -> Flowing:
+        """As they stand."""
+        parts = list(self.running.values())
+        return Flowing(self.basis_units, sum(one for one, _ in parts), sum(ahead for _, ahead in parts))

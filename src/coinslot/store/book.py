@@ -106,8 +106,11 @@ class Book(Protocol):
     def try_lock(self, scope: Scope) -> Lease | None:
         """The right to speak for a scope, or None while somebody else has it. Does not wait. Raises StoreError."""
 
-    def begin(self, held: Held) -> Future[None]:
-        """Write a new channel down, its first voucher and its opening in it. Raises LedgerError if its key is known."""
+    def begin(self, held: Held, draw: Draw | None = None) -> Future[None]:
+        """Write a new channel down, its first voucher and its opening in it, and that voucher's draw on the budgets.
+
+        Raises LedgerError if its key is known, PolicyRefused where a limit would be passed; then nothing was written.
+        """
 
     def get(self, key: str) -> Future[Held | None]:
         """One channel."""

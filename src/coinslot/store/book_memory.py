@@ -48,12 +48,14 @@ class MemoryBook:
             except CoinslotError as error:
                 return failed(error)
 
-    def begin(self, held: Held) -> Future[None]:
+    def begin(self, held: Held, draw: Draw | None = None) -> Future[None]:
         """See book.Book."""
 
         def step() -> None:
             if held.key in self._channels:
                 raise LedgerError(f"channel {held.channel_id} is in the book already")
+            if draw is not None:
+                self._draw(draw)
             self._channels[held.key] = book_rules.begun(held)
 
         return self._do(step)
@@ -80,10 +82,7 @@ class MemoryBook:
 
         def step() -> Held:
             held = book_rules.signed(self._channels.get(key), total_units, voucher, draw.at_s)
-            drawn = [(one, self._sum(draw.asset, draw.at_s - one.window_s, one.origin)) for one in draw.limits]
-            book_rules.within(drawn, draw)
-            self._draws = [one for one in self._draws if one.at_s > draw.at_s - MAX_WINDOW_S]
-            self._draws.append(draw)
+            self._draw(draw)
             self._channels[key] = held
             return held
 
@@ -110,6 +109,13 @@ class MemoryBook:
     def drawn(self, asset: str, since_s: float, origin: str | None = None) -> Future[int]:
         """See book.Book."""
         return self._do(lambda: self._sum(asset, since_s, origin))
+
+    def _draw(self, draw: Draw) -> None:
+        """Raises PolicyRefused."""
+        drawn = [(one, self._sum(draw.asset, draw.at_s - one.window_s, one.origin)) for one in draw.limits]
+        book_rules.within(drawn, draw)
+        self._draws = [one for one in self._draws if one.at_s > draw.at_s - MAX_WINDOW_S]
+        self._draws.append(draw)
 
     def _sum(self, asset: str, since_s: float, origin: str | None) -> int:
         return sum(

@@ -122,9 +122,15 @@ class SqliteBook:
         """See book.Book."""
         return try_lock(self._path.with_name(f"{self._path.name}.locks"), scope)
 
-    def begin(self, held: Held) -> Future[None]:
+    def begin(self, held: Held, draw: Draw | None = None) -> Future[None]:
         """See book.Book."""
-        return self._write(lambda db: _insert(db, book_rules.begun(held)))
+
+        def step(db: sqlite3.Connection) -> None:
+            if draw is not None:
+                _draw(db, draw)
+            _insert(db, book_rules.begun(held))
+
+        return self._write(step)
 
     def get(self, key: str) -> Future[Held | None]:
         """See book.Book."""
@@ -150,8 +156,6 @@ class SqliteBook:
 
         def step(db: sqlite3.Connection) -> Held:
             held = book_rules.signed(_get(db, key), total_units, voucher, draw.at_s)
-            drawn = [(one, _drawn(db, draw.asset, draw.at_s - one.window_s, one.origin)) for one in draw.limits]
-            book_rules.within(drawn, draw)
             _draw(db, draw)
             return _update(db, held)
 
@@ -226,6 +230,9 @@ def _drawn(db: sqlite3.Connection, asset: str, since_s: float, origin: str | Non
 
 
 def _draw(db: sqlite3.Connection, draw: Draw) -> None:
+    """Raises PolicyRefused."""
+    drawn = [(one, _drawn(db, draw.asset, draw.at_s - one.window_s, one.origin)) for one in draw.limits]
+    book_rules.within(drawn, draw)
     slot = int(draw.at_s) // SLOT_S
     same = (draw.asset, draw.origin, slot)
     found = db.execute("SELECT units FROM draws WHERE asset = ? AND origin = ? AND slot = ?", same).fetchall()

@@ -261,6 +261,7 @@ class _TappedStream(httpx.SyncByteStream):
             yield rest
 
     def close(self) -> None:
+        self._tap.finish()
         self._inner.close()
 
 
@@ -280,6 +281,7 @@ class _AsyncTappedStream(httpx.AsyncByteStream):
             yield rest
 
     async def aclose(self) -> None:
+        self._tap.finish()
         await self._inner.aclose()
 
 

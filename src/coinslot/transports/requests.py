@@ -243,6 +243,11 @@ class _TappedBody:
         if rest:
             yield rest
 
+    def close(self) -> None:
+        """As urllib3's."""
+        self._tap.finish()
+        self._inner.close()
+
 
 class _World:
     """The world of one request: its own door for HTTP, everything else as it is."""
