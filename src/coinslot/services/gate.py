@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from contextvars import ContextVar
 
 import msgspec
 
 from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async, wait
 from coinslot.errors import BadRequest, NotFound, StoreError
-from coinslot.server.admission import Admission, SessionAdmission
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.classify import OVERRIDES
 from coinslot.server.discovery import Service
-from coinslot.server.meter import Meter
 from coinslot.server.price import Price, Route, Routes
-from coinslot.server.request import Incoming
 from coinslot.services.accepting import accept, all_sellers
 from coinslot.services.config import GateConfig
-from coinslot.services.metered import Final, Metered
+from coinslot.services.metered import MeteredApp
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
-from coinslot.services.pricing import Counting, tagged
+from coinslot.services.pricing import tagged
 from coinslot.services.proxy import Proxy
-from coinslot.transports.asgi import App, Paying, Receive, Scope, Send, bare, is_preflight, send_answer
+from coinslot.transports.asgi import Paying, Receive, Scope, Send, bare, is_preflight, send_answer
 from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
 
@@ -35,19 +31,6 @@ from coinslot.transports.slot import Slot
 _AMBIGUOUS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x20\x7f]", re.IGNORECASE)
 
 _OVERRIDES = frozenset(name.encode("ascii") for name in OVERRIDES)
-
-
-# The meter of the request that is being served.
-_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
-
-
-class _Paying(Paying):
-    """Remembers the meter of an admission for whoever serves the request."""
-
-    async def admit(self, price: Price, request: Incoming) -> Answer | Admission:
-        admitted = await super().admit(price, request)
-        _METER.set(admitted.meter if isinstance(admitted, SessionAdmission) else None)
-        return admitted
 
 
 class GateService:
@@ -78,7 +61,7 @@ class GateService:
             ]
         )
         self._counting = {pattern: one.counting for pattern, one in priced.items()}
-        self._paying = _Paying(self.slot)
+        self._paying = Paying(self.slot)
         self._proxy = Proxy(config.upstream)
         self._pages = Pages(self.routes, service)
         self._world = RealAsyncWorld()
@@ -121,22 +104,8 @@ class GateService:
 
     async def _sell(self, route: Route, price: Price, scope: Scope, receive: Receive, send: Send) -> None:
         counting = self._counting[route.pattern]
-        if counting is None:
-            await self._paying.serve(price, self._proxy, scope, receive, send)
-            return
-        final = Final(send)
-        await self._paying.serve(price, self._metered(counting, final), scope, receive, final.send)
-
-    def _metered(self, counting: Counting, final: Final) -> App:
-        """The upstream under the meter that the request was admitted with."""
-        metered = Metered(self._proxy, counting, self.slot.async_world, self.metrics.metered)
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            meter = _METER.get()
-            assert meter is not None  # noqa: S101 - a metered price admits with one
-            await metered.serve(meter, final, scope, receive, send)
-
-        return app
+        app = self._proxy if counting is None else MeteredApp(self._proxy, counting, self.metrics.metered)
+        await self._paying.serve(price, app, scope, receive, send)
 
     def _overridden(self, scope: Scope, route: Route | None) -> bool:
         """Whether a header asks the upstream for another method, one that has a price of its own. T42"""

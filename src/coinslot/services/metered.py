@@ -13,14 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
-from coinslot.core.receipt import Receipt
-from coinslot.drive import Flow, RealAsyncWorld, run_async
-from coinslot.errors import CoinslotError, Problem
-from coinslot.server.meter import Meter
+from coinslot.errors import ChannelFinalized, ChannelNotFound
 from coinslot.services.eventstream import (
     CONTENT_TYPE,
     EventReader,
@@ -31,14 +27,14 @@ from coinslot.services.eventstream import (
 from coinslot.services.pricing import Counting
 from coinslot.services.proxy import fail
 from coinslot.services.usage import read_usage
-from coinslot.transports.asgi import Message, Receive, Scope, Send
+from coinslot.transports.asgi import App, Message, Receive, Scope, Send, meter
+from coinslot.transports.metering import AsyncMeter
+from coinslot.transports.sse import HEARTBEAT, HEARTBEAT_S, NEED, RECEIPT
 
 # A JSON answer is held until its end, so that its receipt tells what it cost; larger ones stream, and cost the minimum.
 MAX_USAGE_BODY = 8 * 1024 * 1024
 # The last line of an answer in lines of JSON.
 MAX_USAGE_LINE = 64 * 1024
-NEED_EVENT = "payment-need-voucher"
-RECEIPT_EVENT = "payment-receipt"
 _JSON = "json"
 _LINES = "application/x-ndjson"
 # They speak of the upstream's bytes, and these are others.
@@ -49,50 +45,23 @@ class _Over(Exception):
     """The client is gone, or its channel is dry: nothing more is read from the upstream."""
 
 
-class BrokenOff(CoinslotError):
-    """A paid stream was cut off, because its channel ran dry and nobody filled it."""
-
-
-class App(Protocol):
-    """An ASGI application."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-
-
 # Hears of each answer: the unit's name, how many, and base units taken.
 Told = Callable[[str, int, int], None]
 
 
-class Final:
-    """The way out of a metered answer: a receipt that tells what it cost replaces the one it was admitted with."""
+class MeteredApp:
+    """Runs an application under the meter that its request was admitted with; an ASGI application itself."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.receipt: Receipt | None = None
-
-    async def send(self, message: Message) -> None:
-        """An ASGI send."""
-        if message["type"] == "http.response.start" and self.receipt is not None:
-            kept = [pair for pair in message["headers"] if pair[0].lower() != b"payment-receipt"]
-            told = (b"payment-receipt", self.receipt.encode().encode("latin-1"))
-            message = {**message, "headers": [*kept, told]}
-        await self._send(message)
-
-
-class Metered:
-    """Runs an application under a meter."""
-
-    def __init__(self, app: App, counting: Counting, world: RealAsyncWorld, told: Told) -> None:
+    def __init__(self, app: App, counting: Counting, told: Told) -> None:
         self._app = app
         self._counting = counting
-        self._world = world
         self._told = told
 
-    async def serve(self, meter: Meter, final: Final, scope: Scope, receive: Receive, send: Send) -> None:
-        """One answer under `meter`. Raises BrokenOff, StoreError."""
-        till = _Till(meter, self._world, receive)
-        passing = _KINDS[self._counting.per](till, self._counting, send, final)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One answer. Raises StreamDry, StreamUnreadable, StoreError: then it must not look whole."""
+        counter = meter(scope).asynchronous
+        till = _Till(counter, receive)
+        passing = _KINDS[self._counting.per](till, self._counting, send)
         try:
             await self._app(_countable(scope), till.receive, passing.send)
         except _Over:
@@ -103,7 +72,7 @@ class Metered:
             await fail(send, 502, "the upstream's answer can't be counted")
         finally:
             till.close()
-            self._told(meter.unit, meter.counted, meter.spent_units)
+            self._told(counter.unit, counter.counted, counter.spent_units)
 
 
 def _countable(scope: Scope) -> Scope:
@@ -116,20 +85,16 @@ def _countable(scope: Scope) -> Scope:
 class _Till:
     """The meter of one answer, and whether anybody still listens."""
 
-    def __init__(self, meter: Meter, world: RealAsyncWorld, receive: Receive) -> None:
+    def __init__(self, meter: AsyncMeter, receive: Receive) -> None:
         self.meter = meter
-        self._world = world
-        self._receive = receive
+        self.receive = receive
         self._watching: asyncio.Task[None] | None = None
 
-    async def receive(self) -> Message:
-        """The request's body, for the application."""
-        return await self._receive()
-
-    def watch(self) -> None:
+    def watch(self) -> asyncio.Task[None]:
         """From now on, the request's body being read, notice when the client hangs up."""
         if self._watching is None:
             self._watching = asyncio.create_task(self._until_gone())
+        return self._watching
 
     @property
     def gone(self) -> bool:
@@ -137,7 +102,7 @@ class _Till:
         return self._watching is not None and self._watching.done()
 
     async def _until_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.receive())["type"] != "http.disconnect":
             pass
 
     def close(self) -> None:
@@ -145,28 +110,20 @@ class _Till:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def run(self, flow: Flow[bool]) -> bool:
-        """A durable step of the meter."""
-        return await run_async(flow, self._world)
+    async def wait(self, units: int, at_most_s: float) -> bool:
+        """Wait for a voucher that covers so many units more, and charge; False: none came, or the client hung up.
 
-    async def charge(self, units: int) -> bool:
-        """Take units that are about to be sent; False: the channel is dry. Raises Problem, StoreError."""
-        return self.meter.take(units) or (await self.run(self.meter.renew(units)) and self.meter.take(units))
-
-    async def wait(self, units: int) -> bool:
-        """Wait for a voucher that covers so many units more; False: none came, or the client hung up."""
-        self.watch()
-        waiting = asyncio.ensure_future(self.run(self.meter.wait_for(units)))
-        assert self._watching is not None  # noqa: S101 - for the type checker
-        await asyncio.wait({waiting, self._watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            waiting.cancel()
-            return False
-        return waiting.result() and self.meter.take(units)
-
-    async def finish(self) -> Receipt:
-        """Record what was taken: the last receipt. Raises StoreError."""
-        return await run_async(self.meter.finish(), self._world)
+        Raises ChannelFinalized, ChannelNotFound, StoreError.
+        """
+        gone = self.watch()
+        waiting = asyncio.ensure_future(self.meter.wait(units, at_most_s))
+        try:
+            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.wait({waiting})  # nobody else uses the meter from here on
+        return not waiting.cancelled() and waiting.result()
 
 
 def _of_other_length(message: Message) -> Message:
@@ -182,9 +139,8 @@ def _header(message: Message, name: bytes) -> str:
 class _Passing:
     """One answer on its way. Answers outside 2xx pass as they are, and cost nothing."""
 
-    def __init__(self, till: _Till, counting: Counting, send: Send, final: Final) -> None:
+    def __init__(self, till: _Till, counting: Counting, send: Send) -> None:
         self.till = till
-        self.final = final
         self.counting = counting
         self.out = send
         self.counts = False
@@ -236,26 +192,35 @@ class _Passing:
         out.append(encoded)
 
     async def _last_event(self) -> bytes:
-        receipt = await self.till.finish()
-        return encode_event(RECEIPT_EVENT, msgspec.json.encode(receipt.members()))
+        receipt = await self.till.meter.finish()
+        return encode_event(RECEIPT, msgspec.json.encode(receipt.members()))
 
     async def pay(self, units: int, out: list[bytes]) -> None:
         """Charge for what is sent next; `out` is sent before the stream asks for more and waits. Raises _Over."""
         if self.hung_up:
             raise _Over
-        if not units:
-            return
         try:
-            if await self.till.charge(units):
+            if not units or await self.till.meter.covers(units):
                 return
             if self._events is not None:
-                need = encode_event(NEED_EVENT, msgspec.json.encode(self.till.meter.need(units)))
+                need = encode_event(NEED, msgspec.json.encode(self.till.meter.need(units)))
                 await self.write(b"".join(out) + need, last=False)
                 out.clear()
-            if not await self.till.wait(units):
+            if not await self._awaited(units):
                 raise _Over
-        except Problem:  # the channel was closed meanwhile
+        except (ChannelFinalized, ChannelNotFound):  # it was closed meanwhile
             raise _Over from None
+
+    async def _awaited(self, units: int) -> bool:
+        """Whether a voucher came in time. Events show meanwhile that the line is open."""
+        left_s = self.till.meter.patience_s
+        while left_s > 0 and not self.till.gone:
+            if await self.till.wait(units, min(left_s, HEARTBEAT_S)):
+                return True
+            left_s -= HEARTBEAT_S
+            if self._events is not None and left_s > 0 and not self.till.gone:
+                await self.write(HEARTBEAT, last=False)
+        return False
 
     @property
     def hung_up(self) -> bool:
@@ -267,11 +232,11 @@ class _Passing:
         await self.out({"type": "http.response.body", "body": body, "more_body": not last})
 
     async def cut(self) -> None:
-        """End an answer that nobody pays for any more, or nobody reads. Raises BrokenOff, StoreError."""
+        """End an answer that nobody pays for any more, or nobody reads. Raises StreamDry, StoreError."""
         if self.till.gone:
             return  # whoever reports the delivery has noticed, too
         if self._events is None:
-            raise BrokenOff("a paid stream ran dry and no voucher came")
+            raise self.till.meter.meter.dry(1)
         await self.write(await self._last_event(), last=True)
 
     # --- what kinds of counting differ in
@@ -374,7 +339,7 @@ class _PerUnit(_Passing):
         if last:
             self._read(body)
             self.settle()
-            self.final.receipt = await self.till.finish()
+            await self.till.meter.finish()  # before it begins, so that its receipt tells what it cost
         else:
             self._least()
         await self.out(start if last else _of_other_length(start))
@@ -387,11 +352,11 @@ class _PerUnit(_Passing):
     def _least(self) -> None:
         """The first of it is about to be sent: the minimum is due, however it ends."""
         if not self.till.meter.counted:
-            self.till.meter.take(self.counting.minimum)
+            self.till.meter.meter.take(self.counting.minimum)
 
     def settle(self) -> None:
         if self._used is not None:
-            self.till.meter.take(max(0, min(self._used, self.counting.most) - self.till.meter.counted))
+            self.till.meter.meter.take(max(0, min(self._used, self.counting.most) - self.till.meter.counted))
 
 
 _KINDS: dict[str, type[_Passing]] = {"event": _PerEvent, "byte": _PerByte, "unit": _PerUnit}
