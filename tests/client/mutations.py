@@ -273,8 +273,8 @@ MUTATIONS = [
     Mutation(
         "T24",
         "client/watermark.py",
-        "return self.signed_units + max(self.price_units, STEP_UNITS)",
-        "return self.signed_units + 2 * self.price_units",
+        "return max(self.signed_units + STEP_UNITS, above + self.price_units)",
+        "return max(self.signed_units + STEP_UNITS, above + 2 * self.price_units)",
         "tests/client/test_watermark.py::test_a_request_never_signs_more_than_its_price",
     ),
     Mutation(

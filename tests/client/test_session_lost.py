@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import itertools
+import types
+from collections.abc import Coroutine, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -223,6 +225,56 @@ def test_a_cancelled_purchase_keeps_its_watermark_and_gives_its_turn_back(shop: 
     held = only(book)
     assert held.spent_units == record(shop, held).spent == 2 * COST
     assert held.signed_units <= 3 * COST
+
+
+@types.coroutine
+def _cancelled_at(step: int, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Run to the end, but at the n-th time that it waits for anything, cancel it there instead."""
+    failure: BaseException | None = None
+    for count in itertools.count(1):
+        failure = asyncio.CancelledError() if count == step else failure
+        try:
+            waiting_for = work.send(None) if failure is None else work.throw(failure)
+        except StopIteration as end:
+            return end.value
+        failure = None
+        try:
+            yield waiting_for
+        except asyncio.CancelledError as error:  # of a library's own making, meant for what runs inside
+            failure = error
+    return None
+
+
+@pytest.mark.guard("F29", "F01", "F03")
+def test_cancelled_at_any_await_the_next_request_goes_on(shop: SessionShop, tmp_path: Path) -> None:
+    """For every n: whatever was signed is on record, no turn stays taken, and both cost their price at most."""
+
+    async def main(step: int, url: str, book: SqliteBook) -> str:
+        async with AsyncClient(wallet(toy=shop.till.wallet), LIMITS, book=book, trust_env=False) as client:
+            try:
+                await _cancelled_at(step, client.get(url))
+            except asyncio.CancelledError:
+                end = "cancelled"
+            except PaymentOutcomeUnknown:
+                end = "unknown"
+            else:
+                return "done"
+            assert (await asyncio.wait_for(client.get(url), 10)).status_code == 200
+            return end
+
+    ends = []
+    with Site(shop) as site:
+        for step in range(1, 300):
+            book = SqliteBook(tmp_path / f"{step}.sqlite")
+            ends.append(asyncio.run(main(step, f"{site.url}/{step}", book)))
+            held = only(book)
+            assert held.signed_units <= 2 * COST + 1
+            assert record(shop, held).accepted <= held.signed_units
+            assert record(shop, held).spent <= 2 * COST
+            book.close()
+            if ends[-1] == "done":
+                break
+    assert {"cancelled", "unknown", "done"} == set(ends)
 
 
 def test_a_close_that_is_lost_is_asked_for_again(shop: SessionShop, book: SqliteBook) -> None:
