@@ -3,7 +3,8 @@
     app = CoinslotMiddleware(app, slot, {"GET /paid/*": "0.01"})
 
 Patterns speak of paths as the application routes them, without the mount point (root_path). Requests without a price
-pass through untouched. A priced WebSocket is refused: it would be a way around the price. The handler finds its
+pass through untouched. A WebSocket pays for its messages where the price is metered (websocket.py); another priced one
+is refused, since it would be a way around the price. The handler finds its
 receipt in `scope["coinslot.receipt"]`, under Starlette also as `request.state.receipt`; its meter, where the price is
 metered, by `meter(scope)`. `Stream` sends paid events or pieces, and stops when the client hangs up.
 """
@@ -11,9 +12,9 @@ metered, by `meter(scope)`. `Stream` sends paid events or pieces, and stops when
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from enum import Enum
 
 from coinslot.drive import run_async
 from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
@@ -25,14 +26,12 @@ from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
+from coinslot.transports.asgi_types import App, Message, Receive, Scope, Send
 from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent
 from coinslot.transports.slot import RouteTable, Slot
+from coinslot.transports.websocket import Socket
 
-Message: TypeAlias = MutableMapping[str, Any]
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["App", "CoinslotMiddleware", "Message", "Paying", "Receive", "Scope", "Send", "Stream", "meter"]
 
 _EXPOSE = "access-control-expose-headers"
 RECEIPT = "coinslot.receipt"
@@ -42,6 +41,15 @@ _POLICY_VIOLATION = 1008
 _PAST_US = ("http.response.pathsend", "http.response.zerocopysend", "http.response.trailers")
 _CONTENT = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
 _OVERRIDES = tuple(name.encode("ascii") for name in OVERRIDES)
+
+
+class Refused(Enum):
+    """A WebSocket that is not let in."""
+
+    REFUSED = 1
+
+
+REFUSED = Refused.REFUSED
 
 
 class ClientGone(Exception):
@@ -63,8 +71,11 @@ class CoinslotMiddleware:
         kind = scope["type"]
         if kind == "http":
             await self._serve(scope, receive, send)
-        elif kind == "websocket" and self._priced(scope):  # T42
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        elif kind == "websocket" and (priced := self._priced(scope)) is not None:
+            if isinstance(priced, Price):
+                await Socket(self.paying.slot, priced, scope).serve(self.app, receive, send)
+            else:  # T42
+                await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
             await self.app(scope, self.paying.ending(receive) if kind == "lifespan" else receive, send)
 
@@ -81,10 +92,14 @@ class CoinslotMiddleware:
         else:
             await self.app(scope, receive, bare(send) if found is BARE else send)
 
-    def _priced(self, scope: Scope) -> bool:
-        """A WebSocket begins as a GET; whatever is no plain pass for that is not for it either."""
-        found = classify(self.routes, "GET", route_path(scope, self._root), "", ())
-        return isinstance(found, Charge | Answer)
+    def _priced(self, scope: Scope) -> Price | Refused | None:
+        """The price of each message, or REFUSED where a whole request has one: a WebSocket begins as a GET, and
+        whatever is no plain pass for that is not for it either. T42
+        """
+        kind = classify(self.routes, "GET", route_path(scope, self._root), "", ())
+        if isinstance(kind, Charge) and kind.price.metering is not None and not kind.manages:
+            return kind.price
+        return REFUSED if isinstance(kind, Charge | Answer) else None
 
 
 def meter(scope: Scope) -> Metered:
