@@ -262,4 +262,11 @@ MUTATIONS: list[Mutation] = [
         "            pool.shutdown()",
         _POSTGRES + "test_closing_waits_for_a_stuck_step_no_longer_than_it_may_take",
     ),
+    Mutation(
+        "F09",
+        "store/channels_sql.py",
+        'self._write(run, "store.channel.prepare", atomic=len(leases) > 1)',
+        'self._write(run, "store.channel.prepare", atomic=False)',
+        _CHANNELS + "test_the_jobs_of_one_transaction_are_prepared_together_or_not_at_all[postgres]",
+    ),
 ]

@@ -416,6 +416,27 @@ def test_an_older_lease_on_a_job_does_nothing(store: SessionStore) -> None:
     assert store.take_job(job.id).result() is None
 
 
+@pytest.mark.guard("F09")
+def test_the_jobs_of_one_transaction_are_prepared_together_or_not_at_all(store: SessionStore) -> None:
+    """A lease that was lost keeps them all back: a part of them on record would be sent twice."""
+    leases = []
+    for name in ("a", "b"):
+        key = opened(store, name)
+        store.accept_and_spend(order(name, 50)).result()
+        job = store.plan(key, JobKind.SETTLE, Close(50, raw(50), 50)).result()
+        assert isinstance(job, Job)
+        leases.append(taken(store, job))
+    lost = replace(leases[1], number=7)
+    with pytest.raises(LeaseLost):
+        store.prepare_jobs([leases[0], lost], "0xtx", b"raw", 9.5).result()
+    stages = {store.jobs_of(f"net:1/{name}", 1).result()[0].stage for name in ("a", "b")}
+    assert stages == {JobStage.PLANNED}
+    store.prepare_jobs(leases, "0xtx", b"raw", 9.5).result()
+    for name in ("a", "b"):
+        (done,) = store.jobs_of(f"net:1/{name}", 1).result()
+        assert (done.stage, done.reference, done.raw, done.dead_after_s) == (JobStage.PREPARED, "0xtx", b"raw", 9.5)
+
+
 def test_only_a_closing_channel_is_closed_by_a_job(store: SessionStore) -> None:
     """An open one settles; an opening or a closed one does neither."""
     store.open_channel(claim("a"), channel("o"), RULES).result()
