@@ -107,6 +107,16 @@ class Payer:
             yield from self._request_close()
         paper.done = True
 
+    @property
+    def done(self) -> bool:
+        """Whether it has what it wished for."""
+        return self.paper.done
+
+    @property
+    def wishes(self) -> list[Wish]:
+        """What it wished for."""
+        return self.paper.wishes
+
     # --- one wish
 
     def _get(self, wish: Wish) -> Flow[None]:

@@ -36,7 +36,7 @@ _WORDS = Words(serial="INTEGER PRIMARY KEY", blob="BLOB", real="REAL", units="TE
 # Whoever is told that such a commit failed, though it did not, holds what it does not know of until its process ends.
 _LEASING = {"claim", "open_channel", "take", "take_job", "reserve", "commit", "accept_and_spend"}
 # Looked up at once, in the calling thread, as the SQLite store does.
-_AT_ONCE = {"find", "find_keyed", "find_channel", "watched_ago_s"}
+_AT_ONCE = {"find", "find_keyed", "find_channel", "watched_ago_s", "try_lock"}
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -19,6 +20,7 @@ from coinslot.intents.session import Stage
 from coinslot.server.resolver import resolve_round
 from coinslot.server.settler import Policy, settle_round
 from support.sim.bank import SimBank
+from support.sim.buyer import LEAVING, Buyer
 from support.sim.engine import BEGIN_S, CALM, Broken, Chances, Process, Sim
 from support.sim.net import Net
 from support.sim.oracle import Oracle
@@ -86,21 +88,30 @@ class World:
         self.settlers = [self.shop.open(f"settler{n}", self._watches) for n in range(self.plan.settlers)]
         Net(sim, self.servers, self.shop.door)
         self.bank.open("shop")
-        self.payers = [self._payer(n) for n in range(self.plan.payers)]
+        self.payers: list[Payer] = []
+        self.buyers: list[Buyer] = []
+        for n in range(self.plan.payers):
+            self._client(n)
         self.oracle.total = self.bank.total()
         self.oracle.secrets |= {SECRET, SECRET.hex().encode()}
 
-    def _payer(self, n: int) -> Payer:
+    def _client(self, n: int) -> None:
         rng, name = self.sim.rng, f"payer{n}"
         secret = hashlib.sha256(f"{self.seed} {name}".encode()).hexdigest()
         self.bank.db.execute("insert into account values (?, ?)", (name, secret))
         self.bank.db.execute("insert into balance values (?, 'coin', ?)", (name, COINS))
         self.oracle.secrets.add(secret.encode())
         wallet = ToySessionPayer(self.bank, "main", self.bank.grace(), name, secret, secret)
+        real = rng.random() < 0.5
         wishes = [
-            Wish(f"{name}-{at}", rng.randint(2, 9) if rng.random() < 0.3 else 0) for at in range(self.plan.wishes)
+            Wish(f"{name}-{at}", rng.randint(2, 9) if not real and rng.random() < 0.3 else 0)
+            for at in range(self.plan.wishes)
         ]
-        return Payer(self.sim, name, wallet, wishes, rng.choice(["close", "close", "request", "stay"]))
+        if real:
+            self.buyers.append(Buyer(self.sim, name, wallet, wishes, rng.choice(LEAVING)))
+        else:
+            leaves = rng.choice(["close", "close", "request", "stay"])
+            self.payers.append(Payer(self.sim, name, wallet, wishes, leaves))
 
     def _watches(self, process: Process, store: Queued) -> None:
         """Tells that channels are watched, every now and then."""
@@ -128,7 +139,7 @@ class World:
             sim.run(self._all_done, TROUBLE_S)
             sim.chances, sim.offset_s = CALM, 0.0
             if not sim.run(self._all_done, RECOVERY_S):
-                raise Broken(f"I8: not done: {[each.process.name for each in self.payers if not each.paper.done]}")
+                raise Broken(f"I8: not done: {[each.process.name for each in self.clients() if not each.done]}")
             if not sim.run(self._all_closed, RECOVERY_S):
                 raise Broken("I8: the settler does not end")
             self._final()
@@ -136,7 +147,11 @@ class World:
             drive.arm_failpoints(None)
 
     def _all_done(self) -> bool:
-        return all(each.paper.done for each in self.payers)
+        return all(each.done for each in self.clients())
+
+    def clients(self) -> list[Payer | Buyer]:
+        """Written by hand, and real ones."""
+        return [*self.payers, *self.buyers]
 
     def _disturb(self) -> None:
         """Processes that stand still, and clocks that jump."""
@@ -145,7 +160,7 @@ class World:
         def again() -> None:
             chances = sim.chances
             if sim.happens(chances.pause):
-                process = sim.rng.choice([*self.servers, *(each.process for each in self.payers)])
+                process = sim.rng.choice([*self.servers, *(each.process for each in self.clients())])
                 process.wakes_at_s = sim.time + 40 * sim.rng.random()
                 sim.tell("PAUSE", process.name, process.wakes_at_s - sim.time)
             if sim.happens(chances.jump):
@@ -154,6 +169,18 @@ class World:
             sim.after(2.0, again)
 
         sim.after(1.0, again)
+
+    def _authorized(self, key: str) -> Iterator[int]:
+        """What was signed for on a channel; I2: never more than what was asked for costs."""
+        for payer in self.payers:
+            yield payer.paper.authorized.get(key, 0)
+        for buyer in self.buyers:
+            held = buyer.held()
+            signed = sum(each.signed_units for each in held)
+            # A request may begin on one channel and end on another; a step of one unit buys where an equal does not.
+            most = (buyer.asked + len(held)) * (PRICE_UNITS + 1)
+            self.oracle.say(signed <= most, "I2", f"{signed} signed for {buyer.asked} requests")
+            yield max((each.signed_units for each in held if each.key == key), default=0)
 
     def _all_closed(self) -> bool:
         return all(each.stage in {Stage.CLOSED, Stage.OPENING} for each in self.oracle.channels())
@@ -174,7 +201,7 @@ class World:
             oracle.say(record.stage is Stage.CLOSED and found.closed, "I8", f"never closed: {record}")
             oracle.say(record.spent <= found.settled <= record.accepted, "I2", f"captured {found.settled} of {record}")
             oracle.say(found.settled == record.settled, "I6", f"the bank paid {found.settled}, on record: {record}")
-            authorized = max(each.paper.authorized.get(record.key, 0) for each in self.payers)
+            authorized = max(self._authorized(record.key))
             oracle.say(found.settled <= authorized, "I2", f"captured {found.settled}, authorized {authorized}")
         oracle.say(self.bank.balance("shop") == captured, "I6", "the shop was paid something else")
         oracle.check_journal(captured)
