@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from coinslot.client.events import Authorized, Closed, Event, Opened, Paid, ToppedUp
-from coinslot.client.purse import Policy
+from coinslot.client.purse import Policy, Quote
 from coinslot.client.wallet import wallet
 from coinslot.errors import PolicyRefused
 from coinslot.intents.acts import Standing
@@ -288,3 +288,71 @@ def test_a_client_class_is_one_that_pays(shop: SessionShop, book: SqliteBook) ->
     ):
         assert paid.get("/x").text == "words of /x 1"
     assert book.all().result()[0].standing is Standing.CLOSED
+
+
+@pytest.mark.parametrize("flavour", ["v1", "v2"])
+def test_closing_takes_what_was_spent_and_no_more(bank: Bank, alice: Wallet, book: SqliteBook, flavour: str) -> None:
+    """Much was authorized ahead: the closing voucher says what was spent, also where all that it says is taken."""
+    till = SessionTill(bank, alice, metering=Metering("word", window=4, patience_s=10), flavour=flavour)
+    shop = SessionShop(till, events=10)
+    with Site(shop) as site, client_of(shop, book, Policy()) as client:
+        paid = session(client, site.url, max_deposit="0.1")
+        with paid.stream("GET") as answer:
+            answer.read()
+        assert paid.authorized_units > 20 * COST
+        paid.close()
+    assert bank.balance("shop", "coin") == 10 * COST
+    assert bank.balance("alice", "coin") == 5_000_000 - 10 * COST
+
+
+def test_a_price_that_changes_is_paid_if_the_policy_says_so(shop: SessionShop, book: SqliteBook) -> None:
+    """A remembered challenge that is out of date costs nothing more than the new price."""
+    with Site(shop) as site, client_of(shop, book) as client:
+        client.get(site.url)
+        shop.till.price = replace(shop.till.price, amount="0.0015")
+        assert client.get(site.url).status_code == 200
+        assert client.get(site.url).status_code == 200
+    (held,) = book.all().result()
+    assert (held.signed_units, held.spent_units) == (4_000, 4_000)
+
+
+def test_open_channels_together_hold_no_more_than_allowed(bank: Bank, alice: Wallet, book: SqliteBook) -> None:
+    """max_locked counts the deposits of all channels of an asset."""
+    bank.open("other")
+    shops = [SessionShop(SessionTill(bank, alice, recipient=who)) for who in ("shop", "other")]
+    policy = Policy(max_deposit="0.01", max_locked="0.0125")
+    with Site(shops[0]) as one, Site(shops[1]) as other, client_of(shops[0], book, policy) as client:
+        client.get(one.url)
+        client.get(other.url)
+        assert sorted(held.deposit_units for held in book.all().result()) == [2_500, 10_000]
+        client.get(other.url)
+        with pytest.raises(PolicyRefused, match="max_locked"):
+            client.get(other.url)
+
+
+def test_a_session_asks_its_owner_each_time(shop: SessionShop, book: SqliteBook) -> None:
+    """approve is asked for every request, also where no 402 came before it."""
+    asked: list[int] = []
+
+    def approve(quote: Quote) -> bool:
+        asked.append(quote.terms.amount_units)
+        return len(asked) < 3
+
+    with Site(shop) as site, client_of(shop, book, replace(LIMITS, approve=approve)) as client:
+        client.get(site.url)
+        client.get(site.url)
+        with pytest.raises(PolicyRefused):
+            client.get(site.url)
+    assert asked == [COST] * 3
+    assert book.all().result()[0].signed_units == 2 * COST
+
+
+def test_a_page_that_became_free_is_asked_for_like_one(shop: SessionShop, book: SqliteBook) -> None:
+    """An answer without a receipt ends what was remembered of a path."""
+    free = [False]
+    with Site(lambda seen: Reply(200, b"free") if free[0] else shop(seen)) as site, client_of(shop, book) as client:
+        client.get(site.url)
+        free[0] = True
+        client.get(site.url)
+        client.get(site.url)
+        assert [one.credential is not None for one in site.seen][-2:] == [True, False]
