@@ -104,6 +104,21 @@ def test_what_a_lost_request_left_unused_is_used_up_first() -> None:
     assert (purchase.first_units, purchase.next_units(21), purchase.most_units) == (21, 30, 30)
 
 
+@pytest.mark.guard("T24")
+@given(channels(), PRICE, st.integers(1, 500), UNITS)
+def test_a_metered_request_signs_what_is_missing_up_to_a_window(
+    channel: Held, price: int, window: int, missing: int
+) -> None:
+    """Where the server says that more must be covered before the first unit; beyond a window that counts for nothing."""
+    purchase = Purchase.on(channel, price, window)
+    first = purchase.first_units
+    total = purchase.next_units(first, missing)
+    if purchase.most_units < first + missing <= channel.signed_units + price * window:
+        assert total == first + missing
+    else:
+        assert total == purchase.next_units(first)
+
+
 def test_a_server_that_never_tells_gets_the_price_each_time() -> None:
     """Without a word there is nothing to use up."""
     assert Purchase.on(held(20, 0, 0), 10).first_units == 30

@@ -36,9 +36,11 @@ from coinslot.client.streaming import Tap
 from coinslot.client.visit import Visit, note, sign, turn
 from coinslot.client.watermark import Purchase, Streams
 from coinslot.core.challenge import Challenge
+from coinslot.core.problem import problem_members
 from coinslot.drive import Cancelled, Flow, call, failpoint, random_bytes, wait
-from coinslot.errors import ChainError, PaymentOutcomeUnknown
+from coinslot.errors import ChainError, PaymentOutcomeUnknown, UsageError
 from coinslot.intents.acts import Balance, Held, Standing
+from coinslot.money import parse_units
 from coinslot.store.book import Word
 
 # Vouchers that one request may sign. T46
@@ -89,7 +91,7 @@ class _Attempts:
     def on(self, held: Held) -> None:
         """Go on with another record: of this channel, or of another one."""
         if held.key != self.held.key or held.signed_units > self.held.signed_units:
-            self.purchase = Purchase.on(held, self.visit.terms.amount_units)
+            self.purchase = Purchase.on(held, self.visit.terms.amount_units, self.visit.window)
         self.held = held
 
 
@@ -106,7 +108,7 @@ def buy(
         visit.purse.tally.begin(held, visit.terms.asset)
         given = errand.fields(KEY_HEADER)
         key = (KEY_HEADER, given[0] if given else f'"{(yield from random_bytes(16)).hex()}"')
-        attempts = _Attempts(visit, body, key, held, Purchase.on(held, visit.terms.amount_units))
+        attempts = _Attempts(visit, body, key, held, Purchase.on(held, visit.terms.amount_units, visit.window))
         return (yield from _until_bought(attempts, errand, journey, remembered=remembered))
     finally:
         lease.release()
@@ -130,7 +132,8 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
             if not _nothing_bought(answer, said, attempts.held) or not attempts.may_sign:
                 return _bought(attempts, answer, said, journey, resume)
             yield from said_of(visit, answer, credential, attempts.held)
-            attempts.purchase = Purchase.on(attempts.held, visit.terms.amount_units)  # an old backup met its equal. F05
+            # an old backup met its equal. F05
+            attempts.purchase = Purchase.on(attempts.held, visit.terms.amount_units, visit.window)
             total = attempts.purchase.first_units
             continue
         challenged = answer.status == PAYMENT_REQUIRED and bool(offers(answer)[0])
@@ -139,7 +142,8 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
             return conclude(answer, visit.purse, journey, resume)
         problem: bytes = yield from call(answer.read, MAX_PROBLEM_BYTES)
         verdict = say(visit, answer, credential, attempts.held, problem)
-        next_total = None if attempts.presented >= MAX_PRESENTED else (yield from _next(attempts, verdict))  # T46
+        ended = attempts.presented >= MAX_PRESENTED  # T46
+        next_total = None if ended else (yield from _next(attempts, verdict, problem))
         if next_total is None and remembered and attempts.presented == 1 and verdict.challenges and not verdict.fresh:
             journey.resume = None  # refused in full: the decision is made anew, from what was signed before
             return Changed(verdict.challenges)
@@ -211,7 +215,15 @@ def _tap(attempts: _Attempts, said: Balance | None) -> Tap:
     return Tap(visit, held, streams)
 
 
-def _next(attempts: _Attempts, said: Said) -> Flow[int | None]:
+def _missing(problem: bytes) -> int:
+    """What a server says is missing, in base units; 0 where it doesn't, or not readably."""
+    try:
+        return parse_units(problem_members(problem).get("requiredTopUp"))
+    except UsageError:
+        return 0
+
+
+def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:
     """The total to present next, or None: no more. Raises what can't be true, or can't be known."""
     visit = attempts.visit
     if said.status == GONE:
@@ -231,7 +243,9 @@ def _next(attempts: _Attempts, said: Said) -> Flow[int | None]:
         return None
     if (said.problem or "").endswith("delta-too-small"):  # a server's least step may be more than ours
         attempts.purchase = replace(attempts.purchase, opened=False)
-    return attempts.purchase.next_units(attempts.held.signed_units) if attempts.may_sign else None
+    if not attempts.may_sign:
+        return None
+    return attempts.purchase.next_units(attempts.held.signed_units, _missing(problem))
 
 
 def _elsewhere(attempts: _Attempts) -> Flow[int | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from coinslot.client.events import Authorized, Recovered
 from coinslot.client.purse import Purse, units_of
-from coinslot.client.terms import as_charge
+from coinslot.client.terms import WHOLE, as_charge
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.credential import encode_credential
 from coinslot.drive import Flow, call, failpoint, now, sleep, wait
@@ -48,6 +48,11 @@ class Visit:
     def price(self) -> charge.Terms:
         """What one unit costs, to show."""
         return as_charge(self.terms)
+
+    @property
+    def window(self) -> int:
+        """How many units may be paid before they come: of what is counted while it is delivered, the policy's."""
+        return 1 if self.terms.unit_type in WHOLE else self.purse.policy.max_window
 
     @property
     def scope(self) -> Scope:

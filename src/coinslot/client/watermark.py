@@ -4,6 +4,7 @@ What a server says only ever makes us sign *less*: an amount that it admits we h
 there is one rule: what was signed when the request began, and its price.
 
     a request:  signed + 1  <=  total  <=  signed + price   (of an unused channel: price, or signed + 1)
+    an answer that is metered, before its first unit:   total  <=  signed + price x one window, and what is missing
     a stream:   total  <=  what it began with + price x (units received + one window)
 
 The least step is there because an equal voucher buys nothing, also where enough was signed before: it is one base unit,
@@ -33,18 +34,20 @@ def unused_from(held: Held) -> int:
 class Purchase:
     """One request on one channel. All in base units; `signed_units` is what was signed when it began. `opened`: the
     channel is known to be unused, so that no claim of the server can be true by which the first request costs more.
+    `window`: how many units of a metered answer may be paid before they come.
     """
 
     signed_units: int
     basis_units: int
     price_units: int
     opened: bool = False
+    window: int = 1
 
     @classmethod
-    def on(cls, held: Held, price_units: int) -> Purchase:
+    def on(cls, held: Held, price_units: int, window: int = 1) -> Purchase:
         """A request that begins now."""
         unused = held.spent_units == 0 and held.acknowledged_units == held.signed_units <= price_units
-        return cls(held.signed_units, min(unused_from(held), held.signed_units), price_units, unused)
+        return cls(held.signed_units, min(unused_from(held), held.signed_units), price_units, unused, window)
 
     @property
     def most_units(self) -> int:
@@ -57,8 +60,14 @@ class Purchase:
         """The total to sign first."""
         return min(self.most_units, max(self.signed_units + STEP_UNITS, self.basis_units + self.price_units))
 
-    def next_units(self, signed_units: int) -> int | None:
-        """The total to sign if that was not enough; None if this request has nothing more to give. T46"""
+    def next_units(self, signed_units: int, missing_units: int = 0) -> int | None:
+        """The total to sign if that was not enough; None if this request has nothing more to give. T46
+
+        `missing_units` is what the server says is missing: it counts for metered answers, up to a window of them.
+        """
+        wanted = signed_units + missing_units
+        if self.most_units < wanted <= self.signed_units + self.price_units * self.window:  # T24
+            return wanted
         return self.most_units if signed_units < self.most_units else None
 
 
