@@ -326,4 +326,11 @@ MUTATIONS = [
         "if same_terms(agreed, terms):",
         f"{HOSTILE}test_terms_that_shift_after_a_voucher_get_nothing",
     ),
+    Mutation(
+        "T37",
+        "client/closing.py",
+        "if not is_private(origin_of(url)):  # T37",
+        "if False:",
+        "tests/client/test_sessions.py::test_no_voucher_goes_over_plain_http",
+    ),
 ]

@@ -356,3 +356,30 @@ def test_a_page_that_became_free_is_asked_for_like_one(shop: SessionShop, book: 
         client.get(site.url)
         client.get(site.url)
         assert [one.credential is not None for one in site.seen][-2:] == [True, False]
+
+
+@pytest.mark.guard("T37")
+def test_no_voucher_goes_over_plain_http(shop: SessionShop, book: SqliteBook) -> None:
+    """Neither for a request nor to close."""
+    sent: list[httpx.Request] = []
+
+    def everywhere(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(402, headers=offer)
+
+    with Site(shop) as site, client_of(shop, book) as client, session(client, site.url, max_deposit="0.01") as used:
+        offer = [
+            ("www-authenticate", one)
+            for one in httpx.get(site.url, trust_env=False).headers.get_list("www-authenticate")
+        ]
+        used.get()
+        plain = httpx.Client(transport=httpx.MockTransport(everywhere))
+        with pay(plain, wallet(toy=shop.till.wallet), LIMITS, book=book) as elsewhere:
+            with pytest.raises(PolicyRefused, match="encrypted"):
+                elsewhere.get("http://shop.example/")
+            there = session(elsewhere, "http://shop.example/", max_deposit="0.01")
+            there._purse.tally.begin(book.all().result()[0], shop.till.payer.terms(shop.till.challenge()).asset)
+            with pytest.raises(PolicyRefused, match="encrypted"):
+                there.close()
+    assert all("authorization" not in one.headers for one in sent)
+    assert book.all().result()[0].standing is Standing.OPEN

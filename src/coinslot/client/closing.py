@@ -11,7 +11,7 @@ from coinslot.client.events import Closed
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.presenting import MAX_PROBLEM_BYTES, Answer, Ask, offers
 from coinslot.client.purse import Purse
-from coinslot.client.text import origin_of
+from coinslot.client.text import is_private, origin_of
 from coinslot.client.visit import Visit, note, turn
 from coinslot.core.challenge import Challenge
 from coinslot.core.instant import parse_instant
@@ -79,6 +79,10 @@ def top_up(purse: Purse, url: str, key: str, additional_units: int) -> Flow[Held
 
 def _visit(purse: Purse, url: str, held: Held) -> Flow[Visit]:
     """The way to speak of this channel at this URL: a challenge that asks for it, remembered or fresh."""
+    if not is_private(origin_of(url)):  # T37
+        raise PolicyRefused(
+            f"{origin_of(url)} is not encrypted: anyone between could take the voucher. Nothing was sent."
+        )
     now_s = yield from now()
     known = [found[0] for verb in ("GET", "POST") if (found := purse.desk.recall(verb, url, now_s)) is not None]
     status = 0
