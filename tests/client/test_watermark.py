@@ -109,7 +109,7 @@ def test_what_a_lost_request_left_unused_is_used_up_first() -> None:
 def test_a_metered_request_signs_what_is_missing_up_to_a_window(
     channel: Held, price: int, window: int, missing: int
 ) -> None:
-    """Where the server says that more must be covered before the first unit; beyond a window that counts for nothing."""
+    """Where the server says that more must be covered first; beyond a window that counts for nothing."""
     purchase = Purchase.on(channel, price, window)
     first = purchase.first_units
     total = purchase.next_units(first, missing)
