@@ -51,7 +51,7 @@ class Shop:
         self.seller: SessionSeller = ToySessionSeller(
             bank, "main", bank.grace(), "shop", "coin", flavour, TOY_MIN_DELTA, TOY_BATCH
         )
-        metering = Metering("unit", WINDOW, patience_s=10.0)
+        metering = Metering("unit", WINDOW, patience_s=3.0)
         self.prices = {
             "/item": Price(PRICE, [self.seller]),
             "/stream": Price(PRICE, [self.seller], metering=metering),

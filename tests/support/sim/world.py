@@ -119,7 +119,7 @@ class World:
         self.sim.start(process, self._rounds(store), _must_not_end, "watch")
 
     def _rounds(self, store: Queued) -> Flow[None]:
-        policy = Policy(settle_units=3 * PRICE_UNITS, settle_after_s=30.0, close_idle_after_s=300.0, batch=3)
+        policy = Policy(settle_units=3 * PRICE_UNITS, settle_after_s=30.0, close_idle_after_s=100.0, batch=3)
         turn = 0
         while True:
             with suppress(StoreError):
