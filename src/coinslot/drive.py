@@ -16,8 +16,11 @@ import asyncio
 import inspect
 import os
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, assert_never, cast
 
@@ -340,12 +343,7 @@ async def _perform_async(effect: Effect, world: AsyncWorld) -> object:
         case Send():
             return await world.send(effect)
         case Wait(future):
-            try:
-                return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), STORE_WAIT_S)
-            except TimeoutError as error:
-                if future.done():
-                    raise
-                raise StoreBroken(_NO_ANSWER) from error
+            return await _arrival(future)
         case Call(function, arguments):
             result = function(*arguments)
             return await result if inspect.isawaitable(result) else result
@@ -358,6 +356,58 @@ async def _perform_async(effect: Effect, world: AsyncWorld) -> object:
             return world.random(size)
         case _:
             assert_never(effect)
+
+
+class _Arrivals:
+    """Wakes the tasks of one event loop whose futures other threads resolved: many at one signal.
+
+    A store acknowledges dozens of writes at once; a signal for each would cost as much as the writes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: deque[asyncio.Future[None]] = deque()
+        self._signalled = False
+
+    def tell(self, waiter: asyncio.Future[None]) -> None:
+        """Wake one. Called from any thread."""
+        self._arrived.append(waiter)
+        if not self._signalled:  # set anew only after the deque was emptied, so none is forgotten
+            self._signalled = True
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._signalled = False
+        while self._arrived:
+            _end(self._arrived.popleft())
+
+
+def _end(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+_arrivals: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Arrivals] = weakref.WeakKeyDictionary()
+
+
+async def _arrival(future: Future[Any]) -> object:
+    """The result of a future that another thread resolves. A cancellation leaves the future as it is."""
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        arrivals = _arrivals.get(loop)
+        if arrivals is None:
+            arrivals = _arrivals[loop] = _Arrivals(loop)
+        waiter: asyncio.Future[None] = loop.create_future()
+        future.add_done_callback(lambda _: arrivals.tell(waiter))
+        timer = loop.call_later(STORE_WAIT_S, _end, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+        if not future.done():
+            raise StoreBroken(_NO_ANSWER)
+    return future.result()
 
 
 def run(flow: Flow[T], world: World) -> T:

@@ -15,8 +15,9 @@ from coinslot.errors import StoreError
 from coinslot.store.operations import Db
 from coinslot.store.protocol import LEASE_S, WAIT_S
 from coinslot.store.sql import SqlStore
-from coinslot.store.sqlite_committer import Committer, Operation, attach, detach
+from coinslot.store.sqlite_committer import Committer, attach, detach
 from coinslot.store.sqlite_file import SqliteDb
+from coinslot.store.sqlite_operation import Operation
 
 T = TypeVar("T")
 
@@ -48,9 +49,9 @@ class SqliteStore(SqlStore):
                 self._committer = attach(self._path, self._wait_s)
             return self._committer
 
-    def _write(self, run: Callable[[Db], T], name: str = "", *, atomic: bool = True) -> Future[T]:
+    def _write(self, run: Callable[[Db], T], name: str = "", *, atomic: bool = True, single: bool = False) -> Future[T]:
         self._open_for_work()
-        operation = Operation(run, name, time.monotonic() + self._wait_s, self._clock)
+        operation = Operation(run, name, time.monotonic() + self._wait_s, self._clock, single=not atomic)
         self._attached().submit(operation)
         return operation.future
 

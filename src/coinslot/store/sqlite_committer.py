@@ -1,8 +1,11 @@
-"""One thread per process and SQLite file that writes for everybody: one BEGIN, many operations, one COMMIT, one fsync.
+"""One committer per process and SQLite file writes for everybody: one BEGIN, many operations, one COMMIT, one fsync.
 
 While a commit waits for the disk, the next operations queue up; together they cost one fsync again. An operation that
 fails is rolled back alone; a COMMIT that fails takes its whole batch with it, and the file is opened anew before
 anything else is answered (after a failed fsync the page cache can't be trusted to be on the disk).
+
+Threads hand their operations to the committer's own thread. What is asked on an event loop is run by that loop at the
+end of its turn (sqlite_turns.py): two threads that compute at once only get in each other's way in Python.
 """
 
 from __future__ import annotations
@@ -11,17 +14,18 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from coinslot import drive
 from coinslot.errors import CoinslotError, StoreBroken, StoreBusy, StoreError, UsageError
 from coinslot.store.futures import done, failed
 from coinslot.store.operations import Db, Undo
 from coinslot.store.sqlite_file import SqliteDb, connect, create_or_upgrade, name_error
+from coinslot.store.sqlite_operation import Operation
+from coinslot.store.sqlite_turns import Turns
 
 T = TypeVar("T")
 
@@ -30,6 +34,7 @@ MAX_BATCH = 256
 # SQLite waits for another process's lock by asking after 1, 2, 5 ... 100 ms. Asked anew every 10 ms, it finds the gap
 # between two commits of a busy process much sooner: four busy processes waited 2.6 s at worst with its own long waits.
 ASK_S = 0.01
+_ASK = f"PRAGMA busy_timeout = {int(ASK_S * 1000)}"
 # How long readers wait (only ever for a recovery), and the writing out of the log after a failure.
 PATIENT_S = 1.0
 
@@ -42,33 +47,6 @@ _OWN_FAULT = (
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
 )
-
-
-class Operation:
-    """What to run, until when it may wait (monotonic seconds), its failpoint, and how it ended."""
-
-    __slots__ = ("clock", "deadline", "error", "future", "name", "result", "run")
-
-    def __init__(self, run: Callable[[Db], Any], name: str, deadline: float, clock: Callable[[], float]) -> None:
-        self.run = run
-        self.name = name
-        self.deadline = deadline
-        self.clock = clock
-        self.future: Future[Any] = Future()
-        self.result: object = None
-        self.error: CoinslotError | None = None
-
-    def resolve(self) -> None:
-        """Tell the waiting side. A failpoint strikes between the commit and its acknowledgement."""
-        if self.error is None and self.name:
-            try:
-                drive.failpoint(self.name)
-            except StoreError as error:
-                self.error = error
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
 
 
 class Committer:
@@ -86,6 +64,7 @@ class Committer:
         self._suspect = False
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._turns = Turns(self)
         self.handles = 0
 
     # --- asked from any thread
@@ -95,9 +74,15 @@ class Committer:
         with self._gate:
             if self._stopping:
                 raise StoreError("the store is closed")
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="coinslot-committer", daemon=True)
-                self._thread.start()
+            if not self._turns.take(operation):
+                self.enqueue([operation])
+
+    def enqueue(self, operations: Iterable[Operation]) -> None:
+        """Hand operations to the thread."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="coinslot-committer", daemon=True)
+            self._thread.start()
+        for operation in operations:
             self._queue.put(operation)
 
     @property
@@ -137,10 +122,12 @@ class Committer:
     def stop(self) -> None:
         """Finish the queue and close."""
         with self._gate:
+            self._turns.pass_on()
             self._stopping = True
             self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
+        self._turns.stop()
         with self._work_lock, self._read_lock:
             self.disconnect()
 
@@ -161,6 +148,62 @@ class Committer:
         """After a fork, in the parent."""
         for lock in (self._read_lock, self._work_lock, self._list_lock):
             lock.release()
+
+    # --- for turns of an event loop, which hold the work lock
+
+    def try_lock(self) -> bool:
+        """Get the connection for oneself, at once or not at all."""
+        return self._work_lock.acquire(blocking=False)
+
+    def unlock(self) -> None:
+        """Let others have it."""
+        self._work_lock.release()
+
+    def begin_now(self) -> bool:
+        """Get the write lock of the file, at once or not at all. Never opens a file. Raises sqlite3.Error."""
+        connection = self._connection
+        if connection is None or self._suspect:
+            return False
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not isinstance(name_error(error), StoreBusy):
+                raise
+            return False
+        finally:
+            connection.execute(_ASK)
+        return True
+
+    def run_each(self, batch: Sequence[Operation]) -> None:
+        """Run each by itself; a failed one is rolled back alone. Raises sqlite3.Error."""
+        connection = self._connection
+        if connection is None:
+            return
+        for operation in batch:
+            if not operation.single:
+                connection.execute("SAVEPOINT operation")
+            try:
+                operation.result = operation.run(SqliteDb(connection, operation.clock))
+            except Undo as undo:
+                operation.result = undo.result
+                connection.execute("ROLLBACK TO operation")
+            except CoinslotError as error:
+                operation.error = error
+            except _OWN_FAULT as error:
+                operation.error = UsageError(f"can't be stored: {type(error).__name__}")
+            if not operation.single:
+                if operation.error is not None:
+                    connection.execute("ROLLBACK TO operation")
+                connection.execute("RELEASE operation")
+
+    def commit(self, batch: Sequence[Operation]) -> None:
+        """Commit what was run, or tell everybody that it failed. The futures are not resolved."""
+        try:
+            if self._connection is not None:
+                self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self.broken(batch, error)
 
     # --- the thread
 
@@ -199,7 +242,7 @@ class Committer:
             ready = self._begin(self._writer(), batch) if batch else []
             self._run_all(ready)
         except sqlite3.Error as error:
-            self._broken(batch, error)
+            self.broken(batch, error)
             ready = batch
         for operation in ready:
             if not operation.future.done():
@@ -217,7 +260,7 @@ class Committer:
                 if busy:
                     raise sqlite3.OperationalError("the log could not be written out after a failure")
                 self._suspect = False
-            self._connection.execute(f"PRAGMA busy_timeout = {int(ASK_S * 1000)}")
+            self._connection.execute(_ASK)
         return self._connection
 
     def _begin(self, connection: sqlite3.Connection, batch: list[Operation]) -> list[Operation]:
@@ -241,27 +284,12 @@ class Committer:
                 return waiting
 
     def _run_all(self, batch: list[Operation]) -> None:
-        """Run each in a savepoint of its own and commit them together. Raises sqlite3.Error if that fails."""
-        connection = self._connection
-        if connection is None or not batch:
-            return
-        for operation in batch:
-            connection.execute("SAVEPOINT operation")
-            try:
-                operation.result = operation.run(SqliteDb(connection, operation.clock))
-            except Undo as undo:
-                operation.result = undo.result
-                connection.execute("ROLLBACK TO operation")
-            except CoinslotError as error:
-                operation.error = error
-                connection.execute("ROLLBACK TO operation")
-            except _OWN_FAULT as error:
-                operation.error = UsageError(f"can't be stored: {type(error).__name__}")
-                connection.execute("ROLLBACK TO operation")
-            connection.execute("RELEASE operation")
-        connection.execute("COMMIT")
+        """Run each and commit them together. Raises sqlite3.Error if that fails."""
+        if self._connection is not None and batch:
+            self.run_each(batch)
+            self._connection.execute("COMMIT")
 
-    def _broken(self, batch: list[Operation], error: sqlite3.Error) -> None:
+    def broken(self, batch: Sequence[Operation], error: sqlite3.Error) -> None:
         """Nobody in this batch may believe anything: even who was refused was refused by what is now undone."""
         self._suspect = True
         with self._read_lock:
