@@ -175,6 +175,14 @@ def mppx() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="session")
+def mppx_channels() -> Iterator[Peer]:
+    """mppx's sessions, ready for orders (tests/interop/channels.mjs)."""
+    peer = Peer(["node", "channels.mjs"], mppx_home())
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture(scope="session")
 def pympp() -> Iterator[Peer]:
     """pympp, ready for orders (tests/interop/peer.py)."""
     place = pympp_home()

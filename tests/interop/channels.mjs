@@ -1,0 +1,147 @@
+// mppx's sessions as a long-running process: its clients of both protocols, and its server of v2. Orders as in
+// lines.mjs. Runs from the folder that holds its node_modules.
+import { createServer } from 'node:http'
+import { Receipt } from 'mppx'
+import { Mppx as Client, tempo as paying } from 'mppx/client'
+import { Mppx as Server, Request as Bridge, Store, tempo as selling } from 'mppx/server'
+import { createClient, http } from 'viem'
+import { privateKeyToAccount } from 'viem/accounts'
+import { tempoModerato } from 'viem/tempo/chains'
+import { take } from './lines.mjs'
+
+const chain = (rpcUrl) => createClient({ chain: tempoModerato, transport: http(rpcUrl) })
+
+// --- clients -------------------------------------------------------------------------------------
+
+const payers = new Map()
+
+// What was sent, with the action of its credential, and what came back: [method, action, status].
+function watched(log) {
+  return async (input, init) => {
+    const request = new Request(input, init)
+    const shown = /^Payment (.*)$/.exec(request.headers.get('authorization') ?? '')
+    const credential = shown ? JSON.parse(Buffer.from(shown[1], 'base64url').toString()) : null
+    const action = credential ? (credential.payload.action ?? credential.payload.type) : null
+    const response = await fetch(input, init)
+    log.push([request.method, action, response.status])
+    return response
+  }
+}
+
+const kinds = {
+  // The session method under the plain paying fetch: opens, pays, tops up and streams by itself.
+  fetch: (options, log) => {
+    const client = Client.create({ polyfill: false, fetch: watched(log), methods: [paying.session(options)] })
+    return { fetch: client.fetch }
+  },
+  manager: (options, log) => paying.session.manager({ ...options, fetch: watched(log) }),
+  // v1, which their client calls legacy.
+  legacy: (options, log) => paying.sessionLegacy.manager({ ...options, fetch: watched(log) }),
+}
+
+function payer({ kind, rpcUrl, key, ...options }) {
+  const log = []
+  const common = { account: privateKeyToAccount(key), getClient: () => chain(rpcUrl), ...options }
+  payers.set(payers.size, { self: kinds[kind](common, log), log })
+  return payers.size - 1
+}
+
+async function told(response) {
+  const receipt = response.headers.get('payment-receipt')
+  return {
+    status: response.status,
+    headers: Object.fromEntries(response.headers),
+    receipt: receipt ? Receipt.deserialize(receipt) : null,
+    body: await response.text(),
+  }
+}
+
+async function stream({ payer, url }) {
+  const { self } = payers.get(payer)
+  const receipts = []
+  const words = []
+  for await (const word of await self.sse(url, { onReceipt: (receipt) => receipts.push(receipt) })) words.push(word)
+  return { words, receipts }
+}
+
+async function socket({ payer, url, count }) {
+  const { self } = payers.get(payer)
+  const receipts = []
+  const words = []
+  const socket = await self.ws(url, { onReceipt: (receipt) => receipts.push(receipt) })
+  await new Promise((resolve) => {
+    socket.addEventListener('message', ({ data }) => words.push(data) === count && resolve())
+    socket.addEventListener('close', resolve)
+  })
+  return { words, receipts }
+}
+
+// --- the server ----------------------------------------------------------------------------------
+
+const servers = new Map()
+
+function serve({ rpcUrl, realm, secretKey, key, session, price, words }) {
+  const store = Store.memory()
+  const hits = { count: 0 }
+  const known = new Map() // payer's source -> channel: how a server of theirs knows whose channel to tell of
+  const method = selling.session({
+    account: privateKeyToAccount(key),
+    getClient: () => chain(rpcUrl),
+    store,
+    sse: true,
+    bootstrap: true,
+    resolveChannelId: ({ source }) => known.get(source?.toLowerCase()),
+    ...session,
+  })
+  const mppx = Server.create({ methods: [method], realm, secretKey })
+  const listener = Bridge.toNodeListener(async (request) => {
+    const { pathname } = new URL(request.url)
+    const streams = pathname === '/words'
+    const result = await mppx.session({ ...price, unitType: streams ? 'word' : 'request' })(request)
+    if (result.status === 402) return result.challenge
+    const shown = /^Payment (.*)$/.exec(request.headers.get('authorization') ?? '')
+    const credential = shown && JSON.parse(Buffer.from(shown[1], 'base64url').toString())
+    if (credential?.payload.channelId) known.set(credential.source?.toLowerCase(), credential.payload.channelId)
+    hits.count++
+    if (!streams) return result.withReceipt(Response.json({ path: pathname }))
+    return result.withReceipt(async function* (stream) {
+      for (let n = 0; n < words; n++) {
+        await stream.charge()
+        yield `word ${n}`
+      }
+    })
+  })
+  const server = createServer(listener)
+  return new Promise((resolve) =>
+    server.listen(0, '127.0.0.1', () => {
+      const url = `http://127.0.0.1:${server.address().port}`
+      servers.set(url, { server, hits })
+      resolve({ url })
+    }),
+  )
+}
+
+await take({
+  ping: () => 'pong',
+  payer,
+  fetch: async ({ payer, url, method = 'GET', headers = {}, body }) =>
+    told(await payers.get(payer).self.fetch(url, { method, headers, ...(body === undefined ? {} : { body }) })),
+  stream,
+  socket,
+  open: ({ payer, deposit }) => payers.get(payer).self.open({ deposit: BigInt(deposit) }),
+  topUp: ({ payer, amount }) => payers.get(payer).self.topUp(amount),
+  closeChannel: ({ payer }) => payers.get(payer).self.close(),
+  standing: ({ payer }) => {
+    const { self } = payers.get(payer)
+    return { channelId: self.channelId, cumulative: self.cumulative, opened: self.opened, state: self.state }
+  },
+  log: ({ payer }) => payers.get(payer).log.splice(0),
+  serve,
+  hits: ({ url }) => servers.get(url).hits.count,
+  stop: ({ url }) => {
+    const { server } = servers.get(url)
+    server.closeAllConnections()
+    server.close()
+    return servers.delete(url)
+  },
+})

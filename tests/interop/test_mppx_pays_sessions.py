@@ -1,0 +1,218 @@
+"""mppx 0.11 buys from our sessions: its paying fetch, its session manager, streams, top-ups, closes; the chain is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from coinslot.chains.evm.signature import PrivateKey
+from coinslot.methods.tempo.session.escrow import V2
+from support.channelshop import COST, WORDS, Booth, account, booth, escrow_of, paid_in, paid_out, secret
+from support.devnet import Chain
+from support.peers import Peer, PeerError
+
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+
+
+@dataclass
+class Payer:
+    """One of their clients, with an account of its own."""
+
+    peer: Peer
+    chain: Chain
+    key: PrivateKey
+    number: int
+    log: list[tuple[str, str | None, int]] = field(default_factory=list)
+
+    def order(self, op: str, **args: Any) -> Any:
+        """Something done by it; what it sent is noted."""
+        try:
+            return self.peer.call(op, payer=self.number, **args)
+        finally:
+            self.log += [(one[0], one[1], one[2]) for one in self.peer.call("log", payer=self.number)]
+
+    def get(self, url: str, **more: Any) -> dict[str, Any]:
+        """One request, paid."""
+        answer = self.order("fetch", url=url, **more)
+        assert isinstance(answer, dict)
+        return answer
+
+    def count(self, action: str, verb: str | None = None) -> int:
+        """How many credentials of a kind it sent."""
+        return sum(1 for one in self.log if one[1] == action and verb in (None, one[0]))
+
+    @property
+    def deposited(self) -> int:
+        """What it put into the reserve."""
+        return paid_in(self.chain, self.key.address, escrow_of(self.chain, V2))
+
+    @property
+    def refunded(self) -> int:
+        """What came back."""
+        return paid_out(self.chain, escrow_of(self.chain, V2), self.key.address)
+
+
+def payer(peer: Peer, chain: Chain, kind: str, key: PrivateKey | None = None, **options: Any) -> Payer:
+    """One of their clients, of a fresh account."""
+    key = key or account(chain)
+    options = {"maxDeposit": "0.02", **options}
+    number = peer.call("payer", kind=kind, rpcUrl=chain.rpc_url, key=secret(key), **options)
+    return Payer(peer, chain, key, number)
+
+
+@pytest.fixture(scope="module")
+def shop(devnet: Chain) -> Iterator[Booth]:
+    """Our site; deposits of five requests are suggested."""
+    with booth(devnet, deposit="0.005") as open_booth:
+        yield open_booth
+
+
+def spent(receipt: dict[str, Any]) -> tuple[int, int]:
+    """What a receipt says was accepted and spent."""
+    return int(receipt["acceptedCumulative"]), int(receipt["spent"])
+
+
+@pytest.mark.parametrize("kind", ["fetch", "manager"])
+def test_its_client_opens_once_and_buys_many_times(mppx_channels: Peer, shop: Booth, kind: str) -> None:
+    """One opening, then vouchers; the deposit is the one that we suggest."""
+    buyer = payer(mppx_channels, shop.chain, kind)
+    for n in range(1, 5):
+        answer = buyer.get(f"{shop.url}/{n}")
+        assert (answer["status"], answer["body"]) == (200, "hello")
+        assert spent(answer["receipt"]) == (n * COST, n * COST)
+        assert answer["receipt"]["units"] == 1
+    assert (buyer.count("open"), buyer.count("voucher"), buyer.count("topUp")) == (1, 3, 0)
+    assert buyer.deposited == 5 * COST
+
+
+def test_its_client_pays_for_posts_with_bodies(mppx_channels: Peer, shop: Booth) -> None:
+    """A body is content, also where the opening carries it."""
+    buyer = payer(mppx_channels, shop.chain, "fetch")
+    answers = [buyer.get(f"{shop.url}/post", method="POST", body="a question") for _ in range(2)]
+    assert [one["body"] for one in answers] == ["hello", "hello"]
+    assert [spent(one["receipt"])[1] for one in answers] == [COST, 2 * COST]
+
+
+@pytest.mark.parametrize("kind", ["fetch", "manager"])
+def test_its_client_tops_up_by_itself(mppx_channels: Peer, shop: Booth, kind: str) -> None:
+    """Where the deposit ends and its limit doesn't, it adds what we suggest, and goes on in the same channel."""
+    buyer = payer(mppx_channels, shop.chain, kind)
+    channels = {buyer.get(f"{shop.url}/{n}")["receipt"]["channelId"] for n in range(6)}
+    assert len(channels) == 1
+    assert (buyer.count("open"), buyer.count("topUp", "POST")) == (1, 1)
+    assert buyer.deposited == 10 * COST
+
+
+@pytest.mark.parametrize("kind", ["fetch", "manager"])
+def test_its_client_stops_at_its_own_limit(mppx_channels: Peer, shop: Booth, kind: str) -> None:
+    """What it may not sign it doesn't; nothing is delivered for it."""
+    buyer = payer(mppx_channels, shop.chain, kind, maxDeposit="0.002")
+    assert [buyer.get(f"{shop.url}/{n}")["status"] for n in range(2)] == [200, 200]
+    with pytest.raises(PeerError, match="exceeds local maxDeposit"):
+        buyer.get(f"{shop.url}/3")
+    assert buyer.deposited == 2 * COST
+
+
+@pytest.mark.spec("TSES-153", "TSES-168", "TSES-169")
+def test_its_manager_follows_a_stream_that_runs_dry(mppx_channels: Peer, shop: Booth) -> None:
+    """It pays word by word, by vouchers that a bodiless POST brings; beyond the deposit it tops up on the way."""
+    buyer = payer(mppx_channels, shop.chain, "manager")
+    told = buyer.order("stream", url=f"{shop.url}/words")
+    assert told["words"] == [f"word {n}" for n in range(WORDS)]
+    (receipt,) = told["receipts"]
+    assert (spent(receipt)[1], receipt["units"]) == (WORDS * COST, WORDS)
+    assert buyer.count("voucher", "POST") == 2
+    assert buyer.count("topUp", "POST") == 1
+    assert {status for verb, action, status in buyer.log if verb == "POST" and action} == {204}
+
+
+def test_its_paying_fetch_follows_a_stream_that_runs_dry(mppx_channels: Peer, shop: Booth) -> None:
+    """The same under a plain fetch that asks for events: the payment events are gone from what it reads."""
+    buyer = payer(mppx_channels, shop.chain, "fetch")
+    assert buyer.get(f"{shop.url}/first")["status"] == 200
+    answer = buyer.get(f"{shop.url}/words", headers={"accept": "text/event-stream"})
+    assert [line for line in answer["body"].splitlines() if line] == [f"data: word {n}" for n in range(WORDS)]
+    after = buyer.get(f"{shop.url}/last")
+    assert spent(after["receipt"])[1] == (WORDS + 2) * COST
+
+
+def test_its_manager_tops_up_by_hand(mppx_channels: Peer, shop: Booth) -> None:
+    """A receipt answers, and the reserve holds more."""
+    buyer = payer(mppx_channels, shop.chain, "manager")
+    buyer.get(f"{shop.url}/1")
+    receipt = buyer.order("topUp", amount="0.003")
+    assert spent(receipt) == (COST, COST)
+    assert buyer.deposited == 8 * COST
+
+
+@pytest.mark.spec("TSES-059")
+def test_its_manager_closes_and_gets_the_rest_back(mppx_channels: Peer, devnet: Chain) -> None:
+    """What was bought goes to the owner, the rest to the payer, and the receipt names the transaction."""
+    with booth(devnet, deposit="0.005") as shop:
+        buyer = payer(mppx_channels, devnet, "manager")
+        for n in range(3):
+            assert buyer.get(f"{shop.url}/{n}")["status"] == 200
+        receipt = buyer.order("closeChannel")
+        mined = devnet.rpc("eth_getTransactionReceipt", receipt["txHash"])
+        assert isinstance(mined, dict)
+        assert mined["status"] == "0x1"
+        assert shop.earned(escrow_of(devnet, V2)) == 3 * COST
+        assert buyer.refunded == 2 * COST
+        assert (spent(receipt), buyer.count("close")) == ((3 * COST, 3 * COST), 1)
+
+
+def test_its_manager_finds_its_channel_after_losing_everything(mppx_channels: Peer, shop: Booth) -> None:
+    """HEAD, a proof of the account, and our snapshot: a second manager goes on in the first one's channel."""
+    key = account(shop.chain)
+    first = payer(mppx_channels, shop.chain, "manager", key, bootstrap=True)
+    second = payer(mppx_channels, shop.chain, "manager", key, bootstrap=True)
+    before = first.get(f"{shop.url}/1")
+    after = second.get(f"{shop.url}/2")
+    assert after["receipt"]["channelId"] == before["receipt"]["channelId"]
+    assert spent(after["receipt"]) == (2 * COST, 2 * COST)
+    assert [one[:2] for one in second.log][:2] == [("HEAD", None), ("HEAD", "proof")]
+    assert second.count("open") == 0
+
+
+def test_its_manager_finds_a_channel_that_is_used_up(mppx_channels: Peer, shop: Booth) -> None:
+    """Our snapshot asks for nothing more than was spent, so that it takes the channel and tops it up."""
+    key = account(shop.chain)
+    first = payer(mppx_channels, shop.chain, "manager", key, bootstrap=True)
+    before = [first.get(f"{shop.url}/{n}")["receipt"]["channelId"] for n in range(5)]
+    second = payer(mppx_channels, shop.chain, "manager", key, bootstrap=True)
+    assert second.get(f"{shop.url}/6")["receipt"]["channelId"] == before[0]
+    assert (second.count("open"), second.count("topUp")) == (0, 1)
+
+
+def test_its_client_is_sponsored(mppx_channels: Peer, devnet: Chain) -> None:
+    """We pay the fees of opening, topping up and closing: its account spends what it bought and nothing more."""
+    sponsor, key = account(devnet), account(devnet, 1)
+    with booth(devnet, deposit="0.005", fee_payer_key=secret(sponsor)) as shop:
+        buyer = payer(mppx_channels, devnet, "manager", key)
+        for n in range(6):
+            assert buyer.get(f"{shop.url}/{n}")["status"] == 200
+        buyer.order("closeChannel")
+    assert buyer.count("topUp") == 1
+    assert devnet.balance_of("PathUSD", key.address) == 1_000_000 - 6 * COST
+
+
+@pytest.mark.parametrize("kind", ["fetch", "manager"])
+def test_its_client_signs_for_another_escrow_by_option_only(mppx_channels: Peer, devnet: Chain, kind: str) -> None:
+    """It signs nothing for an escrow that it doesn't know, unless told to.
+
+    How that would go on isn't seen: the local chain serves the reserve at its known address alone.
+    """
+    strange = PrivateKey(bytes([7]) * 32).address
+    devnet.rpc("anvil_setCode", strange, str(devnet.rpc("eth_getCode", escrow_of(devnet, V2), "latest")))
+    with booth(devnet, escrow=strange) as shop:
+        careful = payer(mppx_channels, devnet, kind)
+        with pytest.raises(PeerError, match="does not match client escrow"):
+            careful.get(f"{shop.url}/1")
+        assert careful.count("open") == 0
+        told_to = payer(mppx_channels, devnet, kind, allowCustomEscrow=True)
+        told_to.order("fetch", url=f"{shop.url}/1")
+        assert told_to.count("open") >= 1
+        assert told_to.deposited == 0
