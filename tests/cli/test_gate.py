@@ -102,6 +102,29 @@ def test_check_reads_everything_and_serves_nothing(
     assert json.loads(capsys.readouterr().out) == {"ok": True, "accept": ["toy/charge"], "routes": ["GET /paid/*"]}
 
 
+def test_flags_say_what_a_unit_of_an_answer_costs(
+    tmp_path: Path, bank: Bank, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Per event, KiB or a unit that the answer tells; --check says so, and who can be paid."""
+    store = f"sqlite:///{tmp_path / 'a.sqlite'}"
+    prices = ["POST /chat=0.001/token", "GET /file/*=0.00001/KiB", "GET /tick=0.01/event"]
+    given = [*flags("http://127.0.0.1:9", bank, "--store", store, "--check", "--json"), "--sessions"]
+    for price in prices[1:]:
+        given += ["--price", price]
+    assert main(["gate", *given, "--window", "8", "--no-settler"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["accept"] == ["toy/charge", "toy/session"]
+    assert told["metered"] == {"GET /file/*": "0.00001 per 1024 bytes", "GET /tick": "0.01 per event"}
+    given = [*flags("http://127.0.0.1:9", bank, "--store", store, "--check", "--json"), "--sessions"]
+    given += ["--price", prices[0], "--usage", "usage.total_tokens", "--max-units", "400"]
+    assert main(["gate", *given]) == 0
+    assert json.loads(capsys.readouterr().out)["metered"] == {"POST /chat": "0.001 per token"}
+    assert main(["gate", *given[:-2]]) == 2
+    assert "needs max_units" in capsys.readouterr().err
+    assert main(["gate", *flags("http://127.0.0.1:9", bank, "--window", "3")]) == 2
+    assert "AMOUNT/UNIT" in capsys.readouterr().err
+
+
 GOOD: dict[str, Any] = {
     "upstream": '"http://127.0.0.1:9"',
     "prices": '{ "GET /paid/*" = "0.01" }',

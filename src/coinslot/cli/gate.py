@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,21 +14,60 @@ from coinslot.cli.output import console, print_json
 from coinslot.errors import ConfigError, UsageError
 from coinslot.services.accepting import only_method
 from coinslot.services.config import DEFAULT_LISTEN, DEFAULT_STORE, GateConfig, from_table, load_config
+from coinslot.services.pricing import BLOCK, in_words
 from coinslot.services.serving import check_config, serve
 
 Price = Annotated[
     list[str],
-    typer.Option("--price", metavar="'METHOD PATH=AMOUNT'", help="What a route costs, in whole tokens. Repeatable."),
+    typer.Option(
+        "--price",
+        metavar="'METHOD PATH=AMOUNT[/UNIT]'",
+        help="What a route costs, in whole tokens: a request of it, or an event, KiB or other UNIT of its answers."
+        " Repeatable.",
+    ),
 ]
+SESSIONS = "Sessions"
+# Units of a price that are bytes, and how many.
+_BLOCKS = {"byte": 1, "KiB": BLOCK}
 
 
-def _prices(texts: list[str]) -> dict[str, str]:
-    prices: dict[str, str] = {}
+@dataclass(frozen=True)
+class _Particulars:
+    """What the flags say of all prices per unit."""
+
+    usage: str | None
+    max_units: int | None
+    window: int | None
+    minimum: int | None
+    deposit: str | None
+
+    @property
+    def metered(self) -> bool:
+        """Whether anything is said that is only of use there."""
+        return any(one is not None for one in (self.usage, self.max_units, self.window, self.minimum))
+
+    def price(self, amount: str, unit: str) -> str | dict[str, Any]:
+        """One price as the configuration has it."""
+        if unit in ("", "request"):
+            return amount if self.deposit is None else {"amount": amount, "deposit": self.deposit}
+        table: dict[str, Any] = {"amount": amount, "minimum": self.minimum, "deposit": self.deposit}
+        if self.usage is not None:
+            return {**table, "per": "unit", "unit": unit, "usage": self.usage, "max_units": self.max_units}
+        if unit in _BLOCKS:
+            return {**table, "per": "byte", "block": _BLOCKS[unit], "window": self.window}
+        return {**table, "per": "event", "unit": unit, "window": self.window}
+
+
+def _prices(texts: list[str], particulars: _Particulars) -> dict[str, str | dict[str, Any]]:
+    prices: dict[str, str | dict[str, Any]] = {}
     for text in texts:
-        pattern, equals, amount = text.rpartition("=")
-        if not equals or not pattern.strip() or not amount.strip():
-            raise UsageError(f"--price {text!r}: write it like 'GET /paid/*=0.01'")
-        prices[pattern.strip()] = amount.strip()
+        pattern, equals, value = text.rpartition("=")
+        if not equals or not pattern.strip() or not value.strip():
+            raise UsageError(f"--price {text!r}: write it like 'GET /paid/*=0.01' or 'POST /chat=0.0001/token'")
+        amount, _, unit = value.strip().partition("/")
+        prices[pattern.strip()] = particulars.price(amount.strip(), unit.strip())
+    if particulars.metered and not any(isinstance(one, dict) and "per" in one for one in prices.values()):
+        raise UsageError("--usage, --max-units, --window and --minimum are for prices per unit: AMOUNT/UNIT")
     return prices
 
 
@@ -39,13 +79,13 @@ def _from_flags(settings: dict[str, Any], method: str | None, flags: dict[str, A
 
 def _announce(config: GateConfig, url: str, as_json: bool) -> None:
     if as_json:
-        priced = {pattern: one if isinstance(one, str) else one.amount for pattern, one in config.prices.items()}
+        priced = {pattern: in_words(one) for pattern, one in config.prices.items()}
         print_json({"url": url, "upstream": config.upstream, "realm": config.realm or config.listen, "prices": priced})
         return
     out = console()
     out.print(f"[bold green]Charging[/bold green] at [bold]{url}[/bold] for {config.upstream}")
     for pattern, one in config.prices.items():
-        out.print(f"  {pattern}  {one if isinstance(one, str) else one.amount}")
+        out.print(f"  {pattern}  {in_words(one)}")
     for pattern in config.free:
         out.print(f"  {pattern}  free")
     out.print(f"Payments are kept in {config.store.rpartition('@')[2]}. Ctrl-C stops after open requests are done.")
@@ -69,6 +109,40 @@ def gate(
     tls_cert: Annotated[str | None, typer.Option(help="PEM certificate chain.", show_default=False)] = None,
     tls_key: Annotated[str | None, typer.Option(help="PEM private key.", show_default=False)] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    deposit: Annotated[
+        str | None,
+        typer.Option(
+            help="Suggest this deposit to clients, whole tokens.", rich_help_panel=SESSIONS, show_default=False
+        ),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Units of a stream set aside at once.", rich_help_panel=SESSIONS, show_default=False),
+    ] = None,
+    minimum: Annotated[
+        int | None, typer.Option(help="Least units of a metered answer.", rich_help_panel=SESSIONS, show_default="1")
+    ] = None,
+    usage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Field of the answer's JSON that tells its units, such as usage.total_tokens.",
+            rich_help_panel=SESSIONS,
+            show_default=False,
+        ),
+    ] = None,
+    max_units: Annotated[
+        int | None,
+        typer.Option(help="With --usage: most units of an answer.", rich_help_panel=SESSIONS, show_default=False),
+    ] = None,
+    settler: Annotated[
+        bool,
+        typer.Option(
+            "--settler/--no-settler",
+            help="Settle, close and watch channels here; without it `coinslot settler` must run.",
+            rich_help_panel=SESSIONS,
+        ),
+    ] = True,
     check: Annotated[
         bool, typer.Option("--check", help="Check the configuration, chain and store, then exit.")
     ] = False,
@@ -80,11 +154,17 @@ def gate(
     A path that is neither priced nor free is 404. HEAD costs what GET costs. The challenge secret comes from
     COINSLOT_SECRET_KEY, else it is made once and kept beside a SQLite store.
 
+    A price per event, byte or other unit of the answer is paid from sessions (payment channels) while it is sent.
+
     Example: coinslot gate --upstream http://127.0.0.1:8000 --price 'GET /paid/*=0.01' --free 'GET /'
+    --recipient 0x... --rpc-url http://127.0.0.1:8545
+
+    Example: COINSLOT_SESSION_KEY=0x... coinslot gate --upstream http://127.0.0.1:8000
+    --price 'POST /v1/chat/completions=0.00001/token' --usage usage.total_tokens --max-units 4000
     --recipient 0x... --rpc-url http://127.0.0.1:8545
     """
     if config is not None:
-        if upstream or price or free or flags:
+        if upstream or price or free or flags or not settler:
             raise UsageError("give a CONFIG.toml or flags, not both")
         chosen = load_config(config)
     else:
@@ -94,7 +174,7 @@ def gate(
             raise ConfigError("--price: what a route costs, such as --price 'GET /paid/*=0.01'")
         settings = {
             "upstream": upstream,
-            "prices": _prices(price),
+            "prices": _prices(price, _Particulars(usage, max_units, window, minimum, deposit)),
             "free": free,
             "realm": realm,
             "store": store,
@@ -102,6 +182,7 @@ def gate(
             "tls_cert": tls_cert,
             "tls_key": tls_key,
             "workers": workers,
+            "settler": settler,
         }
         chosen = _from_flags(settings, method, flags)
     if check:

@@ -12,8 +12,6 @@ from coinslot.server.price import WINDOW, Metering, Price
 from coinslot.services.config import Per, PriceTable
 from coinslot.services.usage import parse_path
 
-# What is set aside at once of a price per byte: a chunk of common servers, so that most cost one durable write.
-WINDOW_BYTES = 64 * 1024
 # A single byte costs less than the smallest amount of most tokens.
 BLOCK = 1024
 
@@ -38,6 +36,16 @@ class Tagged:
 
     price: Price
     counting: Counting | None = None
+
+
+def in_words(price: str | PriceTable) -> str:
+    """A price for people: "0.001 per token"."""
+    if isinstance(price, str) or price.per == "request":
+        return price if isinstance(price, str) else price.amount
+    if price.per == "byte":
+        block = price.block or BLOCK
+        return f"{price.amount} per byte" if block == 1 else f"{price.amount} per {block} bytes"
+    return f"{price.amount} per {price.unit or price.per}"
 
 
 def tagged(pattern: str, given: str | PriceTable, sellers: Sequence[Seller]) -> Tagged:
@@ -86,7 +94,7 @@ def _metering(pattern: str, table: PriceTable) -> Metering | None:
                 return Metering(table.unit or "unit", most, most, minimum)
             case "byte":
                 block = table.block or BLOCK
-                window = table.window or max(1, WINDOW_BYTES // block)
+                window = table.window or WINDOW
                 # bytes have no way to ask for more before they stop, so a window is asked for at once
                 return Metering("byte" if block == 1 else f"{block} bytes", window, window, minimum)
             case "event":

@@ -16,6 +16,7 @@ from coinslot.errors import ConfigError, UsageError
 from coinslot.services.config import GateConfig
 from coinslot.services.gate import GateService
 from coinslot.services.guarded import GuardedProtocol
+from coinslot.services.pricing import in_words
 
 # How long open requests may take to finish after SIGTERM: a payment's patience and then some.
 DRAIN_S = 30
@@ -31,7 +32,13 @@ def check_config(config: GateConfig) -> dict[str, object]:
     try:
         run(wait(built.slot.store.ping()), RealWorld())
         accepted = [f"{one.method}/{one.intent}" for one in built.slot.sellers]
-        return {"accept": accepted, "routes": [route.pattern for route in built.routes.routes]}
+        found: dict[str, object] = {"accept": accepted, "routes": [route.pattern for route in built.routes.routes]}
+        metered = {
+            route.pattern: in_words(config.prices[route.pattern])
+            for route in built.routes.routes
+            if route.price is not None and route.price.metering is not None
+        }
+        return {**found, "metered": metered} if metered else found
     finally:
         built.slot.close()
 
