@@ -112,7 +112,7 @@ def line(url: str) -> Iterator[Line]:
 
 @pytest.mark.guard("T25", "T42")
 def test_messages_are_paid_paused_and_closed_in_frames(url: str, slot: Slot, alice: Wallet) -> None:
-    """Nothing before it is paid; dry: a frame asks and a frame resumes; at the end a receipt; a close ends the channel."""
+    """Dry: a frame asks, a frame resumes; at the end a receipt; a close ends the channel."""
     client = StreamClient(alice, f"{url}/words")
     with line(client.url) as ws:
         ws.pay(client.voucher(12))
@@ -224,12 +224,17 @@ def test_frames_that_nobody_reads_are_not_heaped_up(url: str, alice: Wallet) -> 
     """A client that says more than is worked on is cut off."""
     client = StreamClient(alice, f"{url}/endless")
     with line(client.url) as ws, pytest.raises(ConnectionClosed) as end:
-        for _ in range(MAX_QUEUED * 4):
-            ws.say(mpp="message", data="listen")
-        while True:
-            ws.hear()
+        flood(ws)
     assert end.value.rcvd is not None
     assert end.value.rcvd.code == 1008
+
+
+def flood(ws: Line) -> None:
+    """Say too much, and listen until the end."""
+    for _ in range(MAX_QUEUED * 4):
+        ws.say(mpp="message", data="listen")
+    while True:
+        ws.hear()
 
 
 def wait_until_free(client: StreamClient, slot: Slot) -> None:
