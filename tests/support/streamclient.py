@@ -24,6 +24,7 @@ from coinslot.core.credential import encode_credential
 from coinslot.drive import RealWorld, run
 from coinslot.intents import session
 from coinslot.intents.acts import Act
+from coinslot.store.channels import SessionStore
 from coinslot.transports.slot import Slot
 from support.serving import TIMEOUT_S
 from support.sessiondesk import session_payer
@@ -34,7 +35,7 @@ RECEIPT = "payment-receipt"
 DEPOSIT = 100_000
 
 
-def stream_slot(bank: Bank, store: str = "memory:", **options: Any) -> Slot:
+def stream_slot(bank: Bank, store: str | SessionStore = "memory:", **options: Any) -> Slot:
     """A slot that is paid by charges and sessions of the toy method."""
     toy = {"bank": bank.path, "recipient": "shop", "sessions": True}
     return Slot("shop.example", store=store, toy=toy, secret_key="a stream of 0123456789 letters, for tests", **options)
