@@ -29,6 +29,34 @@ def test_the_demo_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in told
 
 
+def test_a_stream_is_paid_token_by_token_and_the_rest_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """Many vouchers, two transactions; the chain pays out what the tokens cost and refunds the rest."""
+    assert main(["demo", "--stream", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    price = int(told["challenge"]["request"]["amount"])
+    assert told["tokens"] > 50
+    assert told["spent_units"] == told["seller_received_units"] == str(price * told["tokens"])
+    assert int(told["refunded_units"]) == int(told["deposit_units"]) - int(told["spent_units"])
+    assert told["vouchers"] > 3
+    assert -int(told["changes_units"]["buyer"]) >= int(told["spent_units"])
+    assert 0 < int(told["changes_units"]["seller"]) <= int(told["spent_units"])
+
+
+def test_the_stream_is_a_story_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the words as they came."""
+    assert main(["demo", "--stream"]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "1. A local",
+        "HTTP 402",
+        "You put a deposit in escrow",
+        "signed vouchers",
+        "back to the buyer",
+        "seller",
+    ):
+        assert words in told
+
+
 def test_an_unknown_chain_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     """And names those there are."""
     assert main(["demo", "--chain", "gold"]) == 2

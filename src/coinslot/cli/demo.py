@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import http.server
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,33 +12,24 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
 
+from coinslot.cli import demostream
+from coinslot.cli.demostage import BUYER, SELLER, DemoFailed, Scene, Story, running_gate, shown_challenge
 from coinslot.cli.output import console, print_json
 from coinslot.client.events import Paid
 from coinslot.client.wallet import wallet
-from coinslot.core.challenge import Challenge, parse_challenge
-from coinslot.devnet.protocol import Account, RunningDevnet, find_devnet
-from coinslot.drive import RealWorld, run
-from coinslot.errors import CoinslotError
-from coinslot.method import Holding, keys_of, load
+from coinslot.devnet.protocol import find_devnet
+from coinslot.method import Holding
 from coinslot.money import to_text
 from coinslot.transports.httpx import RESULT, pay
 
 PRICE = "0.01"
 PATH = "/paid/joke"
-# Accounts of the local chain that no other example uses.
-SELLER, BUYER = 6, 7
-# A gate that is not up by then is not coming up.
-GATE_WAIT_S = 30.0
 ANSWER = {"joke": "A coin walks into a slot. The API says: 200."}
-
-
-class DemoFailed(CoinslotError):
-    """A step of the demonstration did not go as it should."""
 
 
 @dataclass
@@ -79,28 +67,6 @@ def _ordinary_api() -> Iterator[_Api]:
         server.server_close()
 
 
-@contextmanager
-def _gate(arguments: list[str], folder: str) -> Iterator[str]:
-    """`coinslot gate` as a process of its own, exactly as a user starts it; its URL."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("COINSLOT_")}
-    command = [sys.executable, "-m", "coinslot.cli.main", "gate", *arguments, "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment)
-    try:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        line = process.stdout.readline()
-        if not line:
-            raise DemoFailed(f"the gate did not start (exit code {process.wait()}); its reason stands above")
-        yield json.loads(line)["url"]
-    finally:
-        process.terminate()
-        try:
-            process.wait(GATE_WAIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
 class _Listening(httpx.HTTPTransport):
     """A transport that remembers the credential that passed, to show later that it works once only."""
 
@@ -112,56 +78,7 @@ class _Listening(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-@dataclass
-class _Story:
-    """Tells it to a person, or keeps the facts for a program."""
-
-    silent: bool
-    facts: dict[str, Any] = field(default_factory=dict)
-    number: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def chapter(self, title: str) -> None:
-        self.number += 1
-        if not self.silent:
-            console().print(f"\n[bold cyan]{self.number}. {title}[/bold cyan]")
-
-    def say(self, text: str) -> None:
-        if not self.silent:
-            console().print(f"   {text}")
-
-    def expect(self, what: str, wanted: object, found: object) -> None:
-        if wanted != found:
-            raise DemoFailed(f"{what}: expected {wanted!r}, found {found!r}")
-
-
-@dataclass(frozen=True)
-class _Scene:
-    chain: RunningDevnet
-    method: str
-    token: str
-
-    def owns(self, account: Account) -> Holding:
-        """What an account owns of the token, asked from the chain itself."""
-        keys = keys_of(load(self.method))
-        with closing(RealWorld()) as world:
-            return run(keys.balances(self.chain.rpc_url, account.address, [self.token]), world)[0]
-
-
-def _challenge(story: _Story, response: httpx.Response) -> Challenge:
-    story.expect("the unpaid answer", 402, response.status_code)
-    challenge = parse_challenge(response.headers["www-authenticate"])
-    request = challenge.request_object()
-    story.say("[bold]HTTP 402[/bold] Payment Required, with [bold]WWW-Authenticate: Payment[/bold]")
-    story.say(f"  id            {challenge.id}   (made by the gate's secret: it keeps no list)")
-    story.say(f"  method        {challenge.method}, intent {challenge.intent}, good until {challenge.expires}")
-    for name, value in request.items():
-        story.say(f"  {name:<14}{value if isinstance(value, str) else json.dumps(value)}")
-    story.facts["challenge"] = {"id": challenge.id, "request": request}
-    return challenge
-
-
-def _pay(story: _Story, scene: _Scene, url: str, listening: _Listening) -> Paid:
+def _pay(story: Story, scene: Scene, url: str, listening: _Listening) -> Paid:
     buyer = scene.chain.accounts[BUYER]
     settings = {"rpc_url": scene.chain.rpc_url, "private_key": buyer.private_key}
     with pay(httpx.Client(transport=listening), wallet(**{scene.method: settings})) as client:
@@ -182,7 +99,7 @@ def _pay(story: _Story, scene: _Scene, url: str, listening: _Listening) -> Paid:
     return done
 
 
-def _balances(story: _Story, scene: _Scene, before: tuple[Holding, Holding], amount_units: int) -> None:
+def _balances(story: Story, scene: Scene, before: tuple[Holding, Holding], amount_units: int) -> None:
     after = (scene.owns(scene.chain.accounts[BUYER]), scene.owns(scene.chain.accounts[SELLER]))
     decimals = after[1].asset.decimals or 0
     changed = [now.amount_units - then.amount_units for then, now in zip(before, after, strict=True)]
@@ -194,7 +111,7 @@ def _balances(story: _Story, scene: _Scene, before: tuple[Holding, Holding], amo
     story.facts["buyer_spent_units"] = str(-changed[0])
 
 
-def _replay(story: _Story, scene: _Scene, url: str, credential: str, api: _Api) -> None:
+def _replay(story: Story, scene: Scene, url: str, credential: str, api: _Api) -> None:
     paid = {"Authorization": credential}
     again = httpx.get(url + PATH, headers=paid)
     story.expect("the same credential on the same request", 200, again.status_code)
@@ -216,14 +133,14 @@ def _replay(story: _Story, scene: _Scene, url: str, credential: str, api: _Api) 
     story.facts["replays"] = {"same": again.status_code, "another_path": other.status_code, "changed": lied.status_code}
 
 
-def _tell(story: _Story, chain_name: str) -> None:
+def _tell(story: Story, chain_name: str) -> None:
     story.chapter(f"A local {chain_name} chain, with accounts that hold test dollars")
     with (
         tempfile.TemporaryDirectory(prefix="coinslot-demo-") as folder,
         closing(find_devnet(chain_name).start()) as chain,
         _ordinary_api() as api,
     ):
-        scene = _Scene(chain, chain_name, next(iter(chain.tokens.values())))
+        scene = Scene(chain, chain_name, next(iter(chain.tokens.values())))
         buyer, seller = chain.accounts[BUYER], chain.accounts[SELLER]
         before = (scene.owns(buyer), scene.owns(seller))
         story.say(f"RPC {chain.rpc_url}, chain id {chain.chain_id}; buyer {buyer.address}, seller {seller.address}")
@@ -234,12 +151,12 @@ def _tell(story: _Story, chain_name: str) -> None:
         arguments += ["--rpc-url", chain.rpc_url, "--method", chain_name, "--realm", "demo.example", "--listen"]
         arguments += ["127.0.0.1:0", "--store", f"sqlite:///{Path(folder, 'demo.sqlite')}"]
         story.say(f"$ coinslot gate --upstream {api.url} --price '{priced}' --recipient {seller.address[:10]}...")
-        with _gate(arguments, folder) as url:
+        with running_gate(arguments, folder) as url:
             story.say(f"charging at {url}")
 
             story.chapter("A request without money")
             story.say(f"GET {url}{PATH}")
-            _challenge(story, httpx.get(url + PATH))
+            shown_challenge(story, httpx.get(url + PATH))
 
             story.chapter("The same request from a program with a purse (limit: 1 dollar a request)")
             listening = _Listening()
@@ -253,19 +170,22 @@ def _tell(story: _Story, chain_name: str) -> None:
 
 
 def command(
+    stream: Annotated[
+        bool, typer.Option("--stream", help="A stream instead, as of a language model, paid token by token.")
+    ] = False,
     chain: Annotated[str, typer.Option("--chain", help="Which kind of local chain.")] = "tempo",
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON with the facts instead.")] = False,
 ) -> None:
     """Show the whole story on this machine, for real: chain, gate, 402, payment, receipt, balances, replays.
 
+    With --stream: a channel is opened, a stream is paid token by token, and closing gives back what was not spent.
     Nothing outside this machine is touched, except that the first run fetches the chain's program through npm.
     """
-    story = _Story(as_json)
-    _tell(story, chain)
+    story = Story(as_json)
+    (demostream.tell if stream else _tell)(story, chain)
     took_s = time.monotonic() - story.began
     if as_json:
         print_json({**story.facts, "seconds": round(took_s, 1)})
     else:
-        console().print(
-            f"\n[bold green]Paid once, served once[/bold green], in {took_s:.1f} s. Next: coinslot gate --help"
-        )
+        moral = "Paid for what came, and not a token more" if stream else "Paid once, served once"
+        console().print(f"\n[bold green]{moral}[/bold green], in {took_s:.1f} s. Next: coinslot gate --help")
