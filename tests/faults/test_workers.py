@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -12,13 +14,16 @@ from typing import Any
 import httpx
 import pytest
 
+from coinslot.chains.evm.hexdata import to_hex
+from coinslot.chains.evm.signature import PrivateKey
 from coinslot.client.purse import Policy
-from coinslot.client.wallet import wallet
+from coinslot.client.wallet import Wallet, wallet
 from coinslot.errors import PaymentError, StoreError
 from coinslot.intents.session import Channel, Stage
 from coinslot.store.channels import ChannelQuery, SessionStore
 from coinslot.store.open import open_store
 from coinslot.transports.httpx import Session, pay, session
+from support.devnet import Chain
 from support.failpoints import under
 from support.toybank import Bank
 from support.worker_app import COST, EVENTS, LEASE_S, WINDOW, Workers
@@ -33,6 +38,9 @@ PATIENCE_S = 45.0
 STRUCK = under("session.", "meter.", "funding.", "store.channel.", apart=("funding.given_up",))
 NOT_ON_THIS_WAY = {"store.channel.top_up", "store.channel.bill", "store.channel.closed", "store.channel.settled"}
 SAMPLE = {"session.spent", "session.broadcast", "funding.noted", "meter.committed", "store.channel.reserve"}
+ON_CHAIN = {"session.broadcast", "funding.noted"}
+# Far more than the deposit; and more than what a few transactions cost.
+DOLLARS, FEES = 5_000_000, 200_000
 WAY = [name for name in STRUCK if name not in NOT_ON_THIS_WAY]
 
 
@@ -84,8 +92,8 @@ def channels_of(store: SessionStore) -> list[Channel]:
         time.sleep(0.1)
 
 
-def check(workers: Workers, bank: Bank, bodies: list[str], before: int) -> None:
-    """Sold once, paid once; the rest came back; the journal says what the bank says."""
+def captured(workers: Workers, bodies: list[str], payee: str) -> int:
+    """Sold once, paid once, and everything closed, by store and journal; what the payee got in all, in base units."""
     assert workers.mark.exists() == bool(workers.strike), f"{workers.strike} was not passed"
     assert len(set(bodies)) == ITEMS
     store = open_store(workers.store, lease_s=LEASE_S)
@@ -97,26 +105,28 @@ def check(workers: Workers, bank: Bank, bodies: list[str], before: int) -> None:
         events = workers.logged().count("event") * COST
         # One window more at most for the death, and for a stream that broke off what it had sent.
         assert delivered <= spent <= ITEMS * COST + events + WINDOW * COST
-        captured = sum(one.settled for one in found)
-        assert spent <= captured <= sum(one.accepted for one in found) <= spent + 2 * WINDOW * COST
-        assert bank.balance("shop") == captured
-        assert bank.balance("alice") == before - captured
+        taken = sum(one.settled for one in found)
+        assert spent <= taken <= sum(one.accepted for one in found) <= spent + 2 * WINDOW * COST
         for accounts in store.balances().result().values():
             assert sum(accounts.values()) == 0
-            assert accounts["payee:shop"] == captured
+            assert accounts[f"payee:{payee}"] == taken
             assert {units for name, units in accounts.items() if name.startswith("channel:")} == {0}
+        return taken
     finally:
         store.close()
 
 
+Paying = Callable[[str, Wallet], Session]
+
+
 @pytest.fixture
-def paying(alice: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[str], Session]]:
+def paying(tmp_path: Path) -> Iterator[Paying]:
     """A client with a session at a URL."""
     clients: list[httpx.Client] = []
 
-    def made(url: str) -> Session:
+    def made(url: str, purse: Wallet) -> Session:
         plain = httpx.Client(trust_env=False, timeout=20)
-        clients.append(pay(plain, wallet(toy=alice), LIMITS, book=tmp_path / "book.sqlite"))
+        clients.append(pay(plain, purse, LIMITS, book=tmp_path / "book.sqlite"))
         return session(clients[-1], f"{url}/item", max_deposit=DEPOSIT)
 
     yield made
@@ -124,39 +134,72 @@ def paying(alice: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[str], Se
         client.close()
 
 
-def story(bank: Bank, folder: Path, store: str, strike: str, paying: Callable[[str], Session]) -> None:
-    """A channel's life while a worker dies at a failpoint."""
-    before = bank.balance("alice")
-    toy = {"bank": bank.path, "recipient": "shop", "sessions": True}
-    with Workers(folder, store, {"toy": toy}, strike) as workers:
-        bodies = live(paying(workers.url))
-        workers.wait()
-        check(workers, bank, bodies, before)
+@dataclass
+class Scene:
+    """Where a story happens."""
+
+    bank: Bank
+    alice: dict[str, Any]
+    folder: Path
+    paying: Paying
+
+    def story(self, store: str, strike: str) -> None:
+        """A channel's life at the toy bank, while a worker dies at a failpoint."""
+        before = self.bank.balance("alice")
+        toy = {"bank": self.bank.path, "recipient": "shop", "sessions": True}
+        with Workers(self.folder, store, {"toy": toy}, strike) as workers:
+            bodies = live(self.paying(workers.url, wallet(toy=self.alice)))
+            workers.wait()
+            taken = captured(workers, bodies, "shop")
+        assert self.bank.balance("shop") == taken
+        assert self.bank.balance("alice") == before - taken
+
+
+@pytest.fixture
+def scene(bank: Bank, alice: dict[str, Any], tmp_path: Path, paying: Paying) -> Scene:
+    """A fresh one."""
+    return Scene(bank, alice, tmp_path, paying)
 
 
 @pytest.mark.guard("F06", "F07", "F08", "F09", "F10", "F15", "T02")
 @pytest.mark.parametrize("name", ["", *WAY])
-def test_a_worker_dies_and_the_channel_lives(
-    bank: Bank, tmp_path: Path, paying: Callable[[str], Session], name: str
-) -> None:
+def test_a_worker_dies_and_the_channel_lives(scene: Scene, name: str) -> None:
     """On SQLite: whichever worker comes to the failpoint first is killed; the client gets all it paid for, once."""
-    story(bank, tmp_path, f"sqlite:///{tmp_path}/payments.db", name, paying)
+    scene.story(f"sqlite:///{scene.folder}/payments.db", name)
 
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("name", [pytest.param(one, marks=[] if one in SAMPLE else [pytest.mark.soak]) for one in WAY])
-def test_a_worker_dies_and_the_channel_lives_on_postgresql(
-    bank: Bank, tmp_path: Path, postgres_db: str, paying: Callable[[str], Session], name: str
-) -> None:
+def test_a_worker_dies_and_the_channel_lives_on_postgresql(scene: Scene, postgres_db: str, name: str) -> None:
     """The same on PostgreSQL."""
-    story(bank, tmp_path, postgres_db, name, paying)
+    scene.story(postgres_db, name)
+
+
+@pytest.mark.devnet
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[] if one in ON_CHAIN else [pytest.mark.soak]) for one in WAY]
+)
+def test_a_worker_dies_and_the_channel_lives_on_a_chain(
+    devnet: Chain, tmp_path: Path, paying: Paying, name: str
+) -> None:
+    """The same on the local Tempo chain: the payer paid what was taken, and fees; nothing stays in escrow."""
+    owner, payer = PrivateKey(secrets.token_bytes(32)), PrivateKey(secrets.token_bytes(32))
+    for key in (owner, payer):
+        devnet.fund(key.address, DOLLARS)
+    table = {"rpc_url": devnet.rpc_url, "recipient": owner.address, "min_deposit": "0"}
+    tempo = {**table, "session_key": to_hex(owner.secret()), "session_protocols": ["v2"]}
+    with Workers(tmp_path, f"sqlite:///{tmp_path}/payments.db", {"tempo": tempo}, name) as workers:
+        purse = wallet(tempo={"rpc_url": devnet.rpc_url, "private_key": to_hex(payer.secret())})
+        bodies = live(paying(workers.url, purse))
+        workers.wait()
+        taken = captured(workers, bodies, owner.address.lower())
+    lost = DOLLARS - devnet.balance_of("PathUSD", payer.address)
+    assert taken <= lost <= taken + FEES
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("again", range(2))
 @pytest.mark.parametrize("name", WAY)
-def test_a_worker_dies_again_and_again(
-    bank: Bank, tmp_path: Path, paying: Callable[[str], Session], name: str, again: int
-) -> None:
+def test_a_worker_dies_again_and_again(scene: Scene, name: str, again: int) -> None:
     """Once is luck."""
-    story(bank, tmp_path, f"sqlite:///{tmp_path}/payments.db", name, paying)
+    scene.story(f"sqlite:///{scene.folder}/payments.db", name)
