@@ -6,21 +6,35 @@ from support.mutation import Mutation
 
 _ONE = "tests/transports/test_bypass.py::test_one_classifier"
 _PREFLIGHT = "tests/transports/test_bypass.py::test_a_preflight_is_free_and_brings_nothing"
+_WS = "tests/transports/test_websocket.py"
+_METER = "tests/server/test_meter.py"
+_SSE = "tests/transports/test_sse.py"
+_ENCODING = "tests/transports/test_sse_encoding.py"
 _ASGI = "tests/transports/test_asgi.py"
 
 MUTATIONS = [
     Mutation("T42", "server/classify.py", "    method = method.upper()", "    method = str(method)", _ONE),
     Mutation("T42", "server/classify.py", "if _ODD.search(path) and _slips(", "if False and _slips(", _ONE),
     Mutation(
-        "T42", "server/classify.py", "return PASS if route is not None else _other_spelling", "return PASS or", _ONE
+        "T42",
+        "server/classify.py",
+        "return PASS if route is not None else _other_spelling",
+        "    return PASS\n\n\ndef permits",
+        _ONE,
     ),
-    Mutation("T42", "server/classify.py", "return PASS if route is not None else _not_allowed", "return PASS or", _ONE),
+    Mutation(
+        "T42",
+        "server/classify.py",
+        "    return _not_allowed(routes, path)\n\n\ndef permits",
+        "    return PASS\n\n\ndef permits",
+        _ONE,
+    ),
     Mutation("T42", "server/classify.py", "    for wanted in overrides:", "    for wanted in ():", _ONE),
     Mutation(
         "T42",
         "transports/asgi.py",
-        'elif kind == "websocket" and self._priced(scope):',
-        'elif kind == "websocket" and False:',
+        'elif kind == "websocket" and (priced := self._priced(scope)) is not None:',
+        'elif kind == "websocket" and (priced := None) is not None:',
         "tests/transports/test_bypass.py::test_a_priced_websocket_is_refused",
     ),
     Mutation("T42", "transports/asgi.py", "bare(send) if found is BARE else send", "send", _PREFLIGHT),
