@@ -33,7 +33,7 @@ KILLED = "tests/faults/test_settler_crash.py::"
 MUTATIONS = [
     # --- binding
     Mutation(
-        "T03", GATE, 'if bound.get("s") != scope(request):', "if False:",
+        "T03", GATE, 'fits = bound.get("s") == scope(request)', "fits = True",
         BINDING + "test_a_credential_is_good_for_its_request_only",
     ),
     Mutation(
@@ -69,11 +69,14 @@ MUTATIONS = [
         BINDING + "test_two_services_on_one_store_do_not_share_keys",
     ),
     Mutation(
-        "T10", GATE, "if (yield from now()) >= recognised.expires_at_s:", "if False:",
+        "T10", GATE, "price.sellers)\n        if (yield from now()) >=",
+        "price.sellers)\n        if 0 * (yield from now()) >",
         BINDING + "test_a_challenge_ends_exactly_when_it_says",
     ),
     Mutation(
-        "T10", GATE, "(yield from now()) >= recognised", "(yield from now()) > recognised",
+        "T10", GATE,
+        "price.sellers)\n        if (yield from now()) >= recognised",
+        "price.sellers)\n        if (yield from now()) > recognised",
         BINDING + "test_a_challenge_ends_exactly_when_it_says",
     ),
     # --- replay
@@ -163,7 +166,7 @@ MUTATIONS = [
         DELIVERY + "test_a_paid_answer_is_private_varies_and_has_a_receipt",
     ),
     Mutation(
-        "T41", GATE, "not 0 < len(values[0]) <= MAX_IDEMPOTENCY_KEY", "False",
+        "T41", "server/presented.py", "not 0 < len(values[0]) <= MAX_IDEMPOTENCY_KEY", "False",
         KEYS + "test_a_key_that_is_none_is_refused",
     ),
     # --- the settler
