@@ -75,8 +75,8 @@ MUTATIONS: list[Mutation] = [
     Mutation(
         "F17",
         "store/sqlite_committer.py",
-        "            self._broken(batch, error)\n",
-        "",
+        "            self.broken(batch, error)\n            ready = batch\n",
+        "            ready = batch\n",
         _SQLITE + "test_writes_that_fail_in_the_kernel_break_nothing",
     ),
     Mutation(
@@ -268,5 +268,19 @@ MUTATIONS: list[Mutation] = [
         'self._write(run, "store.channel.prepare", atomic=len(leases) > 1)',
         'self._write(run, "store.channel.prepare", atomic=False)',
         _CHANNELS + "test_the_jobs_of_one_transaction_are_prepared_together_or_not_at_all[postgres]",
+    ),
+    Mutation(
+        "F17",
+        "store/sqlite_committer.py",
+        "            self.broken(batch, error)\n\n    # --- the thread",
+        "            pass\n\n    # --- the thread",
+        "tests/store/test_turns.py::test_a_commit_that_fails_is_nobodys_success",
+    ),
+    Mutation(
+        "F16",
+        "store/sqlite_committer.py",
+        'connection.execute("PRAGMA busy_timeout = 0")',
+        'connection.execute("PRAGMA busy_timeout = 2000")',
+        "tests/store/test_turns.py::test_a_loop_never_waits_for_the_lock_of_another_process",
     ),
 ]

@@ -12,7 +12,6 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -66,9 +65,9 @@ class Turns:
         loop = asyncio._get_running_loop()
         with self._lock:
             if self._loop is not None and self._loop is not loop:
-                if self._loop.is_closed():
+                if not self._loop.is_running():  # it may never run again
                     self.pass_on()
-                elif self._waiting or self._flushing:
+                if self._waiting or self._flushing:
                     return False
             if loop is None:
                 return False
@@ -112,7 +111,7 @@ class Turns:
             begun = self._begin(batch)
         finally:
             if not begun:
-                self._writer.unlock()
+                self._end_flush()
                 self._landed(loop)
         if begun:
             self._thread().put((batch, loop))
@@ -133,10 +132,14 @@ class Turns:
             return False
         return True
 
+    def _end_flush(self) -> None:
+        with self._lock:
+            self._flushing = False
+        self._writer.unlock()
+
     def _landed(self, loop: asyncio.AbstractEventLoop) -> None:
         """The connection is free again; what came meanwhile is the next turn's."""
         with self._lock:
-            self._flushing = False
             if self._waiting and not self._scheduled and self._loop is loop:
                 self._scheduled = True
                 loop.call_soon(self._run, loop)
@@ -156,14 +159,12 @@ class Turns:
             try:
                 self._writer.commit(batch)
             finally:
-                self._writer.unlock()
+                self._end_flush()
                 _resolve(batch)
             try:
                 loop.call_soon_threadsafe(self._landed, loop)
-            except RuntimeError:  # the loop was closed: what waits is the thread's
-                with self._lock, suppress(RuntimeError):
-                    self._flushing = False
-                    self.pass_on()
+            except RuntimeError:  # the loop was closed: what waits is the other thread's
+                self.pass_on()
 
 
 def _resolve(batch: Sequence[Operation]) -> None:
