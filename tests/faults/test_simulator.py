@@ -64,6 +64,16 @@ def test_in_a_perfect_world_every_wish_is_granted_once() -> None:
 def test_the_faults_happen() -> None:
     """Processes die, answers are lost, commits fail: a simulator that breaks nothing proves nothing."""
     told = " ".join(line for seed in range(60) for line in play(seed).sim.told)
-    for word in ("CRASH", "struck at", "PAUSE", "JUMP", "answer lost", "request lost", "hangs up", "store busy"):
+    for word in (
+        "CRASH",
+        "struck at",
+        "PAUSE",
+        "JUMP",
+        "POWER",
+        "answer lost",
+        "request lost",
+        "hangs up",
+        "store busy",
+    ):
         assert word in told, word
     assert Chances() == CALM

@@ -9,7 +9,7 @@ from functools import cache
 
 from support import toyescrow
 from support.sim.engine import Sim
-from support.toybank import GRACE_S, SCHEMA, Bank, Entry
+from support.toybank import GRACE_S, SCHEMA, Bank, Entry, hash_of
 
 # How long a replica may lag behind, and a transaction stay pending.
 LAG_S = 3.0
@@ -44,15 +44,19 @@ class SimBank(Bank):
         return self._sim.time
 
     def submit(self, raw: bytes) -> str:
-        """Take it in; now and then it settles later."""
+        """Take it in; now and then it settles later, or never."""
         sim = self._sim
         if sim.happens(sim.chances.late):
             self.order("stuck")
             sim.after(PENDING_S * sim.rng.random(), self._release)
+        if sim.happens(sim.chances.forget):
+            sim.tell("FORGETS", hash_of(raw)[:12])
+            self.order("drop")
         try:
             return super().submit(raw)
         finally:
             self.heal("stuck")
+            self.heal("drop")
 
     def _release(self) -> None:
         self.release()

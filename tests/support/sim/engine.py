@@ -7,7 +7,7 @@ what it asks for is answered later, by an event, and between two events anything
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,13 +42,15 @@ class Chances:
     crash: float = 0.0  # a process dies while it answers an effect, or at a failpoint
     lost_call: float = 0.0  # a call to the chain is lost on its way there, or on its way back
     stale: float = 0.0  # the chain answers as it did before
+    forget: float = 0.0  # the chain says it took a transaction, and forgets it
     drop: float = 0.0  # an HTTP request or answer is lost
     twice: float = 0.0  # an HTTP request arrives twice
     late: float = 0.0  # anything takes a thousand times as long
     hang_up: float = 0.0  # a client's connection goes while it is served
     store: float = 0.0  # the store is busy, or a commit fails
     pause: float = 0.0  # a process stands still for longer than its leases last
-    jump: float = 0.0  # everybody's clock jumps by up to an hour
+    jump: float = 0.0  # everybody's clock jumps by minutes
+    power: float = 0.0  # all servers and settlers die at once
 
 
 CALM = Chances()
@@ -80,6 +82,7 @@ class Sim:
         self.remote: Callable[[object], bool] = lambda function: False
         self.send: Callable[[Task, object], None] = _no_door
         self.running: Process | None = None
+        self.passed: Counter[str] = Counter()  # failpoints
         self.events = 0
         self._queue: list[tuple[float, int, Process | None, int, Act]] = []
         self._numbers = count()
@@ -157,6 +160,7 @@ class Sim:
 
     def strike(self, name: str) -> None:
         """What failpoints call: the process that runs may die here."""
+        self.passed[name] += 1
         if self.running is not None and self.happens(self.chances.crash):
             self.die("struck at", name)
 

@@ -60,6 +60,7 @@ def plan_of(seed: int) -> Plan:
         crash=some(0.01),
         lost_call=some(0.2),
         stale=some(0.3),
+        forget=some(0.2) if rng.random() < 0.3 else 0.0,
         drop=some(0.15),
         twice=some(0.15),
         late=some(0.01),
@@ -67,6 +68,7 @@ def plan_of(seed: int) -> Plan:
         store=some(0.05),
         pause=some(0.2),
         jump=some(0.1) if rng.random() < 0.3 else 0.0,
+        power=some(0.1) if rng.random() < 0.3 else 0.0,
     )
     return Plan(
         rng.randint(1, 3), rng.randint(1, 2), rng.randint(1, 3), rng.randint(1, 7), rng.choice([V2, V2, V1]), chances
@@ -163,6 +165,10 @@ class World:
                 process = sim.rng.choice([*self.servers, *(each.process for each in self.clients())])
                 process.wakes_at_s = sim.time + 40 * sim.rng.random()
                 sim.tell("PAUSE", process.name, process.wakes_at_s - sim.time)
+            if sim.happens(chances.power):
+                sim.tell("POWER")
+                for process in [*self.servers, *self.settlers]:
+                    sim.crash(process)
             if sim.happens(chances.jump):
                 sim.offset_s += sim.rng.uniform(-JUMP_S, JUMP_S)
                 sim.tell("JUMP", sim.offset_s)
