@@ -15,9 +15,9 @@ from pathlib import Path
 
 from bench.instant import credentials, slot
 from coinslot.drive import RealWorld, run
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
-from coinslot.server.admission import Admission
 from coinslot.server.request import Incoming
 
 PATH = "/paid/report"

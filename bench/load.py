@@ -1,8 +1,9 @@
 """A load generator: `python -m bench.load`, one line of JSON on stdin, one on stdout.
 
 In: {"port", "connections", "count", "requests": [text, ...]}. Each connection sends the next request as soon as its
-answer is whole (no pipelining) until `count` are answered; requests are taken in turn. Out: {"seconds", "statuses",
-"p50_ms", "p99_ms"}. Answers must carry Content-Length.
+answer is whole (no pipelining) until `count` are answered; requests are taken in turn. With "lists": [[text, ...], ...]
+in their place each connection has requests of its own, sent in order. Out: {"seconds", "statuses", "p50_ms", "p99_ms"}.
+Answers must carry Content-Length.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -23,8 +26,7 @@ from bench.pinning import pin_as_told
 class Run:
     """What all connections share."""
 
-    def __init__(self, requests: list[bytes], count: int) -> None:
-        self.next = cycle(requests)
+    def __init__(self, count: int) -> None:
         self.left_to_send = self.left_to_come = count
         self.statuses: Counter[str] = Counter()
         self.took_s: list[float] = []
@@ -34,8 +36,9 @@ class Run:
 class Connection(asyncio.Protocol):
     """One request at a time."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, requests: Iterator[bytes]) -> None:
         self._run = run
+        self._requests = requests
         self._buffer = b""
 
     def connection_made(self, transport: Any) -> None:
@@ -43,10 +46,11 @@ class Connection(asyncio.Protocol):
         self._ask()
 
     def _ask(self) -> None:
-        if self._run.left_to_send > 0:
+        request = next(self._requests, None) if self._run.left_to_send > 0 else None
+        if request is not None:
             self._run.left_to_send -= 1
             self._began = time.perf_counter()
-            self._transport.write(next(self._run.next))
+            self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -69,11 +73,17 @@ class Connection(asyncio.Protocol):
 
 
 async def _load(told: dict[str, Any]) -> dict[str, Any]:
-    run = Run([text.encode("ascii") for text in told["requests"]], told["count"])
+    if "lists" in told:
+        lists = [[text.encode("ascii") for text in one] for one in told["lists"]]
+        turns, run = [iter(one) for one in lists], Run(sum(map(len, lists)))
+    else:
+        shared = cycle([text.encode("ascii") for text in told["requests"]])
+        turns, run = [shared] * told["connections"], Run(told["count"])
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
-    opened = [await loop.create_connection(lambda: Connection(run), "127.0.0.1", told["port"])
-              for _ in range(told["connections"])]  # fmt: skip
+    opened = []
+    for each in turns:
+        opened.append(await loop.create_connection(partial(Connection, run, each), "127.0.0.1", told["port"]))
     await asyncio.wait_for(run.done.wait(), 120)
     seconds = time.perf_counter() - began
     for transport, _ in opened:

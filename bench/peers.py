@@ -32,9 +32,9 @@ from coinslot.core.receipt import Receipt
 from coinslot.drive import RealWorld, run
 from coinslot.method import Extras
 from coinslot.money import parse_decimal
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
-from coinslot.server.admission import Admission
 from coinslot.server.request import Incoming
 
 HERE = Path(__file__).resolve().parent
