@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -128,7 +129,7 @@ class _Meter:
             if not self.silent:
                 out.print(f"   {self.text}")
             return
-        with Live(console=out, refresh_per_second=12, vertical_overflow="visible") as self._live:
+        with Live(console=Console(highlight=False), refresh_per_second=12) as self._live:  # wraps lines
             yield
         self._live = None
 
