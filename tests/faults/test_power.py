@@ -34,6 +34,26 @@ for amount in range(COST, {VOUCHERS} * COST, COST):
     os.write(acks, b"%d " % amount)
 os.close(acks)
 """
+# The same on an event loop, four channels at a time.
+TASKS = 4
+LOOPING = f"""
+import asyncio, os, sys
+from coinslot.store.open import open_store
+from support.channel_cases import COST, opened, order
+store = open_store("sqlite:///" + sys.argv[1])
+acks = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+for name in range({TASKS}):
+    opened(store, f"c{{name}}", deposit=10**9)
+os.write(acks, b"c0:0 ")
+async def pay(name):
+    for amount in range(COST, {VOUCHERS // TASKS} * COST, COST):
+        await asyncio.wrap_future(store.accept_and_spend(order(name, amount)))
+        os.write(acks, b"%s:%d " % (name.encode(), amount))
+async def main():
+    await asyncio.gather(*[pay(f"c{{n}}") for n in range({TASKS})])
+asyncio.run(main())
+os.close(acks)
+"""
 
 
 # Around thirty cuts of some six calls for each voucher.
@@ -75,6 +95,24 @@ def _check(cut: Cut, folder: Path) -> None:
     store.close()
     with closing(sqlite3.connect(folder / FILES[0])) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.guard("F18")
+def test_what_an_event_loop_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
+    """The same where the writes of many tasks share a commit."""
+    log = _written(tmp_path / "written", LOOPING)
+    happened = 0
+    for n, cut in enumerate(cuts(log, Random(18), 4 * EACH)):
+        told = dict(ack.split(":") for ack in cut.acked)
+        cut.restore(tmp_path / f"cut{n}")
+        store = open_store(f"sqlite:///{tmp_path / f'cut{n}' / FILES[0]}")
+        for name, last in told.items():
+            record = found(store, name)
+            assert int(last) <= record.accepted <= int(last) + COST
+            assert (record.spent, record.voucher) == (record.accepted, raw(record.accepted) if record.accepted else b"")
+        store.close()
+        happened += 1
+    assert happened > 10
 
 
 def test_a_store_that_syncs_less_loses_what_it_told(tmp_path: Path) -> None:
