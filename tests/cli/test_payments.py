@@ -177,7 +177,7 @@ def test_the_export_has_fixed_columns(record: Record, capsys: pytest.CaptureFixt
     assert main(["payments", "export", "--csv", "--store", record.url]) == 0
     assert capsys.readouterr().out == (
         "challenge_id,stage,claimed_at,settled_at,delivered_at,method,payer,payees,amount_units,amount,asset,symbol,"
-        "reference,external_id\n"
+        "reference,external_id,intent\n"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from coinslot.cli.columns import columns, safe
+from coinslot.cli.methodflags import environment, method_table
 from coinslot.cli.output import ExitCode, print_json
 from coinslot.cli.payments import parse_moment
 from coinslot.cli.store import JsonOption, opened, shown, sqlite_path
@@ -72,7 +73,8 @@ def _tables(method: str | None, settings: dict[str, str | None]) -> list[dict[st
         if "recipient" in given or "currency" in given:
             raise ConfigError("--rpc-url and --recipient go together (or give --config CONFIG.toml)")
         return []
-    return [{"method": method or only_method()} | given]
+    name = method or only_method()
+    return [{"method": name} | method_table("Accept", name, given, environment())]
 
 
 def _files(url: str) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from coinslot.cli.output import print_json
 from coinslot.cli.store import JsonOption, StoreOption, opened, pages
 from coinslot.core.instant import parse_instant
 from coinslot.errors import CoinslotError, MalformedHeader, UsageError
+from coinslot.intents import session
 from coinslot.services.config import DEFAULT_STORE
 from coinslot.services.report import COLUMNS, Line, line, moment
 from coinslot.store.protocol import Payment, Query, Stage
@@ -197,4 +198,6 @@ def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _amount(each: Line) -> str:
+    if each.payment.challenge.intent == session.INTENT:
+        return "a deposit"
     return each.terms.asset.text(each.terms.amount_units) if each.terms else "?"

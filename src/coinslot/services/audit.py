@@ -163,7 +163,11 @@ def _against_chain(payment: Payment, posted: Entry | None, accepted: Sequence[Ac
             continue
         break
     else:
-        report.find("chain", subject, f"nothing accepted here can check it (method {challenge.method})")
+        report.find(
+            "chain",
+            subject,
+            f"nothing accepted here can check it (method {challenge.method}, intent {challenge.intent})",
+        )
         return
     try:
         outcome: Outcome | FundingOutcome = yield from seller.confirm(payment.prepared)

@@ -10,6 +10,7 @@ from typing import Any
 from coinslot import method as methods
 from coinslot.core.instant import format_instant
 from coinslot.errors import CoinslotError, UsageError
+from coinslot.intents import charge
 from coinslot.intents.charge import Payee, Terms
 from coinslot.method import reader_of
 from coinslot.money import Asset, parse_units, to_text
@@ -31,6 +32,7 @@ COLUMNS = (
     "symbol",
     "reference",
     "external_id",
+    "intent",
 )
 # What makes a spreadsheet run a cell as a formula (OWASP "CSV Injection"), and the mark itself, so it can be undone.
 _RUNS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
@@ -38,7 +40,9 @@ _RUNS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A payment and what it was for; `terms` is None if its request can't be read (another program wrote it)."""
+    """A payment and what it was for; `terms` is None if its request can't be read (another program wrote it), and where
+    it moved a deposit: that is no price, and still the payer's. The journal has its amount.
+    """
 
     payment: Payment
     terms: Terms | None
@@ -63,6 +67,7 @@ class Line:
             "symbol": (terms.asset.symbol or None) if terms else None,
             "reference": reference(paid),
             "external_id": self.external_id,
+            "intent": paid.challenge.intent,
         }
 
     def cells(self) -> list[str]:
@@ -77,7 +82,9 @@ def line(payment: Payment) -> Line:
     except CoinslotError:
         return Line(payment, None, None)
     external = request.get("externalId")
-    return Line(payment, _terms(payment.challenge.method, request), external if isinstance(external, str) else None)
+    priced = payment.challenge.intent == charge.INTENT
+    terms = _terms(payment.challenge.method, request) if priced else None
+    return Line(payment, terms, external if isinstance(external, str) else None)
 
 
 def reference(payment: Payment) -> str | None:

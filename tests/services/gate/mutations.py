@@ -3,6 +3,7 @@
 from support.mutation import Mutation
 
 HERE = "tests/services/gate/test_gate.py::"
+METERED = "tests/services/gate/test_metered.py::"
 
 MUTATIONS = [
     Mutation(
@@ -39,5 +40,19 @@ MUTATIONS = [
         "dropped = HOP_BY_HOP | PAYMENT_ANSWER | _OURS",
         "dropped = HOP_BY_HOP | _OURS",
         HERE + "test_the_api_cannot_speak_of_payments_in_our_name",
+    ),
+    Mutation(
+        "T25",
+        "services/metered.py",
+        "return False  # what it used is told at the end, which is read for that.",
+        "return self.till.gone  #",
+        METERED + "test_who_hangs_up_before_the_bill_is_billed",
+    ),
+    Mutation(
+        "T25",
+        "services/metered.py",
+        "        return self.till.gone\n",
+        "        return False\n",
+        METERED + "test_who_hangs_up_pays_for_what_was_sent",
     ),
 ]

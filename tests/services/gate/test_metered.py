@@ -19,6 +19,7 @@ from coinslot.client.wallet import wallet
 from coinslot.errors import ConfigError, PaymentError
 from coinslot.services.config import from_table
 from coinslot.services.gate import GateService
+from coinslot.store.channels import ChannelQuery
 from coinslot.transports.httpx import RESULT, Session, pay, session
 from support.toybank import Bank
 from support.upstream import Call, Gated, Reply, Upstream, gate_for
@@ -56,13 +57,15 @@ def paying(gate: Gated, alice: dict[str, object], tmp_path: Path, **policy: Any)
         yield paid
 
 
-def spent(gate: Gated) -> int:
-    """What the server's only channel has spent."""
-    from coinslot.store.channels import ChannelQuery
-
-    (channel,) = gate.gate.slot.store.list_channels(ChannelQuery()).result()
-    assert channel.reserved == 0
-    return channel.spent
+def spent(gate: Gated, *, running: bool = False) -> int:
+    """What the server's only channel has spent, once nothing is set aside any more: no answer is under way."""
+    until = time.monotonic() + 20
+    while True:
+        (channel,) = gate.gate.slot.store.list_channels(ChannelQuery()).result()
+        if running or channel.reserved == 0:
+            return channel.spent
+        assert time.monotonic() < until, "a window stays set aside"
+        time.sleep(0.01)
 
 
 def test_a_stream_costs_its_events(bank: Bank, alice: dict[str, object], tmp_path: Path) -> None:
@@ -122,9 +125,36 @@ def test_who_hangs_up_pays_for_what_was_sent(bank: Bank, alice: dict[str, object
                 next(pieces)
         assert let_go.wait(20)
         until = time.monotonic() + 20
-        while spent(gate) == 0 and time.monotonic() < until:
+        while spent(gate, running=True) == 0 and time.monotonic() < until:
             time.sleep(0.02)
         assert 6 * MILLI <= spent(gate) <= 60 * MILLI
+
+
+@pytest.mark.guard("T25")
+def test_who_hangs_up_before_the_bill_is_billed(bank: Bank, alice: dict[str, object], tmp_path: Path) -> None:
+    """The upstream is read to its end, which tells what the answer used."""
+    gone = threading.Event()
+
+    def slow(handler: BaseHTTPRequestHandler, _: Call) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", EVENTS)
+        handler.end_headers()
+        handler.wfile.write(tokens("x", done=False))
+        handler.wfile.flush()
+        gone.wait(20)
+        handler.wfile.write(b'data: {"usage":{"total_tokens":42}}\n\ndata: [DONE]\n\n')
+        handler.close_connection = True
+
+    price = {"per": "unit", "unit": "token", "usage": "usage.total_tokens", "max_units": 100}
+    with gated(bank, price, raw=slow) as (gate, _), paying(gate, alice, tmp_path) as paid:
+        with paid.stream("POST", "/chat", content=b"?") as answer:
+            next(answer.iter_raw())
+        time.sleep(0.2)  # the server notices that its client is gone
+        gone.set()
+        until = time.monotonic() + 20
+        while spent(gate, running=True) < 42 * MILLI and time.monotonic() < until:
+            time.sleep(0.02)
+        assert spent(gate) == 42 * MILLI
 
 
 @pytest.mark.parametrize("kind", ["json", "events", "lines"])
@@ -202,7 +232,7 @@ def test_failures_of_the_upstream_cost_what_was_delivered(bank: Bank, alice: dic
         with pytest.raises((PaymentError, httpx.HTTPError)):
             paid.post("/chat", content=b"break")
         until = time.monotonic() + 20
-        while spent(gate) == 0 and time.monotonic() < until:
+        while spent(gate, running=True) == 0 and time.monotonic() < until:
             time.sleep(0.02)
         assert spent(gate) == 2 * MILLI
 
