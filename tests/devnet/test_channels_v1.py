@@ -288,6 +288,21 @@ def test_a_top_up_takes_a_close_request_back(bench: Bench, units: int) -> None:
     bench.refuses("CloseNotReady", channel.payer, WithdrawCall(channel.ref))
 
 
+def test_an_estimate_covers_every_call_of_a_transaction(bench: Bench) -> None:
+    """Clients that sign with the gas that the node tells can open: approval and opening are both in it."""
+    payer = bench.person(100)
+    approval = approve_call(PATH_USD, bench.escrow.address, 5)
+    opening = write_call(bench.escrow, OpenCall("0x" + "44" * 20, PATH_USD, 5, salt()))
+    calls = [{"to": each.to, "value": "0x", "data": to_hex(each.data)} for each in (approval, opening)]
+    request = {"from": payer.address, "calls": calls, "type": "0x76", "feeToken": PATH_USD}
+    estimate = int(str(bench.chain.rpc("eth_estimateGas", request)), 16)
+    filled = bench.chain.rpc("eth_fillTransaction", request)
+    assert isinstance(filled, dict)
+    used = bench.send(payer, approval, opening).gas
+    assert used <= estimate < 3 * used
+    assert int(filled["tx"]["gas"], 16) >= used
+
+
 def test_gas_stays_within_what_clients_allow(bench: Bench) -> None:
     """Opening with its approval fits the gas that we sign for, and so do the later steps."""
     channel, payer = bench.open(1000), bench.person(100)

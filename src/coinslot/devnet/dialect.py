@@ -22,6 +22,8 @@ NOT_MINED_IN_TIME = 4
 # How long `eth_sendRawTransactionSync` waits unless told otherwise, and at most.
 SYNC_MS, MOST_SYNC_MS = 20_000, 60_000
 _POLL_S = 0.001
+# Gas that is found by trying is what was used; some of it is given back only at the end.
+GAS_MARGIN = 5, 4
 # What can run is mined within milliseconds of its arrival.
 GRACE_S = 0.05
 _TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
@@ -202,10 +204,18 @@ def _with_reserve(block: dict[str, object]) -> dict[str, object]:
     return block if overrides is None else {**block, "stateOverrides": overrides}
 
 
-def opens_or_tops_up(request: dict[str, object]) -> bool:
-    """Whether a call that only simulates needs the reserve's help, and so a function of `SIMULATING`."""
+def needs_help(request: dict[str, object]) -> bool:
+    """Whether a method of `SIMULATING` is not for the node alone: calls of the reserve, and gas of several calls."""
     params = request.get("params")
-    return isinstance(params, list) and bool(params) and simulated_overrides(params[:1]) is not None
+    if not isinstance(params, list) or not params:
+        return False
+    return (request.get("method") != "eth_call" and bool(_inner(params[0]))) or simulated_overrides(
+        params[:1]
+    ) is not None
+
+
+def _inner(request: object) -> list[object]:
+    return _list(request.get("calls")) if isinstance(request, dict) else []
 
 
 def _simulate_one(method: str, node: Node, params: Sequence[object]) -> object:
@@ -220,7 +230,18 @@ def _call(node: Node, params: Sequence[object]) -> object:
 
 
 def _estimate(node: Node, params: Sequence[object]) -> object:
-    return _simulate_one("eth_estimateGas", node, params)
+    """At least what the calls take that anvil leaves out: it estimates a transaction of several by the last."""
+    told = int(str(_simulate_one("eth_estimateGas", node, params)), 16)
+    request = params[0] if params else None
+    if not isinstance(request, dict) or not (calls := _single_calls(request)[:-1]):
+        return hex(told)
+    block = params[1] if len(params) > 1 else "latest"
+    asked = {"blockStateCalls": [_with_reserve({"calls": calls})]}
+    (simulated,) = _list(node.call("eth_simulateV1", asked, block))
+    results = _list(simulated.get("calls")) if isinstance(simulated, dict) else []
+    used = _merged([each for each in results if isinstance(each, dict)])["gasUsed"]
+    above, below = GAS_MARGIN
+    return hex(max(told, int(str(used), 16) * above // below))
 
 
 def _fill(node: Node, params: Sequence[object]) -> object:
@@ -258,7 +279,7 @@ SPECIAL: dict[str, Callable[[Node, Sequence[object]], object]] = {
     MINT_METHOD: _mint,
 }
 
-# These pass through as well, unless `opens_or_tops_up`.
+# These pass through as well, unless `needs_help`.
 SIMULATING: dict[str, Callable[[Node, Sequence[object]], object]] = {
     "eth_call": _call,
     "eth_estimateGas": _estimate,

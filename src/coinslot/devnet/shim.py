@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from coinslot.devnet.dialect import SIMULATING, SPECIAL, opens_or_tops_up
+from coinslot.devnet.dialect import SIMULATING, SPECIAL, needs_help
 from coinslot.devnet.node import Node
 from coinslot.errors import DevnetError, PortTaken, RpcRefused, RpcUnreachable
 
@@ -43,7 +43,7 @@ def _special(request: dict[str, object]) -> _Function | None:
     if not isinstance(method, str) or not isinstance(request.get("params", []), list):
         return None
     if method in SIMULATING:
-        return SIMULATING[method] if opens_or_tops_up(request) else None
+        return SIMULATING[method] if needs_help(request) else None
     return SPECIAL.get(method)
 
 
