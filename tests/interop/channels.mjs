@@ -7,9 +7,16 @@ import { Mppx as Server, Request as Bridge, Store, tempo as selling } from 'mppx
 import { createClient, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { tempoModerato } from 'viem/tempo/chains'
+import WebSocket from 'ws'
 import { take } from './lines.mjs'
 
 const chain = (rpcUrl) => createClient({ chain: tempoModerato, transport: http(rpcUrl) })
+
+// The credential that a request shows, or null.
+function shown(request) {
+  const [, text] = /^Payment (.*)$/.exec(request.headers.get('authorization') ?? '') ?? []
+  return text ? JSON.parse(Buffer.from(text, 'base64url').toString()) : null
+}
 
 // --- clients -------------------------------------------------------------------------------------
 
@@ -19,11 +26,9 @@ const payers = new Map()
 function watched(log) {
   return async (input, init) => {
     const request = new Request(input, init)
-    const shown = /^Payment (.*)$/.exec(request.headers.get('authorization') ?? '')
-    const credential = shown ? JSON.parse(Buffer.from(shown[1], 'base64url').toString()) : null
-    const action = credential ? (credential.payload.action ?? credential.payload.type) : null
+    const credential = shown(request)
     const response = await fetch(input, init)
-    log.push([request.method, action, response.status])
+    log.push([request.method, credential?.payload.action ?? credential?.payload.type ?? null, response.status])
     return response
   }
 }
@@ -34,9 +39,9 @@ const kinds = {
     const client = Client.create({ polyfill: false, fetch: watched(log), methods: [paying.session(options)] })
     return { fetch: client.fetch }
   },
-  manager: (options, log) => paying.session.manager({ ...options, fetch: watched(log) }),
+  manager: (options, log) => paying.session.manager({ ...options, fetch: watched(log), webSocket: WebSocket }),
   // v1, which their client calls legacy.
-  legacy: (options, log) => paying.sessionLegacy.manager({ ...options, fetch: watched(log) }),
+  legacy: (options, log) => paying.sessionLegacy({ ...options, fetch: watched(log) }),
 }
 
 function payer({ kind, rpcUrl, key, ...options }) {
@@ -64,13 +69,13 @@ async function stream({ payer, url }) {
   return { words, receipts }
 }
 
-async function socket({ payer, url, count }) {
+async function socket({ payer, url }) {
   const { self } = payers.get(payer)
   const receipts = []
   const words = []
   const socket = await self.ws(url, { onReceipt: (receipt) => receipts.push(receipt) })
   await new Promise((resolve) => {
-    socket.addEventListener('message', ({ data }) => words.push(data) === count && resolve())
+    socket.addEventListener('message', ({ data }) => words.push(data))
     socket.addEventListener('close', resolve)
   })
   return { words, receipts }
@@ -82,7 +87,7 @@ const servers = new Map()
 
 function serve({ rpcUrl, realm, secretKey, key, session, price, words }) {
   const store = Store.memory()
-  const hits = { count: 0 }
+  const hits = [] // what came, and the status of our answer
   const known = new Map() // payer's source -> channel: how a server of theirs knows whose channel to tell of
   const method = selling.session({
     account: privateKeyToAccount(key),
@@ -94,15 +99,12 @@ function serve({ rpcUrl, realm, secretKey, key, session, price, words }) {
     ...session,
   })
   const mppx = Server.create({ methods: [method], realm, secretKey })
-  const listener = Bridge.toNodeListener(async (request) => {
+  const answer = async (request, credential) => {
     const { pathname } = new URL(request.url)
     const streams = pathname === '/words'
     const result = await mppx.session({ ...price, unitType: streams ? 'word' : 'request' })(request)
     if (result.status === 402) return result.challenge
-    const shown = /^Payment (.*)$/.exec(request.headers.get('authorization') ?? '')
-    const credential = shown && JSON.parse(Buffer.from(shown[1], 'base64url').toString())
     if (credential?.payload.channelId) known.set(credential.source?.toLowerCase(), credential.payload.channelId)
-    hits.count++
     if (!streams) return result.withReceipt(Response.json({ path: pathname }))
     return result.withReceipt(async function* (stream) {
       for (let n = 0; n < words; n++) {
@@ -110,6 +112,12 @@ function serve({ rpcUrl, realm, secretKey, key, session, price, words }) {
         yield `word ${n}`
       }
     })
+  }
+  const listener = Bridge.toNodeListener(async (request) => {
+    const credential = shown(request)
+    const response = await answer(request, credential)
+    hits.push([request.method, credential?.payload.action ?? credential?.payload.type ?? null, response.status])
+    return response
   })
   const server = createServer(listener)
   return new Promise((resolve) =>
@@ -137,7 +145,7 @@ await take({
   },
   log: ({ payer }) => payers.get(payer).log.splice(0),
   serve,
-  hits: ({ url }) => servers.get(url).hits.count,
+  hits: ({ url }) => servers.get(url).hits.splice(0),
   stop: ({ url }) => {
     const { server } = servers.get(url)
     server.closeAllConnections()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from coinslot.store.book_sqlite import SqliteBook
+from support.channelpeers import Buyer
+from support.channelshop import account
+from support.devnet import Chain
 from support.peers import INSTALL_S
 
 HERE = Path(__file__).parent
@@ -16,3 +21,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(INSTALL_S + 120))
+
+
+@pytest.fixture
+def buyer(devnet: Chain, tmp_path: Path) -> Iterator[Buyer]:
+    """With a fresh account and an empty book."""
+    book = SqliteBook(tmp_path / "book.sqlite")
+    yield Buyer(devnet, book, account(devnet))
+    book.close()

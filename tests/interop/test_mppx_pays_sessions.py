@@ -1,66 +1,20 @@
-"""mppx 0.11 buys from our sessions: its paying fetch, its session manager, streams, top-ups, closes; the chain is asked."""
+"""mppx 0.11 buys from our sessions: requests, streams, sockets, top-ups, closes, recovery; the chain is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.methods.tempo.session.escrow import V2
-from support.channelshop import COST, WORDS, Booth, account, booth, escrow_of, paid_in, paid_out, secret
+from support.channelpeers import payer
+from support.channelshop import COST, WORDS, Booth, account, booth, escrow_of, secret
 from support.devnet import Chain
 from support.peers import Peer, PeerError
 
 pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
-
-
-@dataclass
-class Payer:
-    """One of their clients, with an account of its own."""
-
-    peer: Peer
-    chain: Chain
-    key: PrivateKey
-    number: int
-    log: list[tuple[str, str | None, int]] = field(default_factory=list)
-
-    def order(self, op: str, **args: Any) -> Any:
-        """Something done by it; what it sent is noted."""
-        try:
-            return self.peer.call(op, payer=self.number, **args)
-        finally:
-            self.log += [(one[0], one[1], one[2]) for one in self.peer.call("log", payer=self.number)]
-
-    def get(self, url: str, **more: Any) -> dict[str, Any]:
-        """One request, paid."""
-        answer = self.order("fetch", url=url, **more)
-        assert isinstance(answer, dict)
-        return answer
-
-    def count(self, action: str, verb: str | None = None) -> int:
-        """How many credentials of a kind it sent."""
-        return sum(1 for one in self.log if one[1] == action and verb in (None, one[0]))
-
-    @property
-    def deposited(self) -> int:
-        """What it put into the reserve."""
-        return paid_in(self.chain, self.key.address, escrow_of(self.chain, V2))
-
-    @property
-    def refunded(self) -> int:
-        """What came back."""
-        return paid_out(self.chain, escrow_of(self.chain, V2), self.key.address)
-
-
-def payer(peer: Peer, chain: Chain, kind: str, key: PrivateKey | None = None, **options: Any) -> Payer:
-    """One of their clients, of a fresh account."""
-    key = key or account(chain)
-    options = {"maxDeposit": "0.02", **options}
-    number = peer.call("payer", kind=kind, rpcUrl=chain.rpc_url, key=secret(key), **options)
-    return Payer(peer, chain, key, number)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +91,19 @@ def test_its_paying_fetch_follows_a_stream_that_runs_dry(mppx_channels: Peer, sh
     assert [line for line in answer["body"].splitlines() if line] == [f"data: word {n}" for n in range(WORDS)]
     after = buyer.get(f"{shop.url}/last")
     assert spent(after["receipt"])[1] == (WORDS + 2) * COST
+
+
+def test_its_manager_pays_for_a_websocket(mppx_channels: Peer, devnet: Chain) -> None:
+    """Frame by frame, with vouchers and a top-up over HTTP on the way; then it closes what it opened."""
+    with booth(devnet, deposit="0.005") as shop:
+        buyer = payer(mppx_channels, devnet, "manager")
+        told = buyer.order("socket", url=f"{shop.url.replace('http', 'ws')}/words")
+        assert told["words"] == [f"word {n}" for n in range(WORDS)]
+        assert spent(told["receipts"][-1])[1] == WORDS * COST
+        receipt = buyer.order("closeChannel")
+        assert spent(receipt)[1] == WORDS * COST
+        assert shop.earned(escrow_of(devnet, V2)) == WORDS * COST
+        assert buyer.refunded == buyer.deposited - WORDS * COST
 
 
 def test_its_manager_tops_up_by_hand(mppx_channels: Peer, shop: Booth) -> None:

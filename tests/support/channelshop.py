@@ -1,4 +1,4 @@
-"""A site that sells by sessions on the local Tempo chain, for peers to pay; and what the chain says came of a channel."""
+"""A site that sells by sessions on the local Tempo chain, for peers to pay; and what the chain says came of it."""
 
 from __future__ import annotations
 
@@ -78,6 +78,12 @@ async def _site(scope: Any, receive: Any, send: Any) -> None:
         for step in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{step}.complete"})
+        return
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        async for word in _words():
+            await send({"type": "websocket.send", "text": word})
+        await send({"type": "websocket.close"})
         return
     if scope["path"] == "/words":
         await Stream(asse(meter(scope), _words()), HEADERS)(scope, receive, send)

@@ -1,6 +1,6 @@
 """Other implementations of the protocol as long-running processes, installed outside this tree.
 
-`mppx` (JavaScript) and `pympp` (Python) are pinned in tests/interop/package.json and requirements.txt and installed on
+`mppx` (JavaScript; an older one too) and `pympp` (Python) are pinned in tests/interop and installed on
 first use under COINSLOT_INTEROP_DIR, by default ~/.cache/coinslot/interop. What can't be installed is skipped with its
 reason; in CI a skip fails.
 """
@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ HERE = Path(__file__).resolve().parent.parent / "interop"
 ANSWER_S = 60.0
 # Installing from a slow mirror.
 INSTALL_S = 300.0
+NPM = ("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--silent")
 
 
 def home() -> Path:
@@ -76,15 +77,28 @@ def mppx_home() -> Path:
     """The folder with mppx's node_modules and our scripts."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("mppx needs Node 20 and npm")
-    npm = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
-    place = _install("node", HERE / "package.json", [npm])
-    for script in HERE.glob("*.mjs"):  # ES modules find packages beside themselves only
+    place = _install("node", HERE / "package.json", [NPM])
+    _copy(place, HERE.glob("*.mjs"))
+    return place
+
+
+def legacy_home() -> Path:
+    """The folder with the last mppx that sells by the older session protocol, and our scripts."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("mppx needs Node 20 and npm")
+    place = _install("node-legacy", HERE / "legacy" / "package.json", [NPM])
+    _copy(place, [HERE / "lines.mjs", *(HERE / "legacy").glob("*.mjs")])
+    return place
+
+
+def _copy(place: Path, scripts: Iterable[Path]) -> None:
+    """Put our scripts beside the packages: ES modules find packages beside themselves only."""
+    for script in scripts:
         target = place / script.name
         if not target.exists() or target.read_bytes() != script.read_bytes():
             fresh = place / f"{script.name}.{os.getpid()}"
             shutil.copy(script, fresh)
             fresh.replace(target)
-    return place
 
 
 def pympp_home() -> Path:
@@ -178,6 +192,14 @@ def mppx() -> Iterator[Peer]:
 def mppx_channels() -> Iterator[Peer]:
     """mppx's sessions, ready for orders (tests/interop/channels.mjs)."""
     peer = Peer(["node", "channels.mjs"], mppx_home())
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture(scope="session")
+def mppx_legacy() -> Iterator[Peer]:
+    """An mppx that sells by the older session protocol, ready for orders (tests/interop/legacy/legacy.mjs)."""
+    peer = Peer(["node", "legacy.mjs"], legacy_home())
     yield peer
     peer.stop()
 
