@@ -6,6 +6,8 @@ from support.mutation import Mutation
 
 TRAIL = "tests/faults/test_trail.py::test_an_opening"
 
+GIVEN_BACK = "tests/faults/test_trail.py::test_what_a_failed_commit_granted_all_the_same_is_given_back"
+
 MUTATIONS = [
     Mutation(
         "F18", "store/sqlite_file.py", '"synchronous = FULL"', '"synchronous = NORMAL"',
@@ -28,4 +30,9 @@ MUTATIONS = [
         "F08", "store/channel_operations.py", "Spent(known if isinstance(known, Channel) else old)", "Spent(old)",
         "tests/faults/test_trail.py::test_a_stream_that_is_run_again_takes_a_higher_voucher",
     ),
+    Mutation(
+        "F17", "store/sql.py", "if tries == 0 or ended.cancelled()", "if True or ended.cancelled()",
+        GIVEN_BACK,
+    ),
+    Mutation("F19", "store/disowning.py", 'for table in ("payments", "outbox"):', "for table in ():", GIVEN_BACK),
 ]  # fmt: skip

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coinslot import drive
 from coinslot.drive import run
+from coinslot.errors import StoreBroken
 from coinslot.intents.session import Refused, Stage
 from coinslot.server.resolver import resolve_round
 from coinslot.server.settler import Policy, settle_round
 from coinslot.store.channels import Order, Reserved
 from coinslot.store.memory import MemoryStore
-from support.channel_cases import RULES, opened, voucher
+from coinslot.store.protocol import Lease
+from coinslot.store.sqlite import SqliteStore
+from support.channel_cases import RULES, found, opened, voucher
 from support.sessiontill import COST, HEAD, Buyer, SessionTill
+from support.store_cases import claim
 from support.strike import struck_at
 from support.toybank import Bank
 
@@ -99,3 +106,29 @@ def test_a_stream_that_is_run_again_takes_a_higher_voucher() -> None:
     again = store.reserve(Order(key, 0, RULES, voucher("c", 60), 0, "k", "h"), 30, 30).result()
     assert isinstance(again, Reserved)
     assert (again.channel.accepted, again.channel.spent, again.channel.reserved) == (60, 30, 30)
+
+
+@pytest.mark.guard("F17", "F19")
+def test_what_a_failed_commit_granted_all_the_same_is_given_back(tmp_path: Path) -> None:
+    """Told that its outcome is unknown, who asked holds nothing: lease, window and key are free at once, not after the
+    process has ended."""
+    store = SqliteStore(str(tmp_path / "payments.db"), lease_s=60)
+    key = opened(store, deposit=10 * COST)
+
+    def lie(name: str) -> None:
+        if name in {"store.claim", "store.channel.reserve", "store.channel.spend"}:
+            raise StoreBroken("the commit failed")
+
+    keyed = Order(key, COST, RULES, voucher("c", COST), 1, "k", "h")
+    drive.arm_failpoints(lie)
+    try:
+        asked: list[Future[Any]] = [store.claim(claim("a")), store.accept_and_spend(keyed)]
+        asked.append(store.reserve(Order(key, 0, RULES, voucher("c", 5 * COST)), COST, 2 * COST))
+        assert [type(each.exception()) for each in asked] == [StoreBroken] * 3
+    finally:
+        drive.arm_failpoints(None)
+    store.ping().result()
+    record = found(store)
+    assert (record.accepted, record.spent, record.reserved) == (5 * COST, COST, 0)
+    assert isinstance(store.take("id-a").result(), Lease)
+    store.close()

@@ -12,14 +12,15 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from coinslot.core.receipt import Receipt
-from coinslot.errors import StoreError, UsageError
+from coinslot.errors import StoreBroken, StoreBusy, StoreError, UsageError
 from coinslot.intents.charge import Prepared
 from coinslot.ledger import Entry
 from coinslot.store import operations
 from coinslot.store.channels_sql import SqlChannels
+from coinslot.store.disowning import disown
 from coinslot.store.heart import Heart
 from coinslot.store.operations import Db
 from coinslot.store.protocol import Claim, ClaimResult, Delivery, Lease, Payment, Query
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 # Shorter leases would need heartbeats faster than a busy disk can write them.
 MIN_LEASE_S = 0.2
+# As often as leases are given back (server/holding.py): longer than any stall that the process itself survives.
+DISOWN_TRIES = 20
 
 
 class SqlStore(SqlChannels, ABC):
@@ -103,7 +106,21 @@ class SqlStore(SqlChannels, ABC):
                 operations.beat(db, heart.owner, self._lease_s)
             return run(db, heart.owner, token)
 
-        return self._write(lively, name, atomic=atomic)
+        granted = self._write(lively, name, atomic=atomic)
+        granted.add_done_callback(lambda ended: self._disown(heart.owner, token, ended))
+        return granted
+
+    def _disown(self, owner: str, token: str, ended: Future[Any], tries: int = DISOWN_TRIES) -> None:
+        """After a commit that failed, or did not: what it granted is nobody's. F17 F19"""
+        if tries == 0 or ended.cancelled() or not isinstance(ended.exception(), StoreBroken | StoreBusy):
+            return
+        if tries == DISOWN_TRIES and isinstance(ended.exception(), StoreBusy):
+            return  # nothing was written
+        try:
+            again = self._write(lambda db: disown(db, owner, token))
+        except StoreError:  # closed: what its owner held ended with it
+            return
+        again.add_done_callback(lambda later: self._disown(owner, token, later, tries - 1))
 
     # --- the protocol
 

@@ -33,8 +33,6 @@ BEAT_S = 7.0
 # A group commit on a good disk.
 COMMIT_S = 0.002
 _WORDS = Words(serial="INTEGER PRIMARY KEY", blob="BLOB", real="REAL", units="TEXT")
-# Whoever is told that such a commit failed, though it did not, holds what it does not know of until its process ends.
-_LEASING = {"claim", "open_channel", "take", "take_job", "reserve", "commit", "accept_and_spend"}
 # Looked up at once, in the calling thread, as the SQLite store does.
 _AT_ONCE = {"find", "find_keyed", "find_channel", "watched_ago_s", "try_lock"}
 
@@ -89,6 +87,7 @@ class SqlHere(SqlStore):
     def __init__(self, disk: Disk, owner: str, clock: Callable[[], float]) -> None:
         super().__init__(LEASE_S, 5.0)
         self._disk, self._clock = disk, clock
+        self.lies = False  # about the next commit: it is done, and told to have failed
         self._heart = _Pulse(owner, self._write_beat, LEASE_S)
 
     def beat(self) -> Future[None]:
@@ -114,6 +113,9 @@ class SqlHere(SqlStore):
             raise
         connection.execute("COMMIT")
         self._disk.commits += 1
+        lies, self.lies = self.lies, False
+        if lies:
+            return failed(StoreBroken("the commit failed"))
         if name:
             drive.failpoint(name)
         return done(result)
@@ -200,7 +202,7 @@ class Queued:
             return
         run, future, name = self._queue.popleft()
         broken = sim.happens(sim.chances.store) and name != "beat"
-        kind = sim.rng.randrange(2 if name in _LEASING else 3) if broken else -1
+        kind = sim.rng.randrange(3) if broken else -1
         if kind == 0:
             sim.tell("store busy for", name)
             self._wake()
@@ -211,14 +213,16 @@ class Queued:
             self._wake()
             future.set_exception(StoreBroken("the commit failed"))
             return
+        if kind == 2 and isinstance(self._store, SqlHere):
+            sim.tell("commit of", name, "done and not known")
+            self._store.lies = True
         ended = run()
+        if isinstance(self._store, SqlHere):
+            self._store.lies = False
         if sim.happens(sim.chances.crash / 4):
             sim.die("after", name, "before it was acknowledged")
         self._wake()
         error = ended.exception()
-        if kind == 2 and error is None:
-            sim.tell("commit of", name, "done and not known")
-            error = StoreBroken("the commit failed")
         if error is not None:
             future.set_exception(error)
         else:
