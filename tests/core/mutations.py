@@ -20,6 +20,13 @@ def _off(name: str, file: str, guard: str, test: str) -> Mutation:
 MUTATIONS: list[Mutation] = [
     # JSON and base64url
     _off("T09", "core/canonical.py", "    if len(members) != len(pairs):", _JSON + "test_lenient_json_is_refused"),
+    Mutation(
+        "T09",
+        "core/canonical.py",
+        "return value if _compact.encode(value) == raw else None",
+        "return value",
+        _JSON + "test_lenient_json_is_refused",
+    ),
     _off(
         "T09",
         "core/canonical.py",

@@ -49,6 +49,14 @@ def test_plain_objects_are_written_as_rfc_8785_says(value: dict[str, Any]) -> No
 
 
 @pytest.mark.guard("T09")
+@given(OBJECTS, st.booleans())
+def test_what_is_read_the_short_way_is_what_the_strict_parser_reads(value: dict[str, Any], spaced: bool) -> None:
+    """Compact text and any other: the same values of the same types."""
+    text = json.dumps(value, ensure_ascii=False, separators=None if spaced else (",", ":"))
+    assert json.dumps(parse_object(text.encode())) == json.dumps(value)
+
+
+@pytest.mark.guard("T09")
 @pytest.mark.parametrize(
     ("value", "text"),
     [

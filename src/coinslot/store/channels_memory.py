@@ -190,7 +190,7 @@ class MemoryChannels(ABC):
             paid = True
         answered, new = decide(old, order, window, paid=paid)
         if new is not old:
-            self._channels[order.key] = replace(new, used_at_s=self._now())
+            self._channels[order.key] = session.used(new, self._now())
         if isinstance(answered, Reserved):
             answered = self._set_aside(old, new)
         if order.idempotency_key is not None and isinstance(answered, Spent | Reserved):
@@ -235,7 +235,7 @@ class MemoryChannels(ABC):
             kept = session.reserve(new, *more) if more is not None else new
             del self._reservations[reservation.id]
             last = new if isinstance(kept, Refused) else kept
-            self._channels[reservation.key] = replace(last, used_at_s=self._now())
+            self._channels[reservation.key] = session.used(last, self._now())
             if isinstance(kept, Refused):
                 return Reserved(new, None, kept.missing_units)
             return Reserved(new, None) if last is new else self._set_aside(new, last)

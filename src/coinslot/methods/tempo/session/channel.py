@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from coinslot.chains.evm.abi import WORD, decode_address, encode_address, encode_uint256
 from coinslot.chains.evm.address import ZERO_ADDRESS, address_bytes
@@ -89,11 +90,15 @@ def expected_signer(payer: str, authorized_signer: str) -> str:
 
 def read_descriptor(value: object) -> Descriptor:
     """A descriptor from JSON; members that we don't know are passed over. Raises UsageError."""
-    given = read_object(value, "descriptor")
-    texts = tuple(given.get(name) for name in _MEMBERS)
-    if any(type(text) is not str or len(text) > 66 for text in texts):
-        raise UsageError("a member of descriptor is missing or not an address or 32 bytes of hex")
-    return _descriptor(texts)
+    return _descriptor(_texts(value))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    texts: tuple[Any, ...] = tuple(map(read_object(value, "descriptor").get, _MEMBERS))
+    for text in texts:
+        if type(text) is not str or len(text) > 66:
+            raise UsageError("a member of descriptor is missing or not an address or 32 bytes of hex")
+    return texts
 
 
 @lru_cache(maxsize=KEPT_DESCRIPTORS)
@@ -147,6 +152,19 @@ def channel_ref(escrow: Escrow, descriptor: Descriptor) -> ChannelRef:
     if escrow.version != V2:
         raise UsageError("only v2 channels have descriptors")
     return ChannelRef(escrow, channel_id(escrow, descriptor), descriptor)
+
+
+def read_channel_ref(escrow: Escrow, value: object) -> ChannelRef:
+    """The v2 channel of a descriptor as it stands in JSON. Raises UsageError, VerificationFailed.
+
+    Vouchers bring the same descriptor again and again, so the same texts are read once.
+    """
+    return _known_ref(escrow, _texts(value))
+
+
+@lru_cache(maxsize=KEPT_DESCRIPTORS)
+def _known_ref(escrow: Escrow, texts: tuple[str, ...]) -> ChannelRef:
+    return channel_ref(escrow, _descriptor(texts))
 
 
 @dataclass(frozen=True, slots=True)

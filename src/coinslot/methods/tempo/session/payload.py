@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from coinslot.chains.evm.hexdata import parse_hex, to_hex
 from coinslot.errors import MalformedCredential, UsageError, VerificationFailed
 from coinslot.methods.tempo.pull import MAX_RAW_BYTES
-from coinslot.methods.tempo.session.channel import ChannelRef, channel_ref, read_descriptor
+from coinslot.methods.tempo.session.channel import ChannelRef, read_channel_ref
 from coinslot.methods.tempo.session.escrow import V2, Escrow
 from coinslot.methods.tempo.session.fields import read_address, read_units, read_word
 from coinslot.methods.tempo.session.voucher import MAX_SIGNATURE_BYTES
@@ -119,7 +119,7 @@ def _channel(payload: Mapping[str, Any], escrow: Escrow) -> ChannelRef:
     channel_id = read_word(payload.get("channelId"), "channelId")
     if escrow.version != V2:
         return ChannelRef(escrow, channel_id)
-    channel = channel_ref(escrow, read_descriptor(payload.get("descriptor")))
+    channel = read_channel_ref(escrow, payload.get("descriptor"))
     if channel.id != channel_id:  # T07 T08 TSES-012
         raise VerificationFailed("payload.channelId is not the id of its descriptor on this escrow and chain")
     return channel
