@@ -346,7 +346,7 @@ class Payer:
 
         def hear(line: Line, told: Any) -> None:
             kind, what = told
-            if kind == "need" and line.open:
+            if kind == "need" and line.open and self.paper.at < len(self.paper.wishes):
                 wish = self.paper.wishes[self.paper.at]
                 flow = self._help(path, wish, int(what["requiredCumulative"]))
                 self.sim.start(self.process, flow, self._ended, f"{self.process.name} helps")
