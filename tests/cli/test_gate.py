@@ -17,9 +17,10 @@ import httpx
 import pytest
 
 from coinslot.cli.main import main
+from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.core.challenge import parse_challenge
-from coinslot.transports.httpx import pay
+from coinslot.transports.httpx import pay, session
 from support.toybank import Bank
 from support.upstream import Call, Upstream
 
@@ -265,3 +266,34 @@ def test_what_no_flag_says_comes_from_the_environment(
     assert main([*ask, "--recipient", "shop", "--currency", "coin"]) == 0
     assert main(ask) == 2
     assert "COINSLOT_RECIPIENT" in capsys.readouterr().err
+
+
+def test_a_stream_goes_on_whichever_worker_gets_the_voucher(
+    tmp_path: Path, bank: Bank, alice: dict[str, object]
+) -> None:
+    """Two processes on one store: windows of four, forty events, and the deposit's rest back at the end."""
+    events = b"".join(b"data: %d\n\n" % number for number in range(40))
+    with Upstream(lambda _: (200, {"Content-Type": "text/event-stream"}, events)) as api:
+        given = ["--upstream", api.url, "--price", "POST /chat=0.001/word", "--window", "4", "--workers", "2"]
+        given += [
+            "--listen",
+            "127.0.0.1:0",
+            "--method",
+            "toy",
+            "--bank",
+            bank.path,
+            "--recipient",
+            "shop",
+            "--sessions",
+        ]
+        policy = Policy(max_window=8)
+        with (
+            program(given, tmp_path) as (url, _),
+            pay(httpx.Client(trust_env=False, timeout=60), wallet(toy=alice), policy, book=tmp_path / "book") as client,
+            session(client, url + "/chat", max_deposit="1", close=True) as paid,
+        ):
+            for _ in range(3):
+                assert paid.post(content=b"?").content == events
+            assert paid.spent_units == 120_000
+    assert bank.balance("shop") == 120_000
+    assert bank.balance("alice") == 5_000_000 - 120_000
