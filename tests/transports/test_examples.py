@@ -11,7 +11,7 @@ import pytest
 
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
-from coinslot.transports.httpx import pay
+from coinslot.transports.httpx import pay, session
 from support.devnet import Chain
 from support.serving import TIMEOUT_S, asgi_server, wsgi_server
 
@@ -55,4 +55,21 @@ def test_members_sign_in_and_pay(devnet: Chain, monkeypatch: pytest.MonkeyPatch)
     assert (stranger.status_code, "www-authenticate" in stranger.headers) == (401, False)
     assert member.status_code == 200
     assert member.text.startswith("a report for ann, paid by 0x")
+    example["slot"].close()
+
+
+@pytest.mark.devnet
+def test_a_model_is_paid_by_the_token(devnet: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four words, four tokens, from a channel that is closed with the rest going back."""
+    monkeypatch.setenv("SESSION_KEY", devnet.accounts[1].private_key)
+    example = load("tokens.py", devnet, monkeypatch)
+    purse = wallet(tempo={"private_key": devnet.accounts[0].private_key, "rpc_url": devnet.rpc_url})
+    with (
+        asgi_server(example["app"], lifespan="on") as url,
+        pay(httpx.Client(timeout=TIMEOUT_S, trust_env=False), purse, book="memory:") as client,
+        session(client, f"{url}/chat", max_deposit="1", close=True) as paid,
+    ):
+        answer = paid.post(content=b"you pay me nothing")
+        assert answer.text == "data: nothing\n\ndata: me\n\ndata: pay\n\ndata: you\n\n"
+        assert paid.spent_units == 400
     example["slot"].close()
