@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from support.upstream import Call, Gated, Reply, Upstream, gate_for
 Output = pytest.CaptureFixture[bytes]
 FUNDS = 5_000_000
 GRACE_S = 900.0
+TESTS = str(Path(__file__).resolve().parent.parent)
 
 
 @pytest.fixture
@@ -178,6 +182,43 @@ def test_without_the_seller_the_chain_gives_it_back_after_a_while(
         (told,) = json.loads(capfdbinary.readouterr().out)
         assert (told["closed_by"], told["standing"]) == ("chain", "closed")
     assert bank.balance("alice") > before
+
+
+def test_the_wait_may_be_interrupted_and_taken_up_again(
+    gate: Gated, key: list[str], bank: Bank, capfdbinary: Output
+) -> None:
+    """A real process: told what it waits for, Ctrl-C ends it with 130, and `withdraw` goes on."""
+    bank.set_grace(GRACE_S)
+    assert fetched(gate, key, "/paid/x") == 0
+    (held,) = listed(capfdbinary)
+    command = [sys.executable, "-m", "coinslot.cli.main", "channels", "close", held["channel_id"], "--no-server", *key]
+    environment = {**os.environ, "PYTHONPATH": TESTS}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment)
+    assert process.stderr is not None
+    assert "Ctrl-C is safe" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    process.stderr.close()
+    bank.advance(GRACE_S + 120)
+    assert main(["channels", "withdraw", "--all", *key]) == 0
+    assert b"is closed" in capfdbinary.readouterr().out
+
+
+def test_shells_complete_ids(gate: Gated, key: list[str], capfdbinary: Output) -> None:
+    """From the book."""
+    assert fetched(gate, key, "/paid/x") == 0
+    (held,) = listed(capfdbinary)
+    asked = {"_COINSLOT_COMPLETE": "complete_bash", "COMP_WORDS": "coinslot channels show 0x", "COMP_CWORD": "3"}
+    command = [Path(sys.executable).with_name("coinslot")]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": TESTS, **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == [held["channel_id"]]
 
 
 def test_a_channel_is_filled(gate: Gated, key: list[str], bank: Bank, capfdbinary: Output) -> None:
