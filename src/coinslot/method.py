@@ -154,6 +154,11 @@ class SessionSeller(Protocol):
         chain would take. Raises InvalidVoucher, SignerMismatch. T13 T15
         """
 
+    def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:
+        """Whether what is signed under these terms can be collected from this recorded channel: the same network,
+        escrow, protocol, asset and recipient. Pure. T03 T07
+        """
+
     # --- money into a channel
 
     def check(

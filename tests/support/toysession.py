@@ -193,6 +193,10 @@ class ToySessionSeller:
         except UsageError as error:
             raise VerificationFailed(str(error)) from None
 
+    def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:
+        """See method.py."""
+        return self.serves(channel) and channel.payee == terms.recipient
+
     def verify(self, presented: acts.Presented, signer: str) -> None:
         """See method.py."""
         assert presented.voucher is not None

@@ -27,7 +27,7 @@ from coinslot.server.events import ChannelFunded
 from coinslot.server.holding import Hold, obtain
 from coinslot.server.presented import Case
 from coinslot.server.request import request_hash
-from coinslot.server.teller import RETRY_IN_FLIGHT_S, Teller, pending
+from coinslot.server.teller import RETRY_IN_FLIGHT_S, Teller, pending, require_taken
 from coinslot.store.channels import Known, Opened
 from coinslot.store.protocol import Claim, Lease, OverBudget, Payment, Taken
 from coinslot.store.protocol import Stage as PaymentStage
@@ -60,6 +60,7 @@ class Deposits:
         if known is None or known.stage is Stage.OPENING:
             checked = yield from case.seller.check(case.presented, case.claimed, None)
             return (yield from self._fund(case, checked))
+        require_taken(case, known)  # T03: an opening may come with a voucher that nobody has seen
         case.seller.verify(case.presented, known.signer)  # again: the same act, done once
         if known.stage is Stage.CLOSED:
             raise ChannelFinalized("this channel is closed", channel_id=known.id)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, failpoint, now, wait
@@ -30,7 +31,6 @@ from coinslot.errors import (
     PaymentExpired,
     PaymentInFlight,
     RailUnavailable,
-    VerificationFailed,
 )
 from coinslot.intents import session
 from coinslot.intents.acts import Act, Claimed, Terms
@@ -47,7 +47,7 @@ from coinslot.server.meter import Meter, Tab, free
 from coinslot.server.presented import Asked, Case
 from coinslot.server.price import Metering, Offer
 from coinslot.server.request import request_hash
-from coinslot.server.teller import NO_CONTENT, OK, RETRY_IN_FLIGHT_S, RETRY_PENDING_S, Teller
+from coinslot.server.teller import NO_CONTENT, OK, RETRY_IN_FLIGHT_S, RETRY_PENDING_S, Teller, require_taken
 from coinslot.store.channels import (
     ChannelQuery,
     Order,
@@ -73,10 +73,11 @@ MAX_INTRODUCED = 100
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What never changes of a channel."""
+    """What never changes of a channel. `seller` is kept so that its id names no other."""
 
     signer: str
     payer: str
+    seller: SessionSeller
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Sessions:
     _teller: Teller = field(init=False, repr=False)
     _deposits: Deposits = field(init=False, repr=False)
     _closing: Closing = field(init=False, repr=False)
-    _facts: dict[tuple[str, str, str], _Facts] = field(default_factory=dict, init=False, repr=False)
+    _facts: dict[tuple[str, str, str, int], _Facts] = field(default_factory=dict, init=False, repr=False)
     _echoes: dict[tuple[int, Challenge], _Echo] = field(default_factory=dict, init=False, repr=False)
     _watched: dict[str, tuple[float, float | None]] = field(default_factory=dict, init=False, repr=False)
 
@@ -186,15 +187,14 @@ class Sessions:
     def _known(self, case: Case) -> Flow[_Facts]:
         """Whose channel it is, by our own record. Raises ChannelNotFound, VerificationFailed. T15"""
         terms, key = case.claimed.terms, case.presented.key
-        name = (key, terms.recipient, terms.asset.key)
+        name = (key, terms.recipient, terms.asset.key, id(case.seller))
         facts = self._facts.get(name)
         if facts is None:
             channel = yield from self._teller.find(case)
-            if (channel.payee, channel.asset) != (terms.recipient, terms.asset.key):  # T03
-                raise VerificationFailed("this channel pays somebody else, or in something else")
+            require_taken(case, channel)  # T03
             if len(self._facts) >= REMEMBERED:  # F28
                 self._facts.clear()
-            facts = self._facts[name] = _Facts(channel.signer, channel.payer)
+            facts = self._facts[name] = _Facts(channel.signer, channel.payer, case.seller)
         return facts
 
     # --- voucher ---------------------------------------------------------------------------------
@@ -270,7 +270,8 @@ class Sessions:
             self._keep(order.key, order.idempotency_key, None)
 
     def _tab(self, case: Case, metering: Metering) -> Tab:
-        return Tab(self.store, case.seller, case.rules, metering, case.claimed.terms.amount_units, case.challenge_id)
+        unit_units, ask_again = case.claimed.terms.amount_units, partial(self._teller.ask_again, case)
+        return Tab(self.store, case.seller, case.rules, metering, unit_units, case.challenge_id, ask_again)
 
     def _bought(
         self, case: Case, payer: str, order: Order, channel: Channel, at_s: float, meter: Meter | None = None
@@ -372,9 +373,8 @@ def _same(one: Terms, other: Terms) -> bool:
 
 def _pays(channel: Channel, offer: Offer) -> bool:
     terms = offer.terms
-    return (
-        terms is not None
-        and sells_sessions(offer.seller)
-        and offer.seller.method == channel.method
-        and (channel.network, channel.payee, channel.asset) == (offer.seller.network, terms.recipient, terms.asset.key)
-    )
+    seller = offer.seller
+    if terms is None or not sells_sessions(seller) or seller.method != channel.method:
+        return False
+    mine = (channel.network, channel.payee, channel.asset) == (seller.network, terms.recipient, terms.asset.key)
+    return mine and seller.takes(channel, terms)

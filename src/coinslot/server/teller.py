@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from coinslot.core.canonical import decode_object, encode_object
 from coinslot.drive import Flow, now, wait
-from coinslot.errors import ChannelNotFound, OutcomePending, Problem
+from coinslot.errors import ChannelNotFound, OutcomePending, Problem, VerificationFailed
 from coinslot.intents import session
 from coinslot.intents.session import Channel
 from coinslot.intents.session_problems import problem_of
@@ -61,9 +61,14 @@ class Teller:
             raise problem
         return (yield from self.ask_again(case, problem, refused.channel))
 
-    def ask_again(self, case: Case, problem: Problem, channel: Channel) -> Flow[Answer]:
-        """A fresh challenge that tells how the channel stands: its signer's signature was verified. TSES"""
-        required = self.required(case, channel)
+    def ask_again(
+        self, case: Case, problem: Problem, channel: Channel, required_units: int | None = None
+    ) -> Flow[Answer]:
+        """A fresh challenge that tells how the channel stands: its signer's signature was verified. TSES
+
+        `required_units`: the total that the next voucher must say, where that is not the price of a request.
+        """
+        required = self.required(case, channel) if required_units is None else required_units
 
         def hint(offer: Offer) -> Offer:
             if offer.seller is not case.seller:
@@ -77,6 +82,17 @@ class Teller:
         self.tell(Offered(asked.request.path, offered, problem.slug))
         extra = case.seller.headers(channel, required)
         return refusal(problem, header_values(challenges), extra, challengeId=challenges[0].id)
+
+
+def require_taken(case: Case, channel: Channel) -> None:
+    """That what is presented can be collected from this channel, which is known by its id only. T03 T07
+
+    Raises VerificationFailed.
+    """
+    terms = case.claimed.terms
+    ours = (channel.payee, channel.asset) == (terms.recipient, terms.asset.key)
+    if not ours or not case.seller.takes(channel, terms):
+        raise VerificationFailed("this channel pays somebody else, in something else, or elsewhere")
 
 
 def pending(reference: str | None) -> OutcomePending:

@@ -212,6 +212,17 @@ class TempoSessionSeller:
             raise UsageError("a top-up carries no voucher")
         self._scheme.verify(voucher.channel, voucher.amount_units, voucher.raw, signer)  # T13 T15
 
+    def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:
+        """Whether a recorded channel is on these terms' escrow and pays them. A voucher that was signed for another
+        escrow, or under the other protocol, may name this channel and be signed by its signer; nobody could ever
+        settle it. Raises UsageError for a record that can't be read.
+        """
+        mine = _own(terms)
+        place = (channel.method, channel.network, channel.asset, channel.payee)
+        if place != (NAME, self.network, mine.asset.key, mine.recipient):
+            return False
+        return read_record(channel.state).ref.escrow == mine.escrow  # T07
+
     # --- money into a channel --------------------------------------------------------------------
 
     def check(

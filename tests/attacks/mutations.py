@@ -1,0 +1,22 @@
+"""Guards without which an attack of this folder works."""
+
+from __future__ import annotations
+
+from support.mutation import Mutation
+
+FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
+
+MUTATIONS = [
+    Mutation(
+        "T07", "methods/tempo/session/seller.py", "return read_record(channel.state).ref.escrow == mine.escrow",
+        "return True", FOREIGN + "test_a_voucher_of_the_other_protocol_buys_nothing_on_a_channel",
+    ),
+    Mutation(
+        "T03", "server/sessions.py", "require_taken(case, channel)", "pass",
+        FOREIGN + "test_a_voucher_of_the_other_protocol_buys_nothing_on_a_channel",
+    ),
+    Mutation(
+        "T03", "server/deposits.py", "require_taken(case, known)", "pass",
+        FOREIGN + "test_an_opening_presented_again_with_a_higher_voucher_pays_its_own_payee_only",
+    ),
+]  # fmt: skip
