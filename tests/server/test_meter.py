@@ -113,7 +113,7 @@ def test_what_was_not_used_of_a_window_is_free_again(till: SessionTill, how: str
 
 @pytest.mark.guard("F29")
 @pytest.mark.parametrize("late", [False, True], ids=["lost", "late"])
-@pytest.mark.parametrize("step", ["renew", "finish", "wait_for"])
+@pytest.mark.parametrize("step", ["renew", "finish", "wait_for", "grow"])
 def test_a_step_that_is_cancelled_spends_each_unit_once(till: SessionTill, step: str, late: bool) -> None:
     """Wherever it stands, what was taken is spent once when the stream is given up, and no window stays set aside."""
     for n in range(1, 10):
@@ -125,14 +125,40 @@ def test_a_step_that_is_cancelled_spends_each_unit_once(till: SessionTill, step:
         if step == "wait_for":
             assert not charge(till, meter)
             till.answer(buyer.voucher(buyer.sums[1] + 10 * COST), HEAD)
+        meter.begun = step != "grow"
         seen = Counted()
-        drive(till, cancelled_at(getattr(meter, step)(), n, late=late, seen=seen))
+        flow = meter.renew() if step == "grow" else getattr(meter, step)()
+        drive(till, cancelled_at(flow, n, late=late, seen=seen))
+        if step == "grow" and seen.cancelled:
+            meter.forget()
+            taken = 0
         meter.abandon()
         till.store.ping().result()
         assert (buyer.record.spent, buyer.record.reserved) == (taken * COST, 0)
         if not seen.cancelled:
             break
     assert n > 1
+
+
+@pytest.mark.guard("T25")
+def test_while_nothing_was_sent_nothing_is_spent(till: SessionTill) -> None:
+    """The window grows with what was taken; a dry channel keeps it, so that it may be sent, or forgotten, after all."""
+    for how, spent in (("finish", 9), ("forget", 0)):
+        buyer = till.buyer(DEPOSIT)
+        meter = meter_of(till, buyer, 10)
+        meter.begun = False
+        for units in (3, 3, 3):
+            assert charge(till, meter, units)
+        assert (buyer.record.spent, buyer.record.reserved) == (0, 10 * COST)
+        assert not charge(till, meter, 2)
+        assert (buyer.record.spent, buyer.record.reserved) == (0, 9 * COST)
+        assert meter.dry(2).required_top_up == COST
+        if how == "finish":
+            assert run(meter.finish(), till.world).extra["units"] == 9
+        else:
+            meter.forget()
+            till.store.ping().result()
+        assert (buyer.record.spent, buyer.record.reserved) == (spent * COST, 0)
 
 
 @pytest.mark.guard("T25")
@@ -151,7 +177,7 @@ def test_a_dry_channel_says_what_the_next_voucher_must_say(till: SessionTill) ->
     }  # fmt: skip
     dry = meter.dry()
     assert isinstance(dry, StreamDry)
-    assert (dry.channel_id, dry.required_top_up) == (buyer.held.channel_id, WINDOW * COST)
+    assert (dry.channel_id, dry.required_top_up) == (buyer.held.channel_id, COST)
     assert till.answer(buyer.voucher((5 + WINDOW) * COST), HEAD).status == 204
     assert run(meter.wait_for(), till.world)
     assert charge(till, meter, WINDOW)

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from coinslot.core.challenge import parse_challenges
 from coinslot.core.receipt import decode_receipt
 from coinslot.errors import StreamDry
 from coinslot.transports import asgi, fastapi, starlette, wsgi
@@ -294,7 +295,7 @@ def test_pieces_cost_their_bytes_and_break_off_where_nobody_pays(site: Any, slot
 
 
 def test_a_dry_stream_has_a_name(slot: Slot, alice: Wallet) -> None:
-    """A handler that charges by itself hears StreamDry, and what it charged is on record with a receipt."""
+    """A handler that charges by itself hears StreamDry, and may go on with what was paid."""
     heard: list[Any] = []
 
     async def count(request: Request) -> Response:
@@ -303,14 +304,40 @@ def test_a_dry_stream_has_a_name(slot: Slot, alice: Wallet) -> None:
                 while True:
                     await m.charge()
         except StreamDry as dry:
-            heard.append((dry.channel_id, dry.required_top_up, m.counted, m.receipt))
+            heard.append((dry.channel_id, dry.required_top_up, m.counted))
         return PlainTextResponse("as much as you paid for")
 
-    app = starlette.paid(slot, price(slot, patience_s=0.1))(count)
+    app = starlette.paid(slot, price(slot))(count)
     with asgi_server(Starlette(routes=[Route("/count", app)])) as url:
         client = StreamClient(alice, f"{url}/count")
         answer = client.get(25)
     assert answer.text == "as much as you paid for"
-    channel_id, missing, counted, receipt = heard[0]
-    assert (channel_id, missing, counted) == (client.held.channel_id, 10, 25)
-    assert receipt.extra["spent"] == decode_receipt(answer.headers["payment-receipt"]).extra["spent"] == "25"
+    assert heard == [(client.held.channel_id, 1, 25)]
+    assert decode_receipt(answer.headers["payment-receipt"]).extra["spent"] == "25"
+
+
+@pytest.mark.spec("TSES-172")
+@pytest.mark.parametrize("door", DOORS)
+def test_an_answer_that_runs_dry_before_it_begins_is_refused_with_what_is_missing(
+    door: Any, slot: Slot, alice: Wallet
+) -> None:
+    """At once, since no client could know; the fresh challenge says which total buys it, and then it does."""
+    with door(slot) as url:
+        client = StreamClient(alice, f"{url}/count")
+        refused = client.get(2)
+        assert refused.status_code == 402, refused.text
+        assert refused.json()["type"].endswith("session/insufficient-balance")
+        assert "payment-receipt" not in refused.headers
+        again = parse_challenges(refused.headers.get_list("www-authenticate"))[0]
+        suggested = next(one for one in again if one.intent == "session").request_object()["methodDetails"]
+        assert suggested["channelId"] == client.held.channel_id
+        required = int(suggested["sessionSnapshot"]["requiredCumulative"])
+        assert required == 2 + int(refused.json()["requiredTopUp"])
+        assert client.sums(slot) == (2, 0, 0)
+        for _ in range(2):  # a handler that charges in parts may miss another part; no part is lost
+            answer = client.get(required)
+            if answer.status_code == 200:
+                break
+            required += int(answer.json()["requiredTopUp"])
+    assert answer.json()["counted"] == 7
+    assert client.sums(slot) == (7, 7, 0)

@@ -12,16 +12,17 @@ and if this process dies its last window is spent whole. F08 T25
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow, failpoint, now, sleep, wait
-from coinslot.errors import ChannelFinalized, ChannelNotFound, StreamDry, UsageError
+from coinslot.errors import ChannelFinalized, ChannelNotFound, Problem, StreamDry, UsageError
 from coinslot.intents.session import Channel, Refused, Rules, Stage, Why
 from coinslot.intents.session_problems import problem_of
 from coinslot.method import SessionSeller
+from coinslot.server.answer import Answer
 from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.price import Metering
 from coinslot.store.channels import Order, Reservation, Reserved, ReserveResult, SessionStore
@@ -41,12 +42,26 @@ class Tab:
     metering: Metering
     unit_units: int
     challenge_id: str
+    ask_again: Callable[[Problem, Channel, int], Flow[Answer]]
 
 
 class Meter:
     """Counts one answer. Used by one thread or task at a time."""
 
-    __slots__ = ("_channel", "_counted", "_left", "_over", "_spent", "_tab", "_taken", "_total", "_window", "last")
+    __slots__ = (
+        "_channel",
+        "_counted",
+        "_left",
+        "_over",
+        "_spent",
+        "_tab",
+        "_taken",
+        "_total",
+        "_window",
+        "begun",
+        "ended_dry",
+        "last",
+    )
 
     def __init__(self, tab: Tab, channel: Channel, window: Reservation) -> None:
         self._tab = tab
@@ -59,6 +74,8 @@ class Meter:
         self._spent = 0
         self._over = False
         self.last: Receipt | None = None  # what `finish` said
+        self.ended_dry: StreamDry | None = None  # what `dry` said
+        self.begun = True  # whether anything may have been sent; doors that know better say so
 
     @property
     def unit(self) -> str:
@@ -102,11 +119,24 @@ class Meter:
         least, most = self._need(units)
         if self._window is None:
             return (yield from self._reserve(least, most))
+        if not self.begun:
+            return (yield from self._grow(self._window, least, most))
         window, taken, counted = self._window, self._taken, self._counted
         renewed = self._tab.store.commit(window, taken, counted, (least, most))
         reserved = yield from unless_given_up(renewed, self._free)  # F29
         failpoint("meter.committed")
         return self._begin(reserved)
+
+    def _grow(self, window: Reservation, least: int, most: int) -> Flow[bool]:
+        """A larger window in place of this one, in one step: while nothing was sent, nothing is spent."""
+        taken, counted = self._taken, self._counted
+        larger = self._tab.store.commit(window, 0, 0, (taken + least, taken + most))
+        grown = self._begin((yield from unless_given_up(larger, self._free)))  # F29
+        if not grown and taken and not (yield from self._reserve(taken, taken)):
+            raise self.dry()  # somebody else took what this answer had set aside
+        self._taken, self._counted = taken, counted
+        self._left -= taken
+        return grown
 
     def _need(self, units: int) -> tuple[int, int]:
         least = units * self._tab.unit_units
@@ -149,9 +179,15 @@ class Meter:
     def dry(self, units: int = 1) -> StreamDry:
         """What to raise where nobody waits any longer."""
         channel = self._channel
-        missing = self.required_units(units) - channel.accepted
+        missing = channel.spent + channel.reserved + self._need(units)[0] - channel.accepted
         detail = "what was authorized is used up, and no further voucher came in time"
-        return StreamDry(detail, channel_id=channel.id, required_top_up=max(missing, 0))
+        self.ended_dry = StreamDry(detail, channel_id=channel.id, required_top_up=max(missing, 0))
+        return self.ended_dry
+
+    def refusal(self, dry: StreamDry) -> Flow[Answer]:
+        """The answer where a handler ran dry before anything was sent: a fresh challenge that says what is missing."""
+        required = self._channel.accepted + (dry.required_top_up or 0)
+        return (yield from self._tab.ask_again(dry, self._channel, required))
 
     def wait_for(self, units: int = 1, at_most_s: float | None = None) -> Flow[bool]:
         """Wait until a voucher covers `units` more, wherever it arrives. False: none came in time.

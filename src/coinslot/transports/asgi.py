@@ -17,7 +17,7 @@ from dataclasses import replace
 from enum import Enum
 
 from coinslot.drive import run_async
-from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
+from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable, StreamDry
 from coinslot.server.admission import Admission
 from coinslot.server.answer import EXPOSED, Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
@@ -27,7 +27,7 @@ from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
 from coinslot.transports.asgi_types import App, Message, Receive, Scope, Send
-from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent
+from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent, ran_dry
 from coinslot.transports.slot import RouteTable, Slot
 from coinslot.transports.websocket import Socket
 
@@ -35,6 +35,8 @@ __all__ = ["App", "CoinslotMiddleware", "Message", "Paying", "Receive", "Scope",
 
 _EXPOSE = "access-control-expose-headers"
 RECEIPT = "coinslot.receipt"
+# From here on a status says that the handler failed.
+_FAILED = 500
 # RFC 6455: the server refuses the connection for a reason of policy.
 _POLICY_VIOLATION = 1008
 # Ways to send an answer past the messages that we watch; a priced handler is not offered them.
@@ -167,14 +169,14 @@ class Paying:
         """Ask the gate. `body` is what was read to be bound; None if there was more than can be. Raises what a pricing
         function raises.
         """
-        return await self.admit(price, replace(incoming(scope, body), manages=manages))
+        return await self.admit(price, incoming(scope, body if price.bind_body else None, manages=manages))
 
     async def admit(self, price: Price, request: Incoming) -> Answer | Admission:
         """The same for a request that is read already."""
         self.slot.resolving.ensure()
         if price.bind_body and request.body is None:
             return refusal(BodyTooLarge(f"a body bound to a payment may have {MAX_BOUND_BODY} bytes"))
-        if not price.bind_body:
+        if not price.bind_body and request.body is not None:
             request = replace(request, body=None)
         return await run_async(self.slot.gate.admit(request, price), self.slot.async_world)
 
@@ -232,15 +234,15 @@ class Handover:
         self._delivering = Delivering(admission.receipt, admission.headers)
         self._start: Message | None = None
         self._over = False
-        self._refused = False
+        self.refused = False
         self._streaming = False
         self._gone = False
         scope[RECEIPT] = admission.receipt
         state = scope.setdefault("state", {})
         state["receipt"] = admission.receipt
-        counting = metered(admission, paying.slot)
-        if counting is not None:
-            scope[METER] = state["meter"] = counting
+        self._counting = metered(admission, paying.slot)
+        if self._counting is not None:
+            scope[METER] = state["meter"] = self._counting
         if scope.get("extensions"):
             scope["extensions"] = {k: v for k, v in scope["extensions"].items() if k not in _PAST_US}
 
@@ -253,8 +255,21 @@ class Handover:
         except asyncio.CancelledError:  # some servers cancel when the client goes away
             failed = False
             raise
+        except StreamDry:
+            if not (self.refused or await self.dry()):
+                raise
         finally:
             await self.end(failed)
+
+    async def dry(self) -> bool:
+        """Answer 402 where the handler ran dry before anything was sent; False: it did not, or something was."""
+        answer = None if self._over or self._streaming else ran_dry(self._admission)
+        if answer is None:
+            return False
+        self._give_back()
+        self.refused = True
+        await send_answer(await run_async(answer, self._paying.slot.async_world), self._scope, self._send)
+        return True
 
     def watching(self, receive: Receive) -> Receive:
         """A receive that notices when the client hangs up."""
@@ -285,8 +300,10 @@ class Handover:
     async def pass_on(self, message: Message) -> None:
         """The send of the application. Raises StoreError if a stream that has begun can't be recorded."""
         kind = message["type"]
-        if self._refused:
+        if self.refused:
             return
+        if kind == "http.response.start" and message["status"] >= _FAILED and await self.dry():
+            return  # what frameworks make of StreamDry
         if kind == "http.response.start":
             headers = self._delivering.begin(message["status"], _decoded(message.get("headers", [])))
             self._start = {**message, "headers": _encoded(headers)}
@@ -324,12 +341,14 @@ class Handover:
             start, self._start = self._start, None
             await self._out(start)
         self._streaming = self._delivering.counts
+        if self._counting is not None:
+            self._counting.begin()
         await self._out(message)
 
     async def _refuse(self) -> None:
         """What can't be recorded is not delivered: the same credential brings it again."""
         problem = StoreUnavailable(retry_after_s=RETRY_IN_FLIGHT_S, reference=self._admission.receipt.reference)
-        self._refused = True
+        self.refused = True
         await send_answer(refusal(problem), self._scope, self._send)
 
 
@@ -376,13 +395,14 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def incoming(scope: Scope, body: bytes | None) -> Incoming:
+def incoming(scope: Scope, body: bytes | None, *, manages: bool = False) -> Incoming:
     """The request of an ASGI scope. Header names arrive lower-case by the ASGI specification."""
     headers: dict[str, tuple[str, ...]] = {}
     for raw_name, raw_value in scope["headers"]:
-        name = raw_name.decode("latin-1")
-        headers[name] = (*headers.get(name, ()), raw_value.decode("latin-1"))
-    return Incoming(scope["method"], scope["path"], scope.get("query_string", b"").decode("latin-1"), headers, body)
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = (*headers[name], value) if name in headers else (value,)
+    query = scope.get("query_string", b"").decode("latin-1")
+    return Incoming(scope["method"], scope["path"], query, headers, body, manages)
 
 
 def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

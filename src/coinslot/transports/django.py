@@ -31,6 +31,7 @@ from django.http.request import RawPostDataException
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from coinslot.drive import Flow, run, run_async
 from coinslot.errors import ConfigError, StoreError, StoreUnavailable
 from coinslot.server.admission import Admission
 from coinslot.server.answer import EXPOSED, Answer, refusal
@@ -41,11 +42,14 @@ from coinslot.server.price import Amount, Price, Pricing
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.transports import asgi, wsgi
 from coinslot.transports.chunks import UnitsOf, achunks, chunks
-from coinslot.transports.metering import Metered, found, last_receipt, metered, nothing_sent
+from coinslot.transports.metering import Metered, found, last_receipt, metered, nothing_sent, ran_dry
 from coinslot.transports.slot import PriceOptions, Slot
 from coinslot.transports.sse import HEADERS, Event, Item, asse, sse
 
 __all__ = ["EXPOSED", "CoinslotMiddleware", "Event", "events", "meter", "paid", "stream"]
+
+# From here on a status says that the view failed.
+_FAILED = 500
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -209,9 +213,9 @@ class _Handover:
         self._streaming = False
         self._over = False
         request.coinslot_receipt = admission.receipt
-        counting = metered(admission, doors.wsgi.slot)
-        if counting is not None:
-            request.coinslot_meter = counting
+        self._counting = metered(admission, doors.wsgi.slot)
+        if self._counting is not None:
+            request.coinslot_meter = self._counting
 
     def __enter__(self) -> None:
         return None
@@ -230,6 +234,9 @@ class _Handover:
 
     def answer(self, response: HttpResponseBase) -> HttpResponseBase:
         """The response to send: recorded, or a stream that will be."""
+        if response.status_code >= _FAILED and (flow := self._dry()) is not None:
+            response.close()
+            return _response(run(flow, self._doors.wsgi.slot.world), self._request)
         if self._begin(response):
             return response
         try:
@@ -240,6 +247,9 @@ class _Handover:
 
     async def answer_async(self, response: HttpResponseBase) -> HttpResponseBase:
         """The same, on an event loop."""
+        if response.status_code >= _FAILED and (flow := self._dry()) is not None:
+            response.close()
+            return _response(await run_async(flow, self._doors.asgi.slot.async_world), self._request)
         if self._begin(response):
             return response
         try:
@@ -247,6 +257,13 @@ class _Handover:
         except StoreError:
             return self._refuse(response)
         return self._recorded(response)
+
+    def _dry(self) -> Flow[Answer] | None:
+        """What to answer where the view ran dry before anything was sent: 402, and not what Django made of it."""
+        flow = ran_dry(self._admission)
+        if flow is not None:
+            self.give_back()
+        return flow
 
     def _recorded(self, response: HttpResponseBase) -> HttpResponseBase:
         self._over = True
@@ -286,6 +303,8 @@ class _Handover:
     def leaving(self) -> None:
         """A piece goes out: from here on who hangs up had a delivery."""
         self._streaming = True
+        if self._counting is not None:
+            self._counting.begin()
 
     def record(self) -> None:
         """Record before the last piece leaves. Raises StoreError: then the stream breaks off."""

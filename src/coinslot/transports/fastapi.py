@@ -33,7 +33,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from coinslot.core.receipt import Receipt
-from coinslot.errors import ConfigError
+from coinslot.errors import ConfigError, StreamDry
 from coinslot.server.admission import Admission
 from coinslot.server.answer import EXPOSED, Answer
 from coinslot.server.price import Amount, Price, Pricing
@@ -191,6 +191,10 @@ class _Visit:
         except asyncio.CancelledError:  # some servers cancel when the client goes away
             failed = False
             raise
+        except StreamDry:
+            handover = self._handover
+            if handover is None or not (handover.refused or await handover.dry()):
+                raise
         finally:
             if self._handover is not None:
                 await self._handover.end(failed)

@@ -4,9 +4,9 @@
         await m.charge(3)                           m.charge(3)
 
 `charge` takes units from a window in memory; every window is one durable step of the store. On a channel that runs dry
-it waits for a voucher, wherever that arrives, and raises StreamDry if none came. The block's end records what was
-taken: `m.receipt` is the last word then. Where it ends by an exception the door does so: what was taken is spent if
-anything of the answer went out.
+it waits for a voucher, wherever that arrives, and raises StreamDry if none came; at once while nothing was sent, for
+then no client knows, and the door answers 402. The block's end records what was taken: `m.receipt` is the last word.
+Where it ends by an exception the door does so: what was taken is spent if anything of the answer went out.
 
 Each framework's door has its own `meter`; underneath it is what stands at `METER` in the scope or the environment.
 """
@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Any
 
 from coinslot.core.receipt import Receipt
-from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async
+from coinslot.drive import Flow, RealAsyncWorld, RealWorld, run, run_async
 from coinslot.errors import StreamDry, UsageError
 from coinslot.server.admission import Admission, SessionAdmission
+from coinslot.server.answer import Answer
 from coinslot.server.meter import Meter
 from coinslot.transports.slot import Slot
 
@@ -76,13 +77,13 @@ class SyncMeter(Counter):
         self._world = world
 
     def charge(self, units: int = 1) -> None:
-        """Charge for units that are about to be sent; waits where the channel is dry.
+        """Charge for units that are about to be sent; waits where the channel is dry and the answer has begun.
 
         Raises StreamDry, ChannelFinalized where it was closed meanwhile, ChannelNotFound, StoreError, UsageError.
         """
         if self.meter.take(units) or self.covers(units):
             return
-        if not self.wait(units):
+        if not self.meter.begun or not self.wait(units):
             raise self.meter.dry(units)
 
     def covers(self, units: int = 1) -> bool:
@@ -108,13 +109,13 @@ class AsyncMeter(Counter):
         self._world = world
 
     async def charge(self, units: int = 1) -> None:
-        """Charge for units that are about to be sent; waits where the channel is dry.
+        """Charge for units that are about to be sent; waits where the channel is dry and the answer has begun.
 
         Raises StreamDry, ChannelFinalized where it was closed meanwhile, ChannelNotFound, StoreError, UsageError.
         """
         if self.meter.take(units) or await self.covers(units):
             return
-        if not await self.wait(units):
+        if not self.meter.begun or not await self.wait(units):
             raise self.meter.dry(units)
 
     async def covers(self, units: int = 1) -> bool:
@@ -141,6 +142,7 @@ class Metered:
 
     def __init__(self, meter: Meter, slot: Slot) -> None:
         self.meter = meter
+        meter.begun = False
         self.sync = SyncMeter(meter, slot.world)
         self.asynchronous = AsyncMeter(meter, slot.async_world)
 
@@ -150,7 +152,7 @@ class Metered:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, StreamDry):
+        if kind is None or (self.meter.begun and issubclass(kind, StreamDry)):
             self.sync.finish()
 
     async def __aenter__(self) -> AsyncMeter:
@@ -159,8 +161,12 @@ class Metered:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, StreamDry):
+        if kind is None or (self.meter.begun and issubclass(kind, StreamDry)):
             await self.asynchronous.finish()
+
+    def begin(self) -> None:
+        """The first of the answer goes out: from now on, being dry is a matter of waiting."""
+        self.meter.begun = True
 
 
 def metered(admission: Admission, slot: Slot) -> Metered | None:
@@ -168,6 +174,12 @@ def metered(admission: Admission, slot: Slot) -> Metered | None:
     if isinstance(admission, SessionAdmission) and admission.meter is not None:
         return Metered(admission.meter, slot)
     return None
+
+
+def ran_dry(admission: Admission) -> Flow[Answer] | None:
+    """The answer where a handler ran dry before anything was sent; None where that is not what happened."""
+    meter = admission.meter if isinstance(admission, SessionAdmission) else None
+    return None if meter is None or meter.ended_dry is None else meter.refusal(meter.ended_dry)
 
 
 def nothing_sent(admission: Admission) -> None:

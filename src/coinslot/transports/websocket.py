@@ -217,6 +217,7 @@ class _Stream:
         self._socket = socket
         self._admission = admission
         self._counter: Metered = counter
+        counter.begin()  # its client can be asked
         self._task: asyncio.Task[None] | None = None
         self._connected = False
         self._sent = False

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from coinslot.drive import run
-from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable
+from coinslot.errors import BodyTooLarge, StoreError, StoreUnavailable, StreamDry
 from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.classify import BARE, OVERRIDES, Charge, classify, permits
@@ -26,7 +26,7 @@ from coinslot.server.gate import RETRY_IN_FLIGHT_S
 from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
-from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent
+from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent, ran_dry
 from coinslot.transports.slot import RouteTable, Slot
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ class Handover:
         self._environ = environ
         self._start_response = start_response
         self._delivering = Delivering(admission.receipt, admission.headers)
+        self._counting = metered(admission, paying.slot)
         self._started: _Started | None = None
         self._written: list[bytes] = []
         self._pieces: Iterable[bytes] = ()
@@ -176,12 +177,15 @@ class Handover:
     def run(self, app: WSGIApplication) -> Handover:
         """Call the application now, so that an exception of its first step gives the payment back at once."""
         environ = {**self._environ, RECEIPT: self._admission.receipt}
-        counting = metered(self._admission, self._paying.slot)
-        if counting is not None:
-            environ[METER] = counting
+        if self._counting is not None:
+            environ[METER] = self._counting
         try:
             self._pieces = app(environ, self._start)
             self._source = iter(self._pieces)
+        except StreamDry:
+            if not self._dry():
+                self._give_back()
+                raise
         except BaseException:
             self._give_back()
             raise
@@ -202,6 +206,11 @@ class Handover:
             return self._next()
         except StopIteration:
             raise
+        except StreamDry:
+            if not self._dry():
+                self._give_back()
+                raise
+            return next(self._source, b"")
         except BaseException:
             self._give_back()
             raise
@@ -209,6 +218,8 @@ class Handover:
     def _next(self) -> bytes:
         while True:
             piece = self._pull()
+            if self._failed and self._dry():  # what frameworks make of StreamDry
+                return next(self._source, b"")
             if (piece is None or self._single or self._delivering.whole) and not self._ending():
                 return self._refuse()
             if piece or piece is None:
@@ -217,7 +228,24 @@ class Handover:
                 raise StopIteration
             if piece:
                 self._streaming = self._delivering.counts
+                if self._counting is not None:
+                    self._counting.begin()
                 return piece
+
+    @property
+    def _failed(self) -> bool:
+        return self._started is not None and self._started[0] >= "500"
+
+    def _dry(self) -> bool:
+        """Answer 402 where the handler ran dry before anything was sent; False: it did not, or something was."""
+        answer = None if self._over or self._streaming else ran_dry(self._admission)
+        if answer is None:
+            return False
+        self._give_back()
+        self._started, self._single = None, False
+        told = run(answer, self._paying.slot.world)
+        self._source = iter(send_answer(told, self._environ, self._start_response))
+        return True
 
     def _pull(self) -> bytes | None:
         """The next piece, with those written through the callable that WSGI still allows."""
