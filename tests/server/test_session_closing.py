@@ -68,6 +68,17 @@ def test_a_close_takes_what_was_spent_and_gives_the_rest_back(till: SessionTill)
     balanced(till)
 
 
+@pytest.mark.parametrize("total", [2 * COST, 6 * COST])
+def test_the_receipt_of_a_close_names_the_voucher_that_asked_for_it(till: SessionTill, total: int) -> None:
+    """Deployed clients hold it against what they signed, also where they had signed more before, and when repeated."""
+    buyer = till.buyer()
+    till.serve(buyer.voucher(5 * COST))
+    till.serve(buyer.voucher(5 * COST + 1))
+    for _ in range(2):
+        receipt = receipt_of(till.answer(buyer.close(total)))
+        assert (receipt.extra["acceptedCumulative"], receipt.extra["spent"]) == (str(total), str(2 * COST))
+
+
 @pytest.mark.guard("T23")
 def test_a_close_with_nothing_bought_frees_the_whole_deposit(till: SessionTill) -> None:
     """Also at zero: the payer's money doesn't stay behind."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import ChannelFinalized, PaymentInFlight
@@ -11,6 +11,7 @@ from coinslot.intents.acts import Done
 from coinslot.intents.session import Channel, Stage, Why
 from coinslot.server import payout
 from coinslot.server.answer import Answer
+from coinslot.server.answer import managed as managed_answer
 from coinslot.server.events import ChannelClosed
 from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.presented import Case
@@ -51,7 +52,7 @@ class Closing:
             if isinstance(outcome, Done) and outcome.closed:
                 self._tell_closed(case, marked, outcome)
                 channel = yield from self.teller.find(case)
-                return (yield from self.teller.managed(case, channel, NO_CONTENT, outcome.reference, None))
+                return (yield from self._answer(case, channel, outcome.reference))
             if not isinstance(outcome, Done):
                 raise pending(job.reference)
         raise pending(None)
@@ -93,4 +94,13 @@ class Closing:
         jobs = yield from wait(self.teller.store.jobs_of(channel.key, 1))
         if not jobs or jobs[0].stage is not JobStage.DONE or jobs[0].kind is not JobKind.CLOSE:
             raise ChannelFinalized("this channel is closed", channel_id=channel.id)
-        return (yield from self.teller.managed(case, channel, NO_CONTENT, jobs[0].reference, None))
+        return (yield from self._answer(case, channel, jobs[0].reference))
+
+    def _answer(self, case: Case, channel: Channel, reference: str | None) -> Flow[Answer]:
+        """The receipt of a close. What it calls accepted is the voucher that asked for it: deployed clients check that,
+        and may ask with a lower one than the highest, of exactly what they spent.
+        """
+        shown = max(case.voucher.amount_units, channel.owed)
+        at_s = yield from now()
+        receipt = case.seller.receipt(replace(channel, accepted=shown), case.challenge_id, at_s, None, reference)
+        return managed_answer(NO_CONTENT, receipt, case.seller.headers(channel, self.teller.required(case, channel)))
