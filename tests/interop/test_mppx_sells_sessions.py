@@ -62,13 +62,19 @@ def test_our_client_tops_up_and_closes(mppx_channels: Peer, devnet: Chain, buyer
         assert buyer.refunded == buyer.deposited - 7 * COST
 
 
+@pytest.mark.spec("TSES-180", "TSES-183")
 def test_our_client_follows_a_stream_that_runs_dry(shop: Theirs, buyer: Buyer) -> None:
-    """Their stream pauses for vouchers; what is read holds no payment events."""
+    """Their stream pauses for vouchers, above the deposit for a top-up first; no payment events are read."""
+    shop.came()
     with buyer.client() as client, session(client, shop.url, max_deposit="0.02") as paid:
         with paid.stream("GET", "/words", headers={"accept": "text/event-stream"}) as answer:
             lines = [line for line in answer.iter_lines() if line.startswith("data:")]
         assert lines == [f"data: word {n}" for n in range(WORDS)]
         assert paid.spent_units == WORDS * COST
+        beside = [one[1] for one in shop.came() if one[1] not in (None, "proof") and one[2] == 204]
+        assert beside[0] == "open"
+        assert "voucher" in beside[1:]
+        assert beside.index("topUp") < len(beside) - 1 - beside[::-1].index("voucher")
         assert paid.get("/after").status_code == 200
         assert buyer.held.spent_units == (WORDS + 1) * COST
 

@@ -36,6 +36,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("interop")]
 SOAKING = os.environ.get("COINSLOT_SOAK") == "1"
 ROUNDS = 100_000 if SOAKING else 1_000
 BATCH = 250
+# Their verification takes milliseconds, and of equal bytes it says little more: one in so many.
+SAMPLE = 5
 CHANCE = random.Random() if SOAKING else random.Random(1034)
 
 
@@ -115,7 +117,7 @@ def test_v1_channel_ids_are_equal(oracle: Peer) -> None:
 @pytest.mark.spec("TSES-088", "TSES-090", "TSES-091", "TSES-092", "TSES-093")
 @pytest.mark.parametrize("version", [V1, V2], ids=["v1", "v2"])
 def test_vouchers_are_equal_byte_for_byte(oracle: Peer, version: Version) -> None:
-    """The signature, and so the digest; each side takes the other's, and no other amount's."""
+    """The signature, and so the digest; each side takes the other's, and of a sample no other amount's."""
     for size in batches():
         orders: list[dict[str, Any]] = []
         mine = []
@@ -129,9 +131,10 @@ def test_vouchers_are_equal_byte_for_byte(oracle: Peer, version: Version) -> Non
             scheme.verify(channel, amount, signature, key.address)
             mine.append(to_hex(signature))
         assert oracle.batch(f"{version.name}.sign", orders) == mine
+        some = slice(size // SAMPLE)
         asked = [
             order | {"signature": signature, "signer": key.address}
-            for order, signature, key in zip(orders, mine, keys, strict=True)
+            for order, signature, key in zip(orders[some], mine[some], keys[some], strict=True)
         ]
         assert all(oracle.batch(f"{version.name}.verify", asked))
         other = [one | {"amount": str(int(one["amount"]) ^ 1)} for one in asked]
@@ -164,7 +167,7 @@ def test_the_hash_of_an_open_is_equal(oracle: Peer, form: str) -> None:
     """Of our own signed opens, whoever pays the fee, in either form."""
     at = pinned_escrow(V2, 42431)
     assert at is not None
-    for size in batches(ROUNDS // 10):
+    for size in batches(ROUNDS // 3 + 1):
         orders, mine = [], []
         for _ in range(size):
             key = PrivateKey(CHANCE.randbytes(32))
@@ -188,7 +191,7 @@ def test_the_hash_of_an_open_is_equal(oracle: Peer, form: str) -> None:
 
 def test_receipts_are_read_by_both(oracle: Peer) -> None:
     """Ours by theirs, theirs by us."""
-    for size in batches(BATCH):
+    for size in batches():
         ours = [
             SessionReceipt(
                 "2026-01-06T12:08:30Z",
@@ -217,24 +220,25 @@ def test_receipts_are_read_by_both(oracle: Peer) -> None:
 
 def test_snapshots_are_read_by_both(oracle: Peer) -> None:
     """Headers, with and without the optional members; theirs are padded, against the document."""
-    ours = []
-    for _ in range(BATCH):
-        at, one = place(V2), drawn()
-        ours.append(
-            Snapshot(
-                escrow=at,
-                channel_id=channel_id(at, one),
-                descriptor=one,
-                deposit_units=units(V2),
-                settled_units=units(V2),
-                accepted_units=units(V2),
-                required_units=units(V2),
-                spent_units=units(V2),
-                close_requested_at=CHANCE.choice([0, 1_800_000_000]),
-                units=CHANCE.choice([None, 5]),
-            )
-        )
-    read = oracle.batch("snapshot.parse", [{"text": one.encode()} for one in ours])
-    assert read == [one.members() for one in ours]
-    theirs = oracle.batch("snapshot.format", [one.members() for one in ours])
-    assert [decode_snapshot(told) for told in theirs] == ours
+    for size in batches():
+        ours = [snapshot(place(V2), drawn()) for _ in range(size)]
+        read = oracle.batch("snapshot.parse", [{"text": one.encode()} for one in ours])
+        assert read == [one.members() for one in ours]
+        theirs = oracle.batch("snapshot.format", [one.members() for one in ours])
+        assert [decode_snapshot(told) for told in theirs] == ours
+
+
+def snapshot(at: Escrow, one: Descriptor) -> Snapshot:
+    """Of this channel, with random amounts."""
+    return Snapshot(
+        escrow=at,
+        channel_id=channel_id(at, one),
+        descriptor=one,
+        deposit_units=units(V2),
+        settled_units=units(V2),
+        accepted_units=units(V2),
+        required_units=units(V2),
+        spent_units=units(V2),
+        close_requested_at=CHANCE.choice([0, 1_800_000_000]),
+        units=CHANCE.choice([None, 5]),
+    )
