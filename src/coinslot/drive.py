@@ -96,6 +96,8 @@ class Random:
     size: int
 
 
+_NOW = Now()
+
 Effect: TypeAlias = Rpc | Send | Wait | Call | Sleep | Now | Random
 Flow: TypeAlias = Generator[Effect, Any, T]
 
@@ -129,7 +131,7 @@ def sleep(seconds: float) -> Flow[None]:
 
 def now() -> Flow[float]:
     """Seconds since 1970 in UTC."""
-    return cast("float", (yield Now()))
+    return cast("float", (yield _NOW))
 
 
 def random_bytes(size: int) -> Flow[bytes]:
@@ -365,7 +367,7 @@ class _Arrivals:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = weakref.ref(loop)  # F28: this stands in a dictionary for as long as its loop lives, and no longer
         self._arrived: deque[asyncio.Future[None]] = deque()
         self._signalled = False
 
@@ -374,8 +376,10 @@ class _Arrivals:
         self._arrived.append(waiter)
         if not self._signalled:  # set anew only after the deque was emptied, so none is forgotten
             self._signalled = True
+            loop = self._loop()
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._wake)
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         self._signalled = False
@@ -437,7 +441,13 @@ async def run_async(flow: Flow[T], world: AsyncWorld) -> T:
             effect = flow.throw(failure) if failure is not None else flow.send(answer)
             answer, failure = None, None
             try:
-                answer = await _perform_async(effect, world)
+                # The two effects of every request go past a coroutine each.
+                if type(effect) is Wait:
+                    answer = await _arrival(effect.future)
+                elif effect is _NOW:
+                    answer = world.now()
+                else:
+                    answer = await _perform_async(effect, world)
             except (Exception, asyncio.CancelledError) as error:  # broad on purpose, see run
                 failure = error
     except StopIteration as end:

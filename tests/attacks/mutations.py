@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from support.mutation import Mutation
 
+LOOPS = "tests/attacks/test_session_loops.py::"
 FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
 
 MUTATIONS = [
@@ -18,5 +19,13 @@ MUTATIONS = [
     Mutation(
         "T03", "server/deposits.py", "require_taken(case, known)", "pass",
         FOREIGN + "test_an_opening_presented_again_with_a_higher_voucher_pays_its_own_payee_only",
+    ),
+    Mutation(
+        "F16", "store/sqlite_turns.py", "self._loop, self._scheduled = loop, False", "self._loop = loop",
+        LOOPS + "test_a_loop_that_ended_with_a_write_asked_for_holds_up_no_other",
+    ),
+    Mutation(
+        "F28", "drive.py", "self._loop = weakref.ref(loop)", "self._loop = lambda: loop",
+        LOOPS + "test_loops_that_ended_are_forgotten",
     ),
 ]  # fmt: skip

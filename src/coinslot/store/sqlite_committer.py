@@ -56,6 +56,7 @@ class Committer:
         self._path = path
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._gate = threading.Lock()  # submitting against stopping
+        self._starting = threading.Lock()
         self._work_lock = threading.Lock()  # holds while the connection is in use; a fork waits for it
         self._read_lock = threading.Lock()
         self._list_lock = threading.Lock()
@@ -79,9 +80,10 @@ class Committer:
 
     def enqueue(self, operations: Iterable[Operation]) -> None:
         """Hand operations to the thread."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, name="coinslot-committer", daemon=True)
-            self._thread.start()
+        with self._starting:  # asked by threads and by turns of a loop
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="coinslot-committer", daemon=True)
+                self._thread.start()
         for operation in operations:
             self._queue.put(operation)
 

@@ -71,7 +71,8 @@ class Turns:
                     return False
             if loop is None:
                 return False
-            self._loop = loop
+            if self._loop is not loop:  # F16: a turn that was asked of another loop is none of this one's
+                self._loop, self._scheduled = loop, False
             operation.future.hurry = self.pass_on
             self._waiting.append(operation)
             if not self._scheduled and not self._flushing:
@@ -98,8 +99,10 @@ class Turns:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
+            if self._loop is not loop:
+                return
             self._scheduled = False
-            if self._loop is not loop or not self._waiting or self._flushing:
+            if not self._waiting or self._flushing:
                 return
             if not self._writer.try_lock():
                 self.pass_on()
