@@ -267,7 +267,7 @@ def _by_server(desk: _Desk, held: Held, url: str | None, *, last: bool) -> _Ende
     except (ServerUnreachable, NoPayableOffer, PaymentRefused) as error:
         if last:
             raise
-        desk.note(f"The seller did not close {held.channel_id}: {error} Asking the chain.")
+        desk.note(f"The seller did not close {held.channel_id}: {str(error).rstrip('.')}. Asking the chain.")
         return None
     try:
         return _Ended(closed, "server", _returned(desk.look(closed)))
