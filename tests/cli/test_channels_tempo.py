@@ -78,11 +78,8 @@ def test_a_deposit_comes_back_from_a_seller_who_is_gone(
     with Upstream() as api, serving(gate(chain, api.url, protocol)) as url:
         assert main(["fetch", f"{url}/paid", "--max-deposit", "0.2", "--method", "tempo"]) == 0
     (held,) = told("list")
-    (home / "channels.sqlite").rename(home / "kept.sqlite")
-    lost = told("sync")
+    lost = told("sync", "--book", str(home / "another.sqlite"))
     assert [one["channel_id"] for one in lost["found"]] == [held["channel_id"]]
-    (home / "channels.sqlite").unlink()
-    (home / "kept.sqlite").rename(home / "channels.sqlite")
 
     (closing_,) = told("close", held["channel_id"], "--no-wait", "--yes")
     assert (closing_["closed_by"], closing_["standing"]) == ("waiting", "closing")
