@@ -15,8 +15,9 @@ from coinslot.client.text import is_private, origin_of
 from coinslot.client.visit import Visit, note, turn
 from coinslot.core.challenge import Challenge
 from coinslot.core.instant import parse_instant
-from coinslot.drive import Cancelled, Flow, call, failpoint, now, send, wait
+from coinslot.drive import Cancelled, Flow, call, failpoint, now, send, sleep, wait
 from coinslot.errors import (
+    ChainError,
     MalformedHeader,
     NoPayableOffer,
     PaymentOutcomeUnknown,
@@ -44,7 +45,8 @@ def held_of(purse: Purse, key: str) -> Flow[Held]:
 def close(purse: Purse, url: str, key: str) -> Flow[Held]:
     """Ask the server at `url` to close a channel: it takes what was spent, and the rest comes back.
 
-    Raises PaymentRefused, PaymentOutcomeUnknown (then it is `closing`), NoPayableOffer, ChainError, StoreError.
+    Raises PaymentRefused, PaymentOutcomeUnknown (then it is `closing`; also where the chain does not show it closed),
+    NoPayableOffer, ChainError, StoreError.
     """
     lease = yield from turn(purse.desk.book, scope_of((yield from held_of(purse, key))))
     try:
@@ -139,10 +141,29 @@ def _close(visit: Visit, held: Held) -> Flow[Held]:
         yield from wait(visit.book.note(held.key, Word(standing=Standing.OPEN)))
         raise _not_closed(visit, said)
     held = yield from note(visit, held, said.balance)
+    if not (yield from _shown_closed(visit, held)):  # T24: an ended record is never looked at again, nor its deposit
+        raise PaymentOutcomeUnknown(
+            f"{visit.origin} says that it closed the channel, and the chain does not show that yet; look again.",
+            reference=held.channel_id,
+        )
     held = yield from wait(visit.book.note(held.key, Word(standing=Standing.CLOSED, pending=SETTLED)))
     reference = None
     visit.purse.observe(Closed(visit.origin, held.channel_id, held.asset, held.spent_units, reference))
     return held
+
+
+def _shown_closed(visit: Visit, held: Held) -> Flow[bool]:
+    """Whether the chain has it so, too, on a second look if need be: a node may lag. False where it can't be asked."""
+    try:
+        for last in (False, True):
+            state = yield from visit.payer.look(held)
+            if state.closed or not state.exists:
+                return True
+            if not last:
+                yield from sleep(channels.SECOND_LOOK_S)
+    except ChainError:
+        pass
+    return False
 
 
 def _ask_to_close(visit: Visit, held: Held, total_units: int) -> Flow[Said]:
