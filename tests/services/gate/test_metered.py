@@ -265,6 +265,25 @@ def test_one_price_takes_charges_and_sessions(bank: Bank, alice: dict[str, objec
         assert bank.balance("shop") == 4 * MILLI
 
 
+def test_a_failed_request_is_not_charged_twice_under_its_key(
+    bank: Bank, alice: dict[str, object], tmp_path: Path
+) -> None:
+    """The price of a request is taken before the upstream is asked; the same key asks again for nothing."""
+    replies: Iterator[Reply] = iter([(500, {}, b"sorry"), (200, {}, b"here")])
+    accept = [{"method": "toy", "bank": bank.path, "recipient": "shop", "sessions": True}]
+    with (
+        Upstream(lambda _: next(replies)) as api,
+        gate_for(api, {"GET /x": "0.001"}, bank, accept=accept) as gate,
+        paying(gate, alice, tmp_path) as paid,
+    ):
+        key = {"Idempotency-Key": "order-7"}
+        assert paid.get("/x", headers=key).status_code == 500
+        assert spent(gate) == MILLI
+        assert paid.get("/x", headers=key).content == b"here"
+        assert paid.get("/x", headers=key).content == b"here"
+        assert spent(gate) == MILLI
+
+
 @pytest.mark.parametrize(
     ("price", "named"),
     [
