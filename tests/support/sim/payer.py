@@ -77,6 +77,7 @@ class Payer:
 
     def __init__(self, sim: Sim, name: str, payer: SessionPayer, wishes: list[Wish], leaves: str) -> None:
         self.sim, self.payer, self.leaves = sim, payer, leaves
+        self.keyed = sim.rng.random() < 0.6  # without a key what is lost is lost, and bought again
         self.paper = Paper(wishes=wishes)
         self.process = Process(name)
         self._challenges: dict[str, Challenge] = {}
@@ -323,10 +324,9 @@ class Payer:
         elif answer is not None:
             yield from sleep(0.3)
 
-    @staticmethod
-    def _request(method: str, path: str, wish: Wish | None, credential: str | None) -> Incoming:
+    def _request(self, method: str, path: str, wish: Wish | None, credential: str | None) -> Incoming:
         headers: dict[str, tuple[str, ...]] = {}
-        if wish is not None:
+        if wish is not None and self.keyed:
             headers["idempotency-key"] = (wish.key,)
         if credential is not None:
             headers["authorization"] = (credential,)
