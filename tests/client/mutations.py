@@ -245,7 +245,7 @@ MUTATIONS = [
     Mutation(
         "F04",
         CHANNELS,
-        "found = yield from _introduced(visit)",
+        "found = yield from introduced(visit)",
         "found = []",
         f"{CRASH}test_a_lost_book_recovers_from_our_own_signature",
     ),

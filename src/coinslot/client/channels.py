@@ -42,7 +42,7 @@ def ready(visit: Visit, fields: Mapping[str, str]) -> Flow[Held]:
     """
     found = yield from _known(visit, fields)
     if not found:
-        found = yield from _introduced(visit)
+        found = yield from introduced(visit)
     for held in found:
         if held.deposit_units - held.signed_units >= visit.terms.amount_units:
             return held
@@ -89,7 +89,7 @@ def believed(visit: Visit, fields: Mapping[str, str], held: Held | None) -> Flow
 # --- who am I to you? ----------------------------------------------------------------------------
 
 
-def _introduced(visit: Visit) -> Flow[list[Held]]:
+def introduced(visit: Visit) -> Flow[list[Held]]:
     """After a lost book: prove who we are, where the server asks for that, and hear of the channels we have. F04
 
     A proof is a charge of nothing. Failing here costs nothing but knowledge, so nothing here stops the payment.
