@@ -39,6 +39,11 @@ const kinds = {
     const client = Client.create({ polyfill: false, fetch: watched(log), methods: [paying.session(options)] })
     return { fetch: client.fetch }
   },
+  // Both methods of the plain paying fetch.
+  common: (options, log) => {
+    const client = Client.create({ polyfill: false, fetch: watched(log), methods: [paying.common(options)] })
+    return { fetch: client.fetch }
+  },
   manager: (options, log) => paying.session.manager({ ...options, fetch: watched(log), webSocket: WebSocket }),
   // v1, which their client calls legacy.
   legacy: (options, log) => paying.sessionLegacy({ ...options, fetch: watched(log) }),
@@ -69,13 +74,14 @@ async function stream({ payer, url }) {
   return { words, receipts }
 }
 
-async function socket({ payer, url }) {
+// Reads a paid WebSocket to its end, or until so many messages came.
+async function socket({ payer, url, count }) {
   const { self } = payers.get(payer)
   const receipts = []
   const words = []
   const socket = await self.ws(url, { onReceipt: (receipt) => receipts.push(receipt) })
   await new Promise((resolve) => {
-    socket.addEventListener('message', ({ data }) => words.push(data))
+    socket.addEventListener('message', ({ data }) => words.push(data) === count && resolve())
     socket.addEventListener('close', resolve)
   })
   return { words, receipts }
@@ -89,6 +95,7 @@ function serve({ rpcUrl, realm, secretKey, key, session, price, words }) {
   const store = Store.memory()
   const hits = [] // what came, and the status of our answer
   const known = new Map() // payer's source -> channel: how a server of theirs knows whose channel to tell of
+  const { feePayerKey, ...rest } = session
   const method = selling.session({
     account: privateKeyToAccount(key),
     getClient: () => chain(rpcUrl),
@@ -96,7 +103,8 @@ function serve({ rpcUrl, realm, secretKey, key, session, price, words }) {
     sse: true,
     bootstrap: true,
     resolveChannelId: ({ source }) => known.get(source?.toLowerCase()),
-    ...session,
+    ...(feePayerKey ? { feePayer: privateKeyToAccount(feePayerKey) } : {}),
+    ...rest,
   })
   const mppx = Server.create({ methods: [method], realm, secretKey })
   const answer = async (request, credential) => {

@@ -107,6 +107,28 @@ def test_its_manager_pays_for_a_websocket(mppx_channels: Peer, devnet: Chain, de
         assert buyer.refunded == buyer.deposited - WORDS * COST
 
 
+def test_its_manager_closes_in_the_middle_of_a_websocket(mppx_channels: Peer, devnet: Chain) -> None:
+    """It asks for the sum, signs exactly that, and gets the rest back; the stream ends there."""
+    with booth(devnet, deposit="0.01", words=10_000) as shop:
+        buyer = payer(mppx_channels, devnet, "manager", maxDeposit="0.2")
+        told = buyer.order("socket", url=f"{shop.url.replace('http', 'ws')}/words", count=WORDS)
+        assert len(told["words"]) == WORDS
+        receipt = buyer.order("closeChannel")
+        accepted, used = spent(receipt)
+        assert WORDS * COST <= used == accepted < 200 * COST
+        assert shop.earned(escrow_of(devnet, V2)) == used
+        assert buyer.refunded == buyer.deposited - used
+
+
+def test_its_client_pays_either_way_where_both_are_offered(mppx_channels: Peer, devnet: Chain) -> None:
+    """With both methods it takes the charge, with one the session."""
+    with booth(devnet, deposit="0.005", pay_by=None) as shop:
+        for kind, action in (("common", "transaction"), ("fetch", "open")):
+            buyer = payer(mppx_channels, devnet, kind)
+            assert buyer.get(f"{shop.url}/{kind}")["status"] == 200
+            assert [one[1] for one in buyer.log if one[1]] == [action]
+
+
 def test_its_manager_tops_up_by_hand(mppx_channels: Peer, shop: Booth) -> None:
     """A receipt answers, and the reserve holds more."""
     buyer = payer(mppx_channels, shop.chain, "manager")

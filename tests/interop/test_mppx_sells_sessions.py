@@ -15,7 +15,7 @@ from coinslot.methods.tempo.session.record import read_record
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import session
 from support.channelpeers import Buyer, Theirs, theirs
-from support.channelshop import COST, WORDS, account
+from support.channelshop import COST, DOLLAR, WORDS, account, secret
 from support.devnet import Chain
 from support.peers import Peer
 
@@ -91,6 +91,33 @@ def test_a_lost_book_finds_its_channel_again(shop: Theirs, devnet: Chain, tmp_pa
     assert buyers[1].held.signed_units == 2 * COST
     for one in buyers:
         one.book.close()
+
+
+def test_an_old_backup_of_a_book_catches_up(shop: Theirs, buyer: Buyer, tmp_path: Path) -> None:
+    """It signs nothing twice for less: it goes on above what their snapshot shows of our signature."""
+    with buyer.client() as client:
+        assert client.get(f"{shop.url}/1").status_code == 200
+        backup = SqliteBook(tmp_path / "backup.sqlite")
+        backup.adopt(buyer.held).result()
+        assert [client.get(f"{shop.url}/{n}").status_code for n in range(2)] == [200, 200]
+    late = Buyer(shop.chain, backup, buyer.key)
+    with late.client() as client:
+        assert client.get(f"{shop.url}/4").status_code == 200
+    assert late.held.signed_units == late.held.spent_units == 4 * COST
+    backup.close()
+
+
+def test_our_client_is_sponsored(mppx_channels: Peer, devnet: Chain, tmp_path: Path) -> None:
+    """Their server pays the fees: our account spends what it bought and nothing more."""
+    key, book = account(devnet, 1), SqliteBook(tmp_path / "sponsored.sqlite")
+    buyer = Buyer(devnet, book, key)
+    with theirs(mppx_channels, devnet, feePayerKey=secret(account(devnet))) as shop, buyer.client() as client:
+        with session(client, shop.url, max_deposit="0.02") as paid:
+            assert [paid.get(f"/{n}").status_code for n in range(7)] == [200] * 7
+            paid.close()
+        assert shop.earned == 7 * COST
+    assert devnet.balance_of("PathUSD", key.address) == DOLLAR - 7 * COST
+    book.close()
 
 
 def test_another_escrow_is_signed_for_by_option_only(mppx_channels: Peer, devnet: Chain, buyer: Buyer) -> None:

@@ -6,13 +6,14 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from coinslot.chains.evm.hexdata import to_hex
 from coinslot.chains.evm.keccak import keccak256
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.methods.tempo.session.escrow import Version, pinned_escrow
 from coinslot.transports.asgi import CoinslotMiddleware, Stream, meter
+from coinslot.transports.asgi_types import App, Receive, Scope, Send
 from coinslot.transports.slot import Slot
 from coinslot.transports.sse import HEADERS, asse
 from support.devnet import Chain
@@ -72,38 +73,46 @@ class Booth:
         return paid_out(self.chain, escrow, self.owner.address)
 
 
-async def _site(scope: Any, receive: Any, send: Any) -> None:
+def _site(words: int) -> App:
     """Greets; under /words it counts, word by word."""
-    if scope["type"] == "lifespan":
-        for step in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{step}.complete"})
-        return
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.accept"})
-        async for word in _words():
-            await send({"type": "websocket.send", "text": word})
-        await send({"type": "websocket.close"})
-        return
-    if scope["path"] == "/words":
-        await Stream(asse(meter(scope), _words()), HEADERS)(scope, receive, send)
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
-    await send({"type": "http.response.body", "body": b"hello"})
 
+    async def counted() -> AsyncIterator[str]:
+        for n in range(words):
+            yield f"word {n}"
 
-async def _words() -> AsyncIterator[str]:
-    for n in range(WORDS):
-        yield f"word {n}"
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            async for word in counted():
+                await send({"type": "websocket.send", "text": word})
+            await send({"type": "websocket.close"})
+        elif scope["path"] == "/words":
+            await Stream(asse(meter(scope), counted()), HEADERS)(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+            await send({"type": "http.response.body", "body": b"hello"})
+
+    return app
 
 
 @contextmanager
-def booth(chain: Chain, *, deposit: str | None = None, **settings: Any) -> Iterator[Booth]:
+def booth(
+    chain: Chain,
+    *,
+    deposit: str | None = None,
+    words: int = WORDS,
+    pay_by: Literal["session"] | None = "session",
+    **settings: Any,
+) -> Iterator[Booth]:
     """A site: everything costs PRICE, and each word of /words does. `deposit` is suggested to clients."""
     owner = account(chain)
     table = {"rpc_url": chain.rpc_url, "recipient": owner.address, "session_key": secret(owner), "min_deposit": "0"}
     with closing(Slot("shop.example", store="memory:", tempo={**table, **settings})) as slot:
-        words = slot.metered(PRICE, unit="word", window=WINDOW, deposit=deposit)
-        routes = {"/words": words, "/**": slot.price(PRICE, pay_by="session", deposit=deposit)}
-        with asgi_server(CoinslotMiddleware(_site, slot, routes), lifespan="on") as url:
+        a_word = slot.metered(PRICE, unit="word", window=WINDOW, deposit=deposit)
+        routes = {"/words": a_word, "/**": slot.price(PRICE, pay_by=pay_by, deposit=deposit)}
+        with asgi_server(CoinslotMiddleware(_site(words), slot, routes), lifespan="on") as url:
             yield Booth(chain, url, owner)
