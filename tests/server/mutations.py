@@ -236,12 +236,12 @@ MUTATIONS = [
     # --- sessions
     Mutation(
         "T02", SESSIONS, "return (yield from self._stale(case, channel, equal=equal))",
-        "return (yield from self._bought(case, payer, order, channel, at_s))",
+        "return self._bought(case, payer, order, channel, at_s)",
         VOUCHERS + "test_the_same_voucher_a_hundred_times_runs_the_handler_once",
     ),
     Mutation(
-        "T02", SESSIONS, "self._buy(case, done.channel.payer, case.voucher, key)",
-        "self._buy(case, done.channel.payer, None, key)",
+        "T02", SESSIONS, "self._buy(case, done.channel.payer, case.voucher, (yield from now()), key)",
+        "self._buy(case, done.channel.payer, None, (yield from now()), key)",
         DEPOSITS + "test_an_old_open_buys_nothing_from_what_was_signed_since",
     ),
     Mutation(
@@ -275,7 +275,7 @@ MUTATIONS = [
         DEPOSITS + "test_another_transaction_for_the_same_channel_opens_nothing",
     ),
     Mutation(
-        "T10", SESSIONS, "if (yield from now()) >= echo.expires_at_s:", "if (yield from now()) < 0:",
+        "T10", SESSIONS, "if at_s >= echo.expires_at_s:", "if at_s < 0:",
         VOUCHERS + "test_an_expired_challenge_is_answered_with_a_fresh_one",
     ),
     Mutation(

@@ -228,6 +228,13 @@ MUTATIONS: list[Mutation] = [
         "tests/store/test_channel_sql.py::test_a_change_between_look_and_write_is_not_overwritten[sqlite]",
     ),
     Mutation(
+        "F15",
+        _CHANNEL_ROWS,
+        'UNCHANGED = " WHERE key = :key AND token = :seen"',
+        'UNCHANGED = " WHERE key = :key"',
+        "tests/store/test_channel_sql.py::test_what_was_written_last_is_not_believed_without_the_row[sqlite]",
+    ),
+    Mutation(
         "F19",
         _CHANNEL_OPERATIONS,
         "    if seen == token:\n",

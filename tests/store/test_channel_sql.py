@@ -77,6 +77,21 @@ def test_a_change_between_look_and_write_is_not_overwritten(opened_store: Sessio
     assert mine.channel.spent == found(opened_store).spent == 2 * COST
 
 
+@pytest.mark.guard("F15", "T27")
+def test_what_was_written_last_is_not_believed_without_the_row(opened: Callable[..., SessionStore]) -> None:
+    """Two handles take turns, each on top of the other's step: nothing is lost, and a close by one stops the other."""
+    one, two = opened(), opened()
+    channel_cases.opened(one)
+    for turn, store in enumerate((one, one, two, two, one, two), 1):
+        assert isinstance(store.accept_and_spend(order("c", turn * COST)).result(), Spent)
+        assert found(store).spent == turn * COST
+    two.mark_closing(KEY, 1.0).result()
+    refused = one.accept_and_spend(order("c", 70)).result()
+    assert isinstance(refused, Refused)
+    assert refused.why is Why.CLOSING
+    assert found(one).accepted == 60
+
+
 @pytest.mark.guard("F19")
 @pytest.mark.parametrize("amount", [None, 100])
 def test_an_unknown_outcome_is_told(opened_store: SessionStore, amount: int | None) -> None:

@@ -68,24 +68,34 @@ def _private(cache: Sequence[str]) -> str:
     return ", ".join(["private", *kept])
 
 
+_MERGED = frozenset(["cache-control", "vary", "access-control-expose-headers", "payment-receipt"])
+
+
 def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt, extra: Headers = ()) -> Headers:
     """A 2xx answer's headers with the receipt, private to caches (CORE-112, T39) and readable to browsers.
 
     `extra` stand in place of the answer's own of the same name.
     """
     given = tuple(headers)
-    merged = ("cache-control", "vary", "access-control-expose-headers", "payment-receipt", *(one for one, _ in extra))
+    merged = _MERGED.union([name for name, _ in extra]) if extra else _MERGED
+    told = (*extra, ("payment-receipt", receipt.encode()))
+    if merged.isdisjoint([name.lower() for name, _ in given]):  # as most answers are
+        return (*given, *told, *_UNASKED)
     kept = [pair for pair in given if pair[0].lower() not in merged]
+    return (*kept, *told, *_permissions(given))
+
+
+def _permissions(given: Headers) -> Headers:
     vary = _listed(given, "vary")
     exposed = _listed(given, "access-control-expose-headers")
     return (
-        *kept,
-        *extra,
-        ("payment-receipt", receipt.encode()),
         ("cache-control", _private(_listed(given, "cache-control"))),
         ("vary", ", ".join(dict.fromkeys([*vary, "Authorization"]))),
         ("access-control-expose-headers", ", ".join(dict.fromkeys([*exposed, *EXPOSED]))),
     )
+
+
+_UNASKED = _permissions(())
 
 
 def without_receipt(headers: Iterable[tuple[str, str]]) -> Headers:

@@ -92,7 +92,9 @@ class Gate:
     observe: Observer | None = field(default=None, repr=False)
     _counter: Sessions = field(init=False, repr=False, compare=False)
     # Sessions' challenges that we found to be ours: voucher after voucher echoes them.
-    _echoed: dict[Challenge, Mapping[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _echoed: dict[str, tuple[Challenge, Mapping[str, str]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_counter", Sessions(self.issuer, self.store, self.patience_s, self._tell))
@@ -186,8 +188,9 @@ class Gate:
         description, the one member that our key does not vouch for; with it what we bound in `opaque`.
         """
         echo = credential.challenge
-        if (known := self._echoed.get(echo)) is not None and known.get("s") == path_scope(request):
-            return credential, known
+        known = self._echoed.get(echo.id)
+        if known is not None and known[0] == echo and known[1].get("s") == path_scope(request):
+            return credential, known[1]
         if echo.realm != self.issuer.realm or not self.issuer.keys.issued(echo):
             _known_intent(price, echo)
             raise InvalidChallenge("this challenge was not issued here; pay a fresh one")
@@ -208,7 +211,7 @@ class Gate:
             if echo.intent == session.INTENT:
                 if len(self._echoed) >= REMEMBERED_ECHOES:  # F28
                     self._echoed.clear()
-                self._echoed[echo] = bound
+                self._echoed[echo.id] = (echo, bound)
             return credential, bound
         return replace(credential, challenge=replace(echo, description=None)), bound
 

@@ -121,6 +121,11 @@ class Price:
     def _tariff(self) -> acts.Tariff:
         return acts.Tariff(self.metering.unit if self.metering else "request", self.deposit)
 
+    @property
+    def fixed(self) -> tuple[Offer, ...]:
+        """The ways to pay, where they are the same for every request; else nothing."""
+        return self._fixed
+
     def offers(self, request: Incoming) -> Flow[tuple[Offer, ...]]:
         """The ways to pay for this request. Raises what a pricing function raises, UsageError for what it returns."""
         if self._fixed or not callable(self.amount):

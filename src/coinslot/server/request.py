@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from coinslot.core.canonical import base64url_encode
 
 # A body is held in memory while it is bound to a challenge and to a payment; larger ones answer 413 or opt out.
 MAX_BOUND_BODY = 1024 * 1024
+# Vouchers come to the same few paths; what is remembered of them is 1 MB at most. F28
+REMEMBERED_PATHS = 1024
+REMEMBERED_PATH_CHARS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,16 @@ def scope(request: Incoming) -> str:
 
 def path_scope(request: Incoming) -> str:
     """What a session's challenge is bound to besides its terms: the concrete path, whatever is asked there. T03"""
-    path = request.path.encode("utf-8", "surrogateescape")
+    path = request.path
+    return _short_path_scope(path) if len(path) <= REMEMBERED_PATH_CHARS else _path_scope(path)
+
+
+def _path_scope(text: str) -> str:
+    path = text.encode("utf-8", "surrogateescape")
     return base64url_encode(hashlib.sha256(b"session:%d:" % len(path) + path).digest())
+
+
+_short_path_scope = lru_cache(maxsize=REMEMBERED_PATHS)(_path_scope)
 
 
 def request_hash(request: Incoming, realm: str) -> str:

@@ -85,6 +85,7 @@ class _Echo:
     """What a challenge, echoed by voucher after voucher, stands for where these offers are made."""
 
     offers: tuple[Offer, ...]
+    challenge: Challenge
     seller: SessionSeller
     terms: Terms
     rules: Rules
@@ -104,7 +105,7 @@ def _read_echo(asked: Asked, offers: tuple[Offer, ...]) -> _Echo:
         with suppress(InvalidChallenge):
             terms = seller.terms(request)
             if _same(terms, current):
-                return _Echo(offers, seller, terms, seller.rules(terms), expires_at_s(challenge))
+                return _Echo(offers, challenge, seller, terms, seller.rules(terms), expires_at_s(challenge))
     raise InvalidChallenge("what is asked here has changed since this challenge; take a fresh one")
 
 
@@ -120,7 +121,7 @@ class Sessions:
     _deposits: Deposits = field(init=False, repr=False)
     _closing: Closing = field(init=False, repr=False)
     _facts: dict[tuple[str, str, str, int], _Facts] = field(default_factory=dict, init=False, repr=False)
-    _echoes: dict[tuple[int, Challenge], _Echo] = field(default_factory=dict, init=False, repr=False)
+    _echoes: dict[tuple[int, str], _Echo] = field(default_factory=dict, init=False, repr=False)
     _watched: dict[str, tuple[float, float | None]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -134,12 +135,14 @@ class Sessions:
 
         Raises a Problem, ChainError (nothing was claimed, or the claim was handed back), StoreError.
         """
-        case = yield from self._recognise(asked)
+        offers = asked.price.fixed or (yield from asked.price.offers(asked.request))
+        at_s = yield from now()
+        case = self._recognise(asked, offers, at_s)
         if case.presented.act is not Act.CLOSE:
-            yield from self._require_watch(case.seller)
+            yield from self._require_watch(case.seller, at_s)
         match case.presented.act:
             case Act.VOUCHER:
-                return (yield from self._voucher(case))
+                return (yield from self._voucher(case, at_s))
             case Act.OPEN:
                 return (yield from self._open(case))
             case Act.TOP_UP:
@@ -153,25 +156,23 @@ class Sessions:
 
     # --- recognise -------------------------------------------------------------------------------
 
-    def _recognise(self, asked: Asked) -> Flow[Case]:
+    def _recognise(self, asked: Asked, offers: tuple[Offer, ...], at_s: float) -> Case:
         """Under our own terms, as the route asks them now, and in time. T03 T10"""
         credential = asked.credential
-        offers = yield from asked.price.offers(asked.request)
-        name = (id(asked.price), credential.challenge)
+        name = (id(asked.price), credential.challenge.id)
         echo = self._echoes.get(name)
-        if echo is None or echo.offers is not offers:
+        if echo is None or echo.offers is not offers or echo.challenge != credential.challenge:
             if len(self._echoes) >= REMEMBERED_ECHOES:  # F28
                 self._echoes.clear()
             echo = self._echoes[name] = _read_echo(asked, offers)
         presented = echo.seller.read(credential.payload_object(), echo.terms)
-        if (yield from now()) >= echo.expires_at_s:  # T10
+        if at_s >= echo.expires_at_s:  # T10
             kind = ChallengeNotFound if presented.act is Act.TOP_UP else PaymentExpired
             raise kind("this challenge has expired; present the same under a fresh one")
         return Case(asked, echo.seller, Claimed(credential, echo.terms, echo.expires_at_s), presented, echo.rules)
 
-    def _require_watch(self, seller: SessionSeller) -> Flow[None]:
+    def _require_watch(self, seller: SessionSeller, moment: float) -> Flow[None]:
         """That somebody looks often enough whether payers close their channels. T27 F26"""
-        moment = yield from now()
         may_be_s = seller.grace_s / LOOKS_PER_GRACE
         asked_at_s, ago_s = self._watched.get(seller.network, (moment, None))
         aged_s = moment - asked_at_s
@@ -199,19 +200,22 @@ class Sessions:
 
     # --- voucher ---------------------------------------------------------------------------------
 
-    def _voucher(self, case: Case) -> Flow[Answer | SessionAdmission]:
+    def _voucher(self, case: Case, at_s: float) -> Flow[Answer | SessionAdmission]:
         facts = yield from self._known(case)
         case.seller.verify(case.presented, facts.signer)  # T13 T15
         failpoint("session.verified")
-        return (yield from self._buy(case, facts.payer, case.voucher))
+        return (yield from self._buy(case, facts.payer, case.voucher, at_s))
 
     def _buy(
-        self, case: Case, payer: str, voucher: Voucher | None, key: str | None = None
+        self, case: Case, payer: str, voucher: Voucher | None, at_s: float, key: str | None = None
     ) -> Flow[Answer | SessionAdmission]:
-        """Accept and spend in one step; what may run is what that step says. T02 T22"""
-        asked, metering = case.asked, case.asked.price.metering
-        cost = 0 if asked.about_channel or metering is not None else case.claimed.terms.amount_units
-        keyed = None if asked.about_channel else key or asked.idempotency_key
+        """Accept and spend in one step; what may run is what that step says. T02 T22
+
+        `at_s` is asked before, so that nothing may be cancelled between a purchase and its admission.
+        """
+        asked, metering, about_channel = case.asked, case.asked.price.metering, case.asked.about_channel
+        cost = 0 if about_channel or metering is not None else case.claimed.terms.amount_units
+        keyed = None if about_channel else key or asked.idempotency_key
         order = Order(
             case.presented.key,
             cost,
@@ -225,9 +229,8 @@ class Sessions:
         def take_back(late: OrderResult | ReserveResult) -> None:
             self._take_back(order, late)
 
-        at_s = yield from now()  # asked before, so that nothing may be cancelled between a purchase and its admission
         result: OrderResult | ReserveResult
-        if metering is None or asked.about_channel:
+        if metering is None or about_channel:
             result = yield from unless_given_up(self.store.accept_and_spend(order), take_back)  # F29
         else:
             unit = case.claimed.terms.amount_units
@@ -236,7 +239,10 @@ class Sessions:
         answered = False
         try:
             failpoint("session.spent")
-            answer = yield from self._answer(case, payer, order, result, at_s)
+            if type(result) is Spent and not about_channel:
+                answer: Answer | SessionAdmission = self._bought(case, payer, order, result.channel, at_s)
+            else:
+                answer = yield from self._answer(case, payer, order, result, at_s)
             answered = True
             return answer
         finally:
@@ -252,9 +258,9 @@ class Sessions:
                 if metering is None or reservation is None:
                     raise ChannelNotFound("nothing was set aside", channel_id=case.presented.channel_id)
                 meter = Meter(self._tab(case, metering), channel, reservation)
-                return (yield from self._bought(case, payer, order, channel, at_s, meter))
+                return self._bought(case, payer, order, channel, at_s, meter)
             case Spent(channel):
-                return (yield from self._bought(case, payer, order, channel, at_s))
+                return (yield from self._teller.managed(case, channel, NO_CONTENT))
             case Stale(channel, equal):
                 return (yield from self._stale(case, channel, equal=equal))
             case Repeated(channel, answer):
@@ -275,9 +281,7 @@ class Sessions:
 
     def _bought(
         self, case: Case, payer: str, order: Order, channel: Channel, at_s: float, meter: Meter | None = None
-    ) -> Flow[Answer | SessionAdmission]:
-        if case.asked.about_channel:
-            return (yield from self._teller.managed(case, channel, NO_CONTENT))
+    ) -> SessionAdmission:
         receipt = case.seller.receipt(channel, case.challenge_id, at_s, order.units, None)
         self.tell(
             Bought(case.asked.request.path, case.seller.method, payer, channel.asset, order.cost_units, channel.id)
@@ -318,8 +322,8 @@ class Sessions:
         if isinstance(
             done, Done
         ):  # its voucher is accepted: it gets the answer to what it bought then, or nothing. T02
-            return (yield from self._buy(case, done.channel.payer, case.voucher, key))
-        return (yield from self._buy(case, done.payer, None, key))
+            return (yield from self._buy(case, done.channel.payer, case.voucher, (yield from now()), key))
+        return (yield from self._buy(case, done.payer, None, (yield from now()), key))
 
     def _funded(self, case: Case, done: Channel | Done) -> Flow[Answer]:
         channel, reference = (done.channel, done.reference) if isinstance(done, Done) else (done, None)

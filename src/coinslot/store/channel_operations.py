@@ -49,9 +49,13 @@ from coinslot.store.protocol import MAX_KEPT_BODY, Claim, Delivery, Lease
 from coinslot.store.rows import ACTIVE, Values
 
 Window: TypeAlias = tuple[int, int]
+# By channel: the record that this process wrote last, and its token. Never believed without the row's own token.
+Written: TypeAlias = dict[str, tuple[Channel, str]]
 
 # Without a lock another process may change the row between our look and our UPDATE; more rounds than that is a fault.
 ROUNDS = 20
+# About 3 KB each.
+MAX_WRITTEN = 4096
 # Marks the token of a step that accepted a voucher and refused the rest.
 _ONLY_ACCEPTED = "-"
 
@@ -155,15 +159,40 @@ def listed(db: Db, query: ChannelQuery) -> list[Channel]:
 # --- buying --------------------------------------------------------------------------------------
 
 
+def buy_plain(db: Db, token: str, order: Order, voucher: Voucher, written: Written, looked: list[str]) -> OrderResult:
+    """`buy` for what streams of vouchers ask: one statement where that can be; else, and for all that is refused, as
+    the row stands. T02 T22
+    """
+    if not db.redo:
+        quick = _buy_at_once(db, token, order, voucher) if db.computes else _buy_again(db, token, order, written)
+        if quick is not None:
+            return Spent(quick)
+    bought = buy(db, "", token, order, None, looked)
+    if isinstance(bought, Spent) and not db.computes:
+        if len(written) >= MAX_WRITTEN:  # F28
+            written.clear()
+        written[order.key] = (bought.channel, token)
+    return bought  # type: ignore[return-value]  # without a window nothing is reserved
+
+
+def _buy_again(db: Db, token: str, order: Order, written: Written) -> Channel | None:
+    """On top of what we wrote last, if the row still carries that token: then it is that record, and nobody wrote
+    since, here or in another process. F15
+    """
+    last = written.get(order.key)
+    if last is None:
+        return None
+    bought = session.purchase(last[0], order.voucher, order.cost_units, order.rules, order.units)
+    if not isinstance(bought, Spent) or not _save(db, SAVE_PURCHASE, purchase_values(bought.channel), last[1], token):
+        return None
+    written[order.key] = (bought.channel, token)
+    return bought.channel
+
+
 def buy(
     db: Db, owner: str, token: str, order: Order, window: Window | None, looked: list[str]
 ) -> OrderResult | ReserveResult:
     """Voucher, cost and window in one step. `looked` is empty at first, and kept for a second run. T02 T22"""
-    simple = window is None and order.idempotency_key is None
-    if db.computes and simple and order.voucher is not None and not db.redo:
-        quick = _buy_at_once(db, token, order, order.voucher)
-        if quick is not None:
-            return Spent(quick)
     for _ in range(ROUNDS):
         found = _load(db, order.key)
         if found is None:

@@ -35,6 +35,9 @@ _numbers = count()
 class SqlChannels(ABC):
     """channels.Channels, in the words of sql.SqlStore."""
 
+    def __init__(self) -> None:
+        self._written: channel_operations.Written = {}
+
     @abstractmethod
     def _write(self, run: Callable[[Db], T], name: str = "", *, atomic: bool = True) -> Future[T]: ...
 
@@ -121,11 +124,17 @@ class SqlChannels(ABC):
                 atomic=True,
             )
             return cast("Future[OrderResult]", keyed)
-        owner, token = self._owner, self._token()
+        token, voucher = self._token(), order.voucher
+        if voucher is not None:
+            written = self._written
+            return self._write(
+                lambda db: channel_operations.buy_plain(db, token, order, voucher, written, looked),
+                "store.channel.spend",
+                atomic=False,  # one statement changes the row
+            )
+        owner = self._owner
         plain = self._write(
-            lambda db: channel_operations.buy(db, owner, token, order, None, looked),
-            "store.channel.spend",
-            atomic=order.voucher is None,  # one statement does it where the database adds by itself
+            lambda db: channel_operations.buy(db, owner, token, order, None, looked), "store.channel.spend"
         )
         return cast("Future[OrderResult]", plain)
 

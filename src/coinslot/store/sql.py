@@ -37,6 +37,7 @@ class SqlStore(SqlChannels, ABC):
     """A Store on a SQL database; see protocol.Store for what each operation promises. Raises UsageError."""
 
     def __init__(self, lease_s: float, wait_s: float) -> None:
+        super().__init__()
         if lease_s < MIN_LEASE_S or wait_s <= 0:
             raise UsageError(f"a lease lasts {MIN_LEASE_S} s or more, and waiting takes more than 0 s")
         self._lease_s = lease_s
