@@ -194,7 +194,7 @@ class Meter:
 
         `at_most_s` is in place of `patience_s`. Raises ChannelFinalized, ChannelNotFound, StoreError.
         """
-        least, most = self._need(units)
+        least, _ = self._need(units)
         patience_s = self.patience_s if at_most_s is None else at_most_s
         began = yield from now()
         while 0 <= (yield from now()) - began < patience_s:
@@ -204,7 +204,7 @@ class Meter:
             if found.stage is not Stage.OPEN:
                 raise ChannelFinalized(channel_id=found.id)
             self._channel = found
-            if found.free >= least and (yield from self._reserve(least, most)):
+            if found.free >= least and (yield from self.renew(units)):  # what was taken before is still to be recorded
                 return True
             yield from sleep(LOOK_EVERY_S)
         return False
