@@ -97,6 +97,7 @@ def test_the_end_is_recorded_once_whatever_is_said_twice(till: SessionTill) -> N
         meter_of(till, buyer, 10).take(-1)
 
 
+@pytest.mark.guard("T25")
 @pytest.mark.parametrize(("how", "spent"), [("abandon", 2), ("forget", 0), ("finish", 2)])
 def test_what_was_not_used_of_a_window_is_free_again(till: SessionTill, how: str, spent: int) -> None:
     """Abandoned after something was sent: what was taken; before: nothing."""
@@ -185,6 +186,25 @@ def test_a_dry_channel_says_what_the_next_voucher_must_say(till: SessionTill) ->
     assert meter.need(4)["requiredCumulative"] == str(13 * COST)  # more than the deposit: top up first
     assert not charge(till, meter)
     assert meter.need()["requiredCumulative"] == str(10 * COST)
+
+
+@pytest.mark.parametrize("begun_while_it_waits", [True, False])
+def test_what_was_taken_before_the_first_byte_is_spent_after_a_wait(
+    till: SessionTill, *, begun_while_it_waits: bool
+) -> None:
+    """A stream may run dry with its first units still unsent, and then send them and ask for more."""
+    buyer = till.buyer(DEPOSIT)
+    meter = meter_of(till, buyer, 1)
+    meter.begun = False
+    assert charge(till, meter)
+    assert not charge(till, meter)
+    meter.begun = begun_while_it_waits
+    assert till.answer(buyer.voucher(2 * WINDOW * COST), HEAD).status == 204
+    assert run(meter.wait_for(), till.world)
+    assert charge(till, meter)
+    receipt = run(meter.finish(), till.world)
+    assert (receipt.extra["spent"], receipt.extra["units"]) == (str(2 * COST), 2)
+    assert (buyer.record.spent, buyer.record.reserved) == (2 * COST, 0)
 
 
 def test_waiting_ends_with_patience_or_with_the_channel(till: SessionTill) -> None:

@@ -58,7 +58,8 @@ class Said:
 
 def _parse(lines: list[str]) -> list[Said]:
     said: list[Said] = []
-    name, data, ident = "", [], ""
+    name, ident = "", ""
+    data: list[str] = []
     for line in lines:
         if line == "":
             if data:

@@ -94,3 +94,36 @@ def test_a_price_that_cannot_be_asked_is_named_at_the_start(bank: Bank) -> None:
     with pytest.raises(UsageError):
         slot.price("0.01", splits={"museum": "0.01"})
     slot.close()
+
+
+def test_where_sessions_are_set_up_a_price_can_be_paid_both_ways(toy: dict[str, object]) -> None:
+    """Unless one is named, or what is sold can be charged for only; a price of a unit is for sessions only."""
+    slot = Slot(
+        "shop.example", store="memory:", toy={**toy, "sessions": True}, secret_key="k9" * 8 + "stuvwxyzabcdefgh"
+    )
+    ways = {
+        ("charge", "session"): slot.price("0.01"),
+        ("charge",): slot.price("0.01", pay_by="charge"),
+        ("session",): slot.price("0.01", pay_by="session", deposit="1"),
+    }
+    for intents, price in ways.items():
+        assert tuple(one.intent for one in price.sellers) == intents
+    assert [one.intent for one in slot.price("0.01", splits={"other": "0.001"}).sellers] == ["charge"]
+    metered = slot.metered("0.000025", unit="llm_token", deposit="1", window=32)
+    assert [one.intent for one in metered.sellers] == ["session"]
+    assert metered.metering is not None
+    assert (metered.metering.unit, metered.metering.window) == ("llm_token", 32)
+    assert slot.priced(metered) is metered
+    with pytest.raises(UsageError, match="made already"):
+        slot.priced(metered, description="another")
+    slot.close()
+
+
+def test_a_slot_without_sessions_has_no_price_of_a_unit(toy: dict[str, object]) -> None:
+    """And one that is asked for what nobody takes says so."""
+    slot = Slot("shop.example", store="memory:", toy=toy, secret_key="k9" * 8 + "stuvwxyzabcdefgh")
+    with pytest.raises(UsageError, match="session"):
+        slot.metered("0.01")
+    with pytest.raises(UsageError, match="pay_by"):
+        slot.price("0.01", pay_by="barter")  # type: ignore[arg-type]
+    slot.close()

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from coinslot.intents.acts import Act
+from coinslot.intents.session import Stage
 from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.slot import Slot
 from coinslot.transports.websocket import MAX_QUEUED, counting
@@ -25,6 +26,7 @@ from support.toybank import Bank
 
 Wallet: TypeAlias = dict[str, Any]
 PRICE = "0.000001"  # one base unit
+HEAR_S = 8.0
 
 
 async def words(ws: WebSocket) -> None:
@@ -92,7 +94,7 @@ class Line:
 
     def hear(self) -> dict[str, Any]:
         """The next frame."""
-        found: dict[str, Any] = json.loads(self.ws.recv(TIMEOUT_S))
+        found: dict[str, Any] = json.loads(self.ws.recv(HEAR_S))
         return found
 
     def until(self, kind: str) -> list[dict[str, Any]]:
@@ -136,7 +138,9 @@ def test_messages_are_paid_paused_and_closed_in_frames(url: str, slot: Slot, ali
             ws.hear()
     assert end.value.rcvd is not None
     assert end.value.rcvd.code == 1000
-    assert slot.store.find_channel(client.held.key).result().stage == "closed"
+    record = slot.store.find_channel(client.held.key).result()
+    assert record is not None
+    assert record.stage is Stage.CLOSED
 
 
 @pytest.mark.guard("T25")
