@@ -66,11 +66,11 @@ async function told(response) {
   }
 }
 
-async function stream({ payer, url }) {
+async function stream({ payer, url, ...init }) {
   const { self } = payers.get(payer)
   const receipts = []
   const words = []
-  for await (const word of await self.sse(url, { onReceipt: (receipt) => receipts.push(receipt) })) words.push(word)
+  for await (const word of await self.sse(url, { ...init, onReceipt: (receipt) => receipts.push(receipt) })) words.push(word)
   return { words, receipts }
 }
 

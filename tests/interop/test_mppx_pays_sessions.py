@@ -10,9 +10,11 @@ import pytest
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.methods.tempo.session.escrow import V2
 from support.channelpeers import payer
-from support.channelshop import COST, WORDS, Booth, account, booth, escrow_of, secret
+from support.channelshop import COST, PRICE, WINDOW, WORDS, Booth, account, booth, escrow_of, secret
 from support.devnet import Chain
+from support.gates import Street
 from support.peers import Peer, PeerError
+from support.site import Reply, Seen
 
 pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
 
@@ -91,6 +93,29 @@ def test_its_paying_fetch_follows_a_stream_that_runs_dry(mppx_channels: Peer, sh
     assert [line for line in answer["body"].splitlines() if line] == [f"data: word {n}" for n in range(WORDS)]
     after = buyer.get(f"{shop.url}/last")
     assert spent(after["receipt"])[1] == (WORDS + 2) * COST
+
+
+def chat(seen: Seen) -> Reply:
+    """An API that answers a question word by word."""
+    events = "".join(f"data: word {n}\n\n" for n in range(WORDS))
+    return Reply(200, events.encode(), (("Content-Type", "text/event-stream"),))
+
+
+def test_its_manager_pays_a_gate_for_each_event_of_an_answer(
+    mppx_channels: Peer, devnet: Chain, street: Street
+) -> None:
+    """A POST with a body is the question, a POST without one a voucher: the API sees one request."""
+    owner = account(devnet)
+    accept = {"recipient": owner.address, "session_key": secret(owner), "min_deposit": "0"}
+    price = {"amount": PRICE, "per": "event", "unit": "word", "window": WINDOW, "deposit": "0.005"}
+    shop = street.open(accept, api=chat, prices={"POST /chat": price}, free=[])
+    buyer = payer(mppx_channels, devnet, "manager")
+    told = buyer.order("stream", url=f"{shop.url}/chat", method="POST", body="how much is the fish?")
+    assert told["words"] == [f"word {n}" for n in range(WORDS)]
+    assert (spent(told["receipts"][-1])[1], len(shop.upstream.seen)) == (WORDS * COST, 1)
+    assert buyer.count("voucher", "POST") >= 1
+    buyer.order("closeChannel")
+    assert buyer.refunded == buyer.deposited - WORDS * COST
 
 
 @pytest.mark.parametrize("deposit", ["0.005", "0.01"])

@@ -7,7 +7,7 @@ import secrets
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,12 @@ class Street:
     folder: Path
     shops: list[Shop] = field(default_factory=list)
 
-    def open(self, accept: dict[str, Any] | None = None, **settings: Any) -> Shop:
-        """A gate with the usual routes; `accept` and `settings` add to its configuration."""
+    def open(
+        self, accept: dict[str, Any] | None = None, *, api: Callable[[Seen], Reply] = echo, **settings: Any
+    ) -> Shop:
+        """A gate with the usual routes before an API; `accept` and `settings` add to its configuration."""
         recipient, split = address(), (address(), address())
-        upstream = Site(echo).__enter__()
+        upstream = Site(api).__enter__()
         place = self.folder / f"gate-{len(self.shops)}"
         place.mkdir()
         shares = {split[0]: "0.01", split[1]: "0.005"}
