@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from coinslot.client import channels
 from coinslot.client.journey import Journey, Resume
 from coinslot.client.managing import STALE, Said, balance_in, refresh, said_of, say
+from coinslot.client.pieces import Pieces, block_of
 from coinslot.client.presenting import (
     MAX_PROBLEM_BYTES,
     PAYMENT_REQUIRED,
@@ -49,6 +50,8 @@ MAX_SIGNED = 2
 MAX_PRESENTED = 4
 KEY_HEADER = "Idempotency-Key"
 GONE = 410
+# No answer is longer than a number of these digits says.
+MAX_LENGTH_DIGITS = 18
 NO_CONTENT = 204
 # Problems that a higher voucher, as far as the price allows one, may mend.
 SHORT = frozenset(
@@ -196,13 +199,18 @@ def _bought(attempts: _Attempts, answer: Answer, said: Balance | None, journey: 
     kind = (answer.fields("content-type") or [""])[0].partition(";")[0].strip().lower()
     coded = (answer.fields("content-encoding") or ["identity"])[0].strip().lower() != "identity"
     concluded = conclude(answer, visit.purse, journey, resume)
+    block = block_of(visit.terms.unit_type)
     if kind == "text/event-stream" and not coded:
-        answer.watch(_tap(attempts, said))
+        answer.watch(Tap(visit, attempts.held, _streams(attempts, said)))
+    elif block is not None:
+        told = (answer.fields("content-length") or [""])[0]
+        length = int(told) if told.isascii() and told.isdigit() and len(told) <= MAX_LENGTH_DIGITS else None
+        answer.watch(Pieces(visit, attempts.held, _streams(attempts, said), block=block, length=length))
     return concluded
 
 
-def _tap(attempts: _Attempts, said: Balance | None) -> Tap:
-    """The stream that begins now, beside those that run on the same channel."""
+def _streams(attempts: _Attempts, said: Balance | None) -> Streams:
+    """What the stream that begins now belongs to: those that run on the same channel."""
     visit, held, purchase = attempts.visit, attempts.held, attempts.purchase
     streams = visit.purse.desk.streams.get(held.key)
     if streams is None or not streams.running:
@@ -212,7 +220,7 @@ def _tap(attempts: _Attempts, said: Balance | None) -> Tap:
         streams = visit.purse.desk.streams[held.key] = Streams(basis, held.signed_units)
     else:
         streams.beside(held.signed_units, visit.terms.amount_units)
-    return Tap(visit, held, streams)
+    return streams
 
 
 def _missing(problem: bytes) -> int:

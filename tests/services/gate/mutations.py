@@ -49,6 +49,13 @@ MUTATIONS = [
         METERED + "test_who_hangs_up_before_the_bill_is_billed",
     ),
     Mutation(
+        "T24",
+        "client/pieces.py",
+        "            return flowing.most_units  # T24",
+        "            return flowing.most_units * 10",
+        METERED + "test_bytes_are_paid_ahead_while_they_come",
+    ),
+    Mutation(
         "T25",
         "services/metered.py",
         "        return self.till.gone\n",

@@ -197,6 +197,31 @@ def test_bytes_are_counted_in_blocks(bank: Bank, alice: dict[str, object], tmp_p
         assert spent(gate) == 3
 
 
+@pytest.mark.guard("T24")
+@pytest.mark.parametrize("told", [True, False])
+def test_bytes_are_paid_ahead_while_they_come(bank: Bank, alice: dict[str, object], tmp_path: Path, told: bool) -> None:
+    """Nothing in them can ask, so vouchers go ahead; where the length is told, no more is signed than it costs."""
+    size = 100_500
+
+    def file(handler: BaseHTTPRequestHandler, _: Call) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/octet-stream")
+        if told:
+            handler.send_header("Content-Length", str(size))
+        handler.end_headers()
+        handler.wfile.write(b"x" * size)
+        handler.close_connection = True
+
+    price = {"per": "byte", "block": 1_000, "amount": "0.000001", "window": 8}
+    with (
+        gated(bank, price, raw=file) as (gate, _),
+        paying(gate, alice, tmp_path, max_window=16) as paid,
+    ):
+        assert paid.post("/chat", content=b"?").content == b"x" * size
+        assert spent(gate) == 101
+        assert paid.authorized_units <= (101 if told else 101 + 16)
+
+
 def test_an_answer_that_is_no_stream_costs_the_minimum(bank: Bank, alice: dict[str, object], tmp_path: Path) -> None:
     """Where events are counted and none come."""
     reply: Reply = (200, {"Content-Type": "application/json"}, b"{}")
