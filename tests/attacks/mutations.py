@@ -32,4 +32,18 @@ MUTATIONS = [
         "T24", "client/closing.py", "if not (yield from _shown_closed(visit, held)):", "if False:",
         "tests/attacks/test_session_hostile_close.py::test_a_close_that_did_not_happen_loses_no_deposit",
     ),
+    Mutation(
+        "T22", "client/desk.py", "self.authorized_units += units\n        try:\n            yield",
+        "pass\n        try:\n            yield\n            self.authorized_units += units",
+        "tests/attacks/test_session_budget.py::test_a_budget_holds_over_payees_that_are_paid_at_once",
+    ),
+    Mutation(
+        "T44", "services/proxy.py", ', b"payment-session", b"payment-session-snapshot"', "",
+        "tests/attacks/test_session_upstream_speaks.py::test_an_upstream_names_no_channel",
+    ),
+    Mutation(
+        "T44", "services/eventstream.py", 'line.decode("utf-8", "replace").splitlines()',
+        '[line.decode("utf-8", "replace")]',
+        "tests/attacks/test_session_upstream_speaks.py::test_a_line_that_some_readers_end_early_forges_no_event",
+    ),
 ]  # fmt: skip

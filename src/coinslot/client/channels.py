@@ -13,7 +13,7 @@ from dataclasses import replace
 from coinslot.client.events import Authorized, Opened, ToppedUp
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.text import plain
-from coinslot.client.visit import Visit, adopt, drawing, header_of
+from coinslot.client.visit import Visit, adopt, budget_of, drawing, header_of
 from coinslot.client.watermark import STEP_UNITS
 from coinslot.core.credential import decode_credential, encode_credential
 from coinslot.drive import Cancelled, Flow, failpoint, now, sleep, wait
@@ -136,21 +136,21 @@ def _opened(visit: Visit) -> Flow[Held]:
     at_s, price_units = (yield from now()), visit.terms.amount_units
     draw = yield from drawing(visit, price_units)
     # Deployed servers want the first voucher to cover one unit; the request that follows needs little more.
-    move = yield from visit.payer.open(visit.challenge, visit.terms, deposit_units, price_units)
-    held = replace(
-        move.held,
-        standing=Standing.OPENING,
-        opening=_kept(visit, move),
-        reference=move.reference,
-        dead_after_s=move.dead_after_s,
-        origin=visit.origin,
-        opened_at_s=at_s,
-        used_at_s=at_s,
-    )
-    failpoint("client.opening")
-    yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01
+    with visit.purse.tally.drawn(price_units, budget_of(visit)):  # T22
+        move = yield from visit.payer.open(visit.challenge, visit.terms, deposit_units, price_units)
+        held = replace(
+            move.held,
+            standing=Standing.OPENING,
+            opening=_kept(visit, move),
+            reference=move.reference,
+            dead_after_s=move.dead_after_s,
+            origin=visit.origin,
+            opened_at_s=at_s,
+            used_at_s=at_s,
+        )
+        failpoint("client.opening")
+        yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01
     failpoint("client.opened")
-    visit.purse.tally.authorized_units += price_units
     visit.purse.observe(Authorized(visit.origin, held.channel_id, held.asset, price_units, price_units))
     return (yield from _present_move(visit, held))
 

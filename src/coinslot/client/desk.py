@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlsplit
 
 from coinslot.client.watermark import Streams
 from coinslot.core.challenge import Challenge
-from coinslot.errors import ConfigError
+from coinslot.errors import ConfigError, PolicyRefused
 from coinslot.intents.acts import Held
 from coinslot.money import Asset
 from coinslot.store.book import Book
@@ -37,6 +39,25 @@ class Tally:
     authorized_units: int = 0
     began: dict[str, int] = field(default_factory=dict)
     assets: dict[str, Asset] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @contextmanager
+    def drawn(self, units: int, most_units: int | None) -> Iterator[None]:
+        """A voucher that adds so much, while it is written down. What fails there was never sent, and is given back.
+
+        Counted before anything is waited for: requests to several payees sign at the same time. `most_units` is the
+        budget in base units. Raises PolicyRefused. T22
+        """
+        with self._lock:
+            if most_units is not None and self.authorized_units + units > most_units:
+                raise PolicyRefused(f"the session's budget of {self.budget or 0:f} is used up. Nothing was signed.")
+            self.authorized_units += units
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self.authorized_units -= units
+            raise
 
     def begin(self, held: Held, asset: Asset) -> None:
         """This channel is used."""

@@ -13,7 +13,7 @@ from coinslot.client.terms import WHOLE, as_charge
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.credential import encode_credential
 from coinslot.drive import Flow, call, failpoint, now, sleep, wait
-from coinslot.errors import PolicyRefused, StoreBusy
+from coinslot.errors import StoreBusy
 from coinslot.intents import charge
 from coinslot.intents.acts import Act, Balance, Held, Terms
 from coinslot.method import SessionPayer
@@ -96,20 +96,23 @@ def sign(visit: Visit, held: Held, total_units: int) -> Flow[Held]:
     """
     purse, added = visit.purse, total_units - held.signed_units
     draw = yield from drawing(visit, added)
-    voucher = visit.payer.sign(held, total_units)
-    failpoint("client.signed")
-    signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02
+    with purse.tally.drawn(added, budget_of(visit)):  # T22
+        voucher = visit.payer.sign(held, total_units)
+        failpoint("client.signed")
+        signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02
     failpoint("client.saved")
-    purse.tally.authorized_units += added
     purse.observe(Authorized(visit.origin, signed.channel_id, signed.asset, total_units, added))
     return signed
 
 
+def budget_of(visit: Visit) -> int | None:
+    """The session's own budget in base units, None for none."""
+    budget = visit.purse.tally.budget
+    return None if budget is None else units_of(budget, visit.terms.asset)
+
+
 def drawing(visit: Visit, added_units: int) -> Flow[Draw]:
-    """What a voucher that adds so much draws on the budgets. Raises PolicyRefused for the session's own budget."""
-    tally = visit.purse.tally
-    if tally.budget is not None and tally.authorized_units + added_units > units_of(tally.budget, visit.terms.asset):
-        raise PolicyRefused(f"the session's budget of {tally.budget:f} is used up. Nothing was signed.")
+    """What a voucher that adds so much draws on the budgets of the book."""
     return Draw(visit.origin, visit.terms.asset.key, added_units, (yield from now()), _limits(visit))
 
 

@@ -48,11 +48,16 @@ class UpstreamEvent:
 
     @property
     def forged(self) -> bool:
-        """Whether it pretends to be one of ours, also to readers that are lenient about spaces and case. T44"""
+        """Whether it pretends to be one of ours, also to readers that are lenient about spaces and case, or end lines
+        where Unicode may. What an upstream relays of strangers (JSON does not escape U+2028) says no event of ours. T44
+        """
+        if not any(_OURS in line.lower() for line in self.lines):
+            return False
         for line in self.lines:
-            name, _, value = line.partition(b":")
-            if name.strip().lower() == b"event" and value.strip().lower().startswith(_OURS):
-                return True
+            for part in line.decode("utf-8", "replace").splitlines():
+                name, _, value = part.partition(":")
+                if name.strip().lower() == "event" and value.strip().lower().startswith(_OURS.decode()):
+                    return True
         return False
 
     def encode(self) -> bytes:

@@ -31,8 +31,8 @@ HOP_BY_HOP = frozenset(
     ]
 )
 # Ours alone: the upstream neither sees payments nor speaks of them in our name. T44
-PAYMENT_REQUEST = frozenset([b"payment-authorization", b"accept-payment", b"payment-receipt"])
-PAYMENT_ANSWER = frozenset([b"payment-receipt"])
+PAYMENT_ANSWER = frozenset([b"payment-receipt", b"payment-session", b"payment-session-snapshot"])
+PAYMENT_REQUEST = PAYMENT_ANSWER | {b"payment-authorization", b"accept-payment"}
 # The server in front says what time it is; two dates would be one too many.
 _OURS = frozenset([b"date"])
 # Set by us; whatever a client claims in them is dropped.
