@@ -16,7 +16,7 @@ from support.gates import Street
 from support.peers import Peer, PeerError
 from support.site import Reply, Seen
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-sessions")]
 
 
 @pytest.fixture(scope="module")

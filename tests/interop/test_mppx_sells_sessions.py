@@ -19,7 +19,7 @@ from support.channelshop import COST, DOLLAR, WORDS, account, secret
 from support.devnet import Chain
 from support.peers import Peer
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-sessions")]
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,14 @@ def test_our_client_pays_for_posts_with_bodies(shop: Theirs, buyer: Buyer) -> No
 
 
 def test_our_client_tops_up_and_closes(mppx_channels: Peer, devnet: Chain, buyer: Buyer) -> None:
-    """Seven requests on a deposit of five; at the end the owner has seven and the rest is back."""
+    """Seven requests on a deposit of five, then more by hand; the owner has seven and the rest is back."""
     with theirs(mppx_channels, devnet) as shop, buyer.client() as client:
         with session(client, shop.url, max_deposit="0.02") as paid:
             assert [paid.get(f"/{n}").status_code for n in range(7)] == [200] * 7
             assert buyer.count(ToppedUp) >= 1
+            before = buyer.deposited
+            paid.top_up("0.001")
+            assert buyer.deposited == before + COST
             paid.close()
         assert buyer.count(Closed) == 1
         assert buyer.held.standing is Standing.CLOSED

@@ -17,7 +17,7 @@ from support.channelshop import COST, WORDS, Booth, booth, escrow_of
 from support.devnet import Chain
 from support.peers import Peer, PeerError
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-sessions")]
 STRANGE = PrivateKey(bytes([8]) * 32).address
 
 
@@ -56,10 +56,11 @@ def test_our_client_opens_once_and_buys_many_times(their_shop: Theirs, buyer: Bu
 
 
 def test_our_client_tops_up_and_closes(mppx_legacy: Peer, devnet: Chain, buyer: Buyer) -> None:
-    """Seven requests on a deposit of five; at the end the owner has seven and the rest is back."""
+    """Seven requests on a deposit of five, then more by hand; the owner has seven and the rest is back."""
     with theirs(mppx_legacy, devnet, V1) as shop, buyer.client() as client:
         with session(client, shop.url, max_deposit="0.02") as paid:
             assert [paid.get(f"/{n}").status_code for n in range(7)] == [200] * 7
+            paid.top_up("0.001")
             paid.close()
         assert (buyer.count(Opened), buyer.count(Closed)) == (1, 1)
         assert buyer.count(ToppedUp) >= 1
