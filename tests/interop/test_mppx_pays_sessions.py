@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +14,10 @@ import pytest
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.methods.tempo.session.escrow import V2
 from support.channelpeers import payer
-from support.channelshop import COST, PRICE, WINDOW, WORDS, Booth, account, booth, escrow_of, secret
+from support.channelshop import COST, PRICE, WINDOW, WORDS, Booth, account, booth, escrow_of, paid_in, paid_out, secret
 from support.devnet import Chain
 from support.gates import Street
-from support.peers import Peer, PeerError
+from support.peers import Peer, PeerError, mppx_home
 from support.site import Reply, Seen
 
 pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-sessions")]
@@ -236,3 +240,27 @@ def test_its_client_signs_for_another_escrow_by_option_only(mppx_channels: Peer,
         told_to.order("fetch", url=f"{shop.url}/1")
         assert told_to.count("open") >= 1
         assert told_to.deposited == 0
+
+
+def test_its_command_buys_streams_and_closes(devnet: Chain, tmp_path: Path) -> None:
+    """One channel for three runs of the `mppx` program; what it read is what the owner has, and the rest is back."""
+    key, place = account(devnet), mppx_home()
+    env = {**os.environ, "MPPX_PRIVATE_KEY": secret(key), "NO_COLOR": "1", "HOME": str(tmp_path)}
+
+    def run(*arguments: str) -> str:
+        command = ["node", "node_modules/mppx/dist/bin.js", *arguments]
+        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    at = ("--rpc-url", devnet.rpc_url)
+    with booth(devnet, deposit="0.005") as shop:
+        assert [run(f"{shop.url}/{n}", *at, "-s").strip() for n in range(2)] == ["hello"] * 2
+        words = run(f"{shop.url}/words", *at, "-s", "-M", "deposit=0.02")
+        assert words.split("word ")[1:] == [*"01234", "5\n"]
+        channel = re.search("0x[0-9a-f]{64}", run("sessions", "list"))
+        assert channel is not None
+        assert "closed" in run("sessions", "close", channel.group(), *at)
+        escrow, used = escrow_of(devnet, V2), (WORDS + 2) * COST
+        assert shop.earned(escrow) == used
+        assert paid_out(devnet, escrow, key.address) == paid_in(devnet, key.address, escrow) - used
