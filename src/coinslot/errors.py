@@ -16,7 +16,8 @@
     │   │     ChallengeNotFound, InsufficientBalance (StreamDry: in the middle of an answer);
     │   │     410 without one: ChannelNotFound, ChannelFinalized
     │   ├── not a payment matter (no challenge)
-    │   │     BadRequest 400, NotFound 404, MethodNotAllowed 405, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422
+    │   │     BadRequest 400, NotFound 404, MethodNotAllowed 405, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422,
+    │   │     TooManyVouchers 429
     │   ├── already paid, replay (no challenge)
     │   │     PaymentInFlight 409, AlreadyDelivered 409, ChallengeUsed 409
     │   └── outcome unknown (no challenge, never retried blindly)
@@ -176,6 +177,12 @@ class KeyReused(Problem):
     """An Idempotency-Key was used before with other content."""
 
     slug, status, title = "idempotency-key-reused", 422, "Idempotency-Key reused with other content"
+
+
+class TooManyVouchers(Problem):
+    """A channel sends vouchers that buy nothing, faster than they are answered."""
+
+    slug, status, title = "too-many-vouchers", 429, "Too many vouchers that buy nothing"
 
 
 class PaymentInFlight(Problem):

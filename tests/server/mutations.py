@@ -341,4 +341,16 @@ MUTATIONS = [
         "wait(self.teller.store.take_job(job.id))",
         SESSION_CANCEL + "test_a_cancelled_close_goes_on_with_the_same_credential",
     ),
-]  # fmt: skip
+    Mutation(
+        "T26", SESSIONS, "if not self._flood.allows(key, at_s):", "if False:",
+        VOUCHERS + "test_vouchers_that_buy_nothing_are_limited_and_those_that_buy_are_not",
+    ),
+    Mutation(
+        "F21", "server/flood.py", "max(0.0, at_s - before_s)", "abs(at_s - before_s)",
+        "tests/server/test_flood.py::test_a_clock_that_jumps_back_fills_nothing",
+    ),
+    Mutation(
+        "F28", "server/flood.py", "if len(self._left) >= REMEMBERED and key not in self._left:", "if False:",
+        "tests/server/test_flood.py::test_memory_is_bounded",
+    ),
+]

@@ -49,6 +49,9 @@ def test_forty_requests_race_for_a_deposit_that_covers_ten(
             slug = problem(answer)["slug"]
             if slug == "insufficient-balance":
                 return False
+            if slug == "too-many-vouchers":  # a second later
+                till.world.at_s += 1.0
+                continue
             assert slug == "delta-too-small"  # a higher one was first: sign again
 
     with ThreadPoolExecutor(CLIENTS) as pool:

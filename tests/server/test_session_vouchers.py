@@ -15,6 +15,7 @@ from coinslot.drive import run
 from coinslot.intents.acts import Act
 from coinslot.server.answer import Answer
 from coinslot.server.events import Bought
+from coinslot.server.flood import BURST, FRUITLESS_PER_S
 from coinslot.server.issue import EXPIRES_IN_S
 from coinslot.server.price import Metering
 from coinslot.store.channels import SessionStore
@@ -528,3 +529,44 @@ def test_asking_twice_is_no_credential(buyer: Buyer) -> None:
     assert isinstance(answer, Answer)
     assert answer.status in (400, 402)
     assert buyer.sums == (0, 0, 0)
+
+
+# --- too many ------------------------------------------------------------------------------------
+
+
+@pytest.mark.guard("T26")
+@pytest.mark.spec("TSES-196", "TSES-197")
+def test_vouchers_that_buy_nothing_are_limited_and_those_that_buy_are_not(till: SessionTill) -> None:
+    """After a burst the same voucher gets 429 until time has passed; a higher one buys, and so does a neighbour."""
+    buyer, neighbour = till.buyer(), till.buyer()
+    bought = buyer.voucher(COST)
+    assert till.serve(bought).body == b"words"
+    statuses = [till.serve(bought).status for _ in range(int(BURST) + 1)]
+    assert statuses == [200] * int(BURST) + [429]
+    assert problem(till.serve(bought))["slug"] == "too-many-vouchers"
+    assert till.serve(buyer.voucher(2 * COST)).body == b"words"
+    assert till.serve(neighbour.voucher(COST)).body == b"words"
+    till.world.at_s += 1.0
+    again = buyer.voucher(2 * COST)
+    assert [till.serve(again).status for _ in range(int(FRUITLESS_PER_S) + 1)] == [200] * int(FRUITLESS_PER_S) + [429]
+
+
+@pytest.mark.guard("T26")
+def test_a_strangers_vouchers_use_up_nobodys_allowance(till: SessionTill) -> None:
+    """What is not signed for the channel is refused before it counts."""
+    buyer = till.buyer()
+    other = session_payer({**till.wallet, "signer_secret": "33" * 32})
+    forged = buyer.credential(other.payload(buyer.held, Act.VOUCHER, COST, other.sign(buyer.held, COST)))
+    assert {till.serve(forged).status for _ in range(int(BURST) + 5)} == {402}
+    assert till.serve(buyer.voucher(COST)).body == b"words"
+    assert till.serve(buyer.voucher(COST)).status == 200
+
+
+@pytest.mark.spec("TSES-211", "TSES-212", "TSES-213", "TSES-214")
+def test_what_was_bought_is_told_with_its_challenge_and_voucher(till: SessionTill) -> None:
+    """An observer can keep which challenge and which signed total paid for which request."""
+    buyer = till.buyer()
+    till.serve(buyer.voucher(3 * COST))
+    told = [one for one in till.events if isinstance(one, Bought)][-1]
+    assert (told.challenge_id, told.channel) == (buyer.challenge.id, buyer.held.channel_id)
+    assert (told.accepted_units, told.path) == (3 * COST, WORDS.path)

@@ -61,7 +61,11 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """A request was paid from a channel, and recorded. `units` are base units; 0 for a stream, counted as it goes."""
+    """A request was paid from a channel, and recorded. `units` are base units; 0 for a stream, counted as it goes.
+
+    `challenge_id` and `accepted_units` tie what was bought to the challenge and the voucher that it was bought under:
+    who keeps these events has the trail that disputes are settled by (TSES "Session Attribution").
+    """
 
     path: str
     method: str
@@ -69,6 +73,8 @@ class Bought:
     asset: str
     units: int
     channel: str
+    challenge_id: str
+    accepted_units: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from coinslot.errors import (
     PaymentExpired,
     PaymentInFlight,
     RailUnavailable,
+    TooManyVouchers,
 )
 from coinslot.intents import session
 from coinslot.intents.acts import Act, Claimed, Terms
@@ -41,6 +42,7 @@ from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.closing import Closing
 from coinslot.server.deposits import Deposits, Done
 from coinslot.server.events import Bought, Event
+from coinslot.server.flood import Flood
 from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.issue import Issuer, expires_at_s
 from coinslot.server.meter import Meter, Tab, free
@@ -122,6 +124,7 @@ class Sessions:
     _closing: Closing = field(init=False, repr=False)
     _facts: dict[tuple[str, str, str, int], _Facts] = field(default_factory=dict, init=False, repr=False)
     _echoes: dict[tuple[int, str], _Echo] = field(default_factory=dict, init=False, repr=False)
+    _flood: Flood = field(default_factory=Flood, init=False, repr=False)
     _watched: dict[str, tuple[float, float | None]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -262,11 +265,21 @@ class Sessions:
             case Spent(channel):
                 return (yield from self._teller.managed(case, channel, NO_CONTENT))
             case Stale(channel, equal):
+                self._require_calm(channel.key, at_s)
                 return (yield from self._stale(case, channel, equal=equal))
             case Repeated(channel, answer):
                 return (yield from self._repeated(case, channel, answer))
             case session.Refused():
+                if result.why is not session.Why.BALANCE:  # such a one was accepted, and counts for what comes next
+                    self._require_calm(case.presented.key, at_s)
                 return (yield from self._teller.refused(case, result))
+
+    def _require_calm(self, key: str, at_s: float) -> None:
+        """That this channel does not flood us with vouchers that buy nothing. Raises TooManyVouchers. T26"""
+        if not self._flood.allows(key, at_s):  # T26
+            raise TooManyVouchers(
+                "vouchers that buy nothing come faster than they are answered; nothing changed", retry_after_s=1
+            )
 
     def _take_back(self, order: Order, late: OrderResult | ReserveResult) -> None:
         """Bought, and nobody waits for it any more: the window is freed, and under its key it may be run later."""
@@ -284,7 +297,16 @@ class Sessions:
     ) -> SessionAdmission:
         receipt = case.seller.receipt(channel, case.challenge_id, at_s, order.units, None)
         self.tell(
-            Bought(case.asked.request.path, case.seller.method, payer, channel.asset, order.cost_units, channel.id)
+            Bought(
+                case.asked.request.path,
+                case.seller.method,
+                payer,
+                channel.asset,
+                order.cost_units,
+                channel.id,
+                case.challenge_id,
+                channel.accepted,
+            )
         )
         headers = (("payment-session", channel.id),)
         return SessionAdmission(
