@@ -46,4 +46,12 @@ MUTATIONS = [
         '[line.decode("utf-8", "replace")]',
         "tests/attacks/test_session_upstream_speaks.py::test_a_line_that_some_readers_end_early_forges_no_event",
     ),
+    Mutation(
+        "T22", "store/book_rules.py", "if locked_units + held.deposit_units > draw.most_locked_units:", "if False:",
+        "tests/attacks/test_session_budget.py::test_a_new_channel_is_counted_with_all_others_as_it_is_written",
+    ),
+    Mutation(
+        "F28", "server/meter.py", "pause_s = min(pause_s * LOOK_SLOWER, LOOK_AT_LEAST_EVERY_S)", "pass",
+        "tests/attacks/test_session_dry.py::test_a_stream_that_nobody_pays_for_looks_less_and_less",
+    ),
 ]  # fmt: skip

@@ -149,6 +149,8 @@ def _opened(visit: Visit) -> Flow[Held]:
             used_at_s=at_s,
         )
         failpoint("client.opening")
+        most = visit.purse.policy.units("max_locked", visit.terms.asset)
+        draw = replace(draw, most_locked_units=most)  # again, in the one step that others wait for. T22
         yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01
     failpoint("client.opened")
     visit.purse.observe(Authorized(visit.origin, held.channel_id, held.asset, price_units, price_units))

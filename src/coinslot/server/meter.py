@@ -27,9 +27,11 @@ from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.price import Metering
 from coinslot.store.channels import Order, Reservation, Reserved, ReserveResult, SessionStore
 
-# How often a stream that ran dry looks whether a voucher came, here or at another server: not noticed by people, and
-# nothing to a store, since only reads are made.
-LOOK_EVERY_S = 0.05
+# How often a stream that ran dry looks whether a voucher came, here or at another server. Clients
+# that pay do so at once; a stream that nobody pays for looks less and less often, since a payer may leave a thousand of
+# them dry for the price of a unit each. F28
+LOOK_EVERY_S, LOOK_AT_LEAST_EVERY_S = 0.05, 1.0
+LOOK_SLOWER = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Meter:
         """
         least, _ = self._need(units)
         patience_s = self.patience_s if at_most_s is None else at_most_s
-        began = yield from now()
+        began, pause_s = (yield from now()), LOOK_EVERY_S
         while 0 <= (yield from now()) - began < patience_s:
             found = yield from wait(self._tab.store.find_channel(self._channel.key))
             if found is None:
@@ -206,7 +208,8 @@ class Meter:
             self._channel = found
             if found.free >= least and (yield from self.renew(units)):  # what was taken before is still to be recorded
                 return True
-            yield from sleep(LOOK_EVERY_S)
+            yield from sleep(pause_s)
+            pause_s = min(pause_s * LOOK_SLOWER, LOOK_AT_LEAST_EVERY_S)  # F28
         return False
 
     # --- the end ---------------------------------------------------------------------------------

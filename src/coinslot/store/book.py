@@ -54,13 +54,17 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What a new voucher adds, for which origin, and the limits it must keep. `asset` is a money.Asset key."""
+    """What a new voucher adds, for which origin, and the limits it must keep. `asset` is a money.Asset key.
+
+    `most_locked_units`: of a new channel, what all channels of the asset that have not ended may hold with it.
+    """
 
     origin: str
     asset: str
     units: int
     at_s: float
     limits: tuple[Limit, ...] = ()
+    most_locked_units: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,11 @@ class MemoryBook:
         def step() -> None:
             if held.key in self._channels:
                 raise LedgerError(f"channel {held.channel_id} is in the book already")
+            first = book_rules.begun(held)
             if draw is not None:
+                book_rules.unlocked(self._channels.values(), held, draw)
                 self._draw(draw)
-            self._channels[held.key] = book_rules.begun(held)
+            self._channels[held.key] = first
 
         return self._do(step)
 

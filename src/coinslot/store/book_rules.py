@@ -89,6 +89,19 @@ def _known(held: Held | None) -> Held:
     return held
 
 
+def unlocked(channels: Iterable[Held], held: Held, draw: Draw) -> None:
+    """Raises PolicyRefused if a new channel would lock up more than may be, beside those there are. T22"""
+    if draw.most_locked_units is None:
+        return
+    beside = [one for one in channels if one.asset == held.asset and one.standing not in ENDED]
+    locked_units = sum(one.deposit_units - one.settled_units for one in beside)
+    if locked_units + held.deposit_units > draw.most_locked_units:
+        raise PolicyRefused(
+            f"{locked_units} base units are deposited in channels, {held.deposit_units} more are asked for, and "
+            f"{draw.most_locked_units} are allowed (max_locked). Nothing was sent."
+        )
+
+
 def within(limits: Iterable[tuple[Limit, int]], draw: Draw) -> None:
     """Raises PolicyRefused if a draw passes a limit; with each limit comes what was drawn under it already."""
     for limit, drawn_units in limits:

@@ -127,6 +127,7 @@ class SqliteBook:
 
         def step(db: sqlite3.Connection) -> None:
             if draw is not None:
+                book_rules.unlocked(_list(db, "WHERE asset = ?", (held.asset,)), held, draw)
                 _draw(db, draw)
             _insert(db, book_rules.begun(held))
 
