@@ -199,7 +199,7 @@ class Meter:
         least, _ = self._need(units)
         patience_s = self.patience_s if at_most_s is None else at_most_s
         began, pause_s = (yield from now()), LOOK_EVERY_S
-        while 0 <= (yield from now()) - began < patience_s:
+        while 0 <= (waited_s := (yield from now()) - began) < patience_s:
             found = yield from wait(self._tab.store.find_channel(self._channel.key))
             if found is None:
                 raise ChannelNotFound(channel_id=self._channel.id)
@@ -208,7 +208,7 @@ class Meter:
             self._channel = found
             if found.free >= least and (yield from self.renew(units)):  # what was taken before is still to be recorded
                 return True
-            yield from sleep(pause_s)
+            yield from sleep(min(pause_s, patience_s - waited_s))
             pause_s = min(pause_s * LOOK_SLOWER, LOOK_AT_LEAST_EVERY_S)  # F28
         return False
 
