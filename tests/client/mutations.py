@@ -258,6 +258,13 @@ MUTATIONS = [
     ),
     Mutation(
         "F05",
+        BUYING,
+        "return (yield from _caught_up(attempts))",
+        "return None",
+        "tests/client/test_session_lost.py::test_an_old_backup_catches_up_where_only_a_proven_account_is_told",
+    ),
+    Mutation(
+        "F05",
         "store/book_rules.py",
         "signed_units=max(old.signed_units, found.signed_units),",
         "signed_units=old.signed_units,",

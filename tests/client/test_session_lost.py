@@ -7,6 +7,8 @@ import itertools
 import types
 from collections.abc import Coroutine, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ from coinslot.client.wallet import wallet
 from coinslot.errors import PaymentOutcomeUnknown, PaymentRefused
 from coinslot.intents.acts import Held, Standing
 from coinslot.intents.session import Channel
-from coinslot.server.price import Metering
+from coinslot.server.price import Metering, Price
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import AsyncClient, pay, session
 from support.cutting_proxy import CuttingProxy
@@ -28,6 +30,7 @@ from support.sessionsite import SessionShop
 from support.sessiontill import SessionTill
 from support.site import Reply, Seen, Site
 from support.toybank import Bank
+from support.toyproof import ProofSeller, proving_wallet
 
 COST = 1_000
 LIMITS = Policy(max_deposit="0.02")
@@ -318,3 +321,36 @@ def test_a_channel_that_is_gone_is_replaced_once_the_chain_agrees(
         assert client.get(site.url).status_code == 200
     assert sorted(one.standing for one in book.all().result()) == [Standing.CLOSED, Standing.OPEN]
     other.close()
+
+
+@pytest.mark.guard("F05")
+def test_an_old_backup_catches_up_where_only_a_proven_account_is_told(shop: SessionShop, tmp_path: Path) -> None:
+    """Some servers refuse a lower voucher and say nothing of the channel: a proof by HEAD brings our own signature."""
+    shop.till.price = Price("0.001", shop.till.price.sellers, provers=(ProofSeller(shop.till.seller),))
+
+    def discreet(seen: Seen) -> Reply:
+        told = shop(seen)
+        if told.status != 402 or seen.method == "HEAD" or seen.credential is None:
+            return told
+        headers = Message()
+        for name, value in seen.headers.items():
+            if name.lower() not in ("authorization", "payment-authorization"):
+                headers[name] = value
+        problem = b'{"type": "https://paymentauth.org/problems/verification-failed", "status": 402, "detail": "no"}'
+        return replace(shop(replace(seen, headers=headers)), body=problem)
+
+    def plain() -> httpx.Client:
+        return httpx.Client(trust_env=False, timeout=20)
+
+    purse = proving_wallet(shop.till)
+    books = [SqliteBook(tmp_path / name) for name in ("now", "backup")]
+    with Site(discreet) as site:
+        with pay(plain(), purse, LIMITS, book=books[0]) as client:
+            assert client.get(f"{site.url}/a").status_code == 200
+            books[1].adopt(only(books[0])).result()
+            assert [client.get(f"{site.url}/a").status_code for _ in range(3)] == [200] * 3
+        with pay(plain(), purse, LIMITS, book=books[1]) as client:
+            assert client.get(f"{site.url}/a").status_code == 200
+    assert only(books[1]).signed_units == only(books[1]).spent_units == 5 * COST
+    for one in books:
+        one.close()
