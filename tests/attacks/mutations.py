@@ -54,4 +54,8 @@ MUTATIONS = [
         "F28", "server/meter.py", "pause_s = min(pause_s * LOOK_SLOWER, LOOK_AT_LEAST_EVERY_S)", "pass",
         "tests/attacks/test_session_dry.py::test_a_stream_that_nobody_pays_for_looks_less_and_less",
     ),
+    Mutation(
+        "T03", "server/sessions.py", 'return f"{name}/{cost}" if callable(asked.price.amount) else name', "return name",
+        "tests/attacks/test_session_keyed_price.py::test_a_key_that_paid_a_cheap_request_brings_no_dear_one",
+    ),
 ]  # fmt: skip

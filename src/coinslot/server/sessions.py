@@ -226,7 +226,7 @@ class Sessions:
             voucher,
             1 if cost else 0,
             keyed,
-            request_hash(asked.request, self.issuer.realm) if keyed else "",
+            self._named(asked, cost) if keyed else "",
         )
 
         def take_back(late: OrderResult | ReserveResult) -> None:
@@ -251,6 +251,11 @@ class Sessions:
         finally:
             if not answered:
                 take_back(result)
+
+    def _named(self, asked: Asked, cost: int) -> str:
+        """What a key stands for: the request, and what it costs, where that depends on more than what is hashed. T03"""
+        name = request_hash(asked.request, self.issuer.realm)
+        return f"{name}/{cost}" if callable(asked.price.amount) else name
 
     def _answer(
         self, case: Case, payer: str, order: Order, result: OrderResult | ReserveResult, at_s: float
