@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test that needs a peer waits for its installation."""
+    """The first test that needs a peer waits for its installation; the long searches take what they take."""
+    if os.environ.get("COINSLOT_SOAK") == "1":
+        return
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(INSTALL_S + 120))
