@@ -353,4 +353,8 @@ MUTATIONS = [
         "F28", "server/flood.py", "if len(self._left) >= REMEMBERED and key not in self._left:", "if False:",
         "tests/server/test_flood.py::test_memory_is_bounded",
     ),
+    Mutation(
+        "T23", "server/settler.py", "(reached or aged) and not _ahead(channel)", "(reached or aged)",
+        "tests/server/test_settler.py::test_what_was_signed_ahead_is_not_taken",
+    ),
 ]

@@ -203,17 +203,31 @@ def test_a_restored_backup_freezes_its_channel_and_nothing_else(till: SessionTil
 
 @pytest.mark.parametrize(("threshold", "settled"), [(2 * COST, 0), (COST, 1), (1, 1)])
 def test_settled_when_enough_was_bought(memory: SessionTill, threshold: int, settled: int) -> None:
-    """At the threshold and above, and no sooner; what is paid out is all that was signed."""
+    """At the threshold and above, and no sooner; what is paid out is all that was signed, a step more than was bought."""
     buyer = memory.buyer()
-    memory.serve(buyer.voucher(3 * COST))
+    memory.serve(buyer.voucher(COST + 1))
     report = settle(memory, Policy(settle_units=threshold))
     assert (report.settled, report.unsettled) == (settled, {"toy:main/coin": COST})
-    assert buyer.sums == (3 * COST, COST, 3 * COST * settled)
+    assert buyer.sums == (COST + 1, COST, (COST + 1) * settled)
     assert buyer.record.stage is Stage.OPEN
     if settled:
         event = told(memory, ChannelSettled)[0]
-        assert (event.units, event.channel) == (3 * COST, buyer.held.channel_id)
+        assert (event.units, event.channel) == (COST + 1, buyer.held.channel_id)
         assert settle(memory, Policy(settle_units=threshold)).planned == 0
+    conserved(memory, buyer)
+
+
+@pytest.mark.guard("T23")
+@pytest.mark.spec("TSES-187")
+def test_what_was_signed_ahead_is_not_taken(memory: SessionTill) -> None:
+    """A client that authorized more than it bought is not settled for it; when it has caught up, it is."""
+    buyer = memory.buyer()
+    memory.serve(buyer.voucher(3 * COST))
+    assert settle(memory, Policy(settle_units=1)).planned == 0
+    memory.serve(buyer.voucher(3 * COST + 1))
+    memory.serve(buyer.voucher(3 * COST + 2))
+    assert buyer.sums == (3 * COST + 2, 3 * COST, 0)
+    assert settle(memory, Policy(settle_units=1)).settled == 1
     conserved(memory, buyer)
 
 
@@ -372,7 +386,7 @@ class Picky(ToySessionSeller):
 
     def pay_out(self, jobs):  # type: ignore[no-untyped-def]
         """As if the bank would refuse it."""
-        if any(channel.accepted == 3 * COST for channel, _, _ in jobs):
+        if any(channel.accepted == COST + 1 for channel, _, _ in jobs):
             raise VerificationFailed("refused, as ordered")
         return (yield from ToySessionSeller.pay_out(self, jobs))
 
@@ -380,8 +394,8 @@ class Picky(ToySessionSeller):
 def test_one_that_the_chain_refuses_stops_no_others(memory: SessionTill) -> None:
     """They are tried one by one; the refused one is told, and tried again later."""
     buyers = [memory.buyer(deposit=4 * COST) for _ in range(3)]
-    for n, buyer in enumerate(buyers):
-        memory.serve(buyer.voucher((n + 2) * COST))
+    for buyer, rest in zip(buyers, (0, 1, 0), strict=True):
+        memory.serve(buyer.voucher(COST + rest))
     seller = memory.seller
     picky = Picky(seller.bank, seller.identity, seller.grace_s, seller.recipient, seller.currency)
     report = settle(memory, Policy(settle_units=1), picky)

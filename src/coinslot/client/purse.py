@@ -26,8 +26,8 @@ DEFAULT_MAX = Decimal(1)
 # The currency that the general limit is counted in.
 PEG = "USD"
 # Units of a stream that may be paid ahead: a server that sets aside 64 at once is served in one step, and no more than
-# four times that is at risk.
-DEFAULT_WINDOW = 256
+# twice that is at risk.
+DEFAULT_WINDOW = 128
 # A signed payment can be used by its holder until it expires; no honest server needs more than a day.
 MAX_VALIDITY_S = 24 * 3600.0
 

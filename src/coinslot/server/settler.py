@@ -55,6 +55,12 @@ RETRY_AT_MOST_S = 3600.0
 REMEMBERED_JOBS = 8
 
 
+# How far a voucher may be above what was bought for it to be settled: the least step, by which clients tell one voucher
+# from the next, or a thousandth of what is paid out.
+STEP_UNITS = 1
+AHEAD_PART = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """When to settle and close. Units are base units of a channel's asset; None: never for that reason.
@@ -247,7 +253,8 @@ def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: f
     if channel.stage is Stage.OPEN:
         reached = policy.settle_units is not None and channel.unsettled >= policy.settle_units
         aged = policy.settle_after_s is not None and at_s - channel.opened_at_s >= policy.settle_after_s
-        wanted = session.settlement(channel) if channel.unsettled and (reached or aged) else None
+        due = channel.unsettled and (reached or aged) and not _ahead(channel)
+        wanted = session.settlement(channel) if due else None
         return None if wanted is None else (JobKind.SETTLE, wanted)
     if channel.stage is not Stage.CLOSING:
         return None
@@ -259,6 +266,16 @@ def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: f
         return JobKind.CLOSE, closing
     urgent = session.settlement(channel) if asked_ago_s >= grace_s / URGENT_PART else None
     return None if urgent is None else (JobKind.SETTLE, urgent)
+
+
+def _ahead(channel: Channel) -> bool:
+    """Whether the voucher says noticeably more than was bought: settling takes all of it, closing gives the rest back.
+
+    A client that signs ahead (streams do) may not lose by that what it never bought. Its channel is settled when it has
+    caught up, and else closed, for what was bought, when it idles or its payer leaves (TSES "Cooperative Close").
+    """
+    over = channel.accepted - channel.spent
+    return over > max(STEP_UNITS, (channel.accepted - channel.settled) // AHEAD_PART)  # T23
 
 
 def _time_for(kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Policy, at_s: float) -> bool:

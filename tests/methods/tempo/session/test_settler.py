@@ -80,15 +80,15 @@ def test_many_channels_are_settled_in_one_transaction(shop: Shop, version: Versi
     at, store = stall(shop, version), MemoryStore()
     channels = [opened(at, store) for _ in range(3)]
     for channel in channels:
-        buy(at, store, channel, 2 * COST)
+        buy(at, store, channel, COST + 1)
     report = settle(at, store)
     assert (report.planned, report.settled, report.failed, report.pending) == (3, 3, 0, 0)
     assert report.unsettled == {channels[0].asset: 3 * COST}
     jobs = [store.jobs_of(channel.key, 9).result()[0] for channel in channels]
     assert len({job.reference for job in jobs}) == 1
     for channel, state in zip(channels, at.look(*channels), strict=True):
-        assert (found(store, channel).settled, state.settled_units) == (2 * COST, 2 * COST)
-        assert escrow(store, channel) == DEPOSIT - 2 * COST
+        assert (found(store, channel).settled, state.settled_units) == (COST + 1, COST + 1)
+        assert escrow(store, channel) == DEPOSIT - COST - 1
     assert settle(at, store).planned == 0
     assert store.watched_ago_s(at.seller.network).result() is not None
 
