@@ -58,4 +58,8 @@ MUTATIONS = [
         "T03", "server/sessions.py", 'return f"{name}/{cost}" if callable(asked.price.amount) else name', "return name",
         "tests/attacks/test_session_keyed_price.py::test_a_key_that_paid_a_cheap_request_brings_no_dear_one",
     ),
+    Mutation(
+        "F28", "transports/websocket.py", "if self._unpaid > MAX_UNPAID_CHARS:", "if False:",
+        "tests/attacks/test_session_socket_unpaid.py::test_who_has_not_paid_says_little",
+    ),
 ]  # fmt: skip

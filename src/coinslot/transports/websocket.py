@@ -40,6 +40,8 @@ from coinslot.transports.slot import Slot
 PATIENCE_S = 60.0
 # Frames that wait to be worked on, of each kind. F28
 MAX_QUEUED = 32
+# What a client may say to the application before it has paid: its first words, sent along with the credential. F28
+MAX_UNPAID_CHARS = 256 * 1024
 # A credential has a few KiB; longer frames of payments are none.
 MAX_AUTHORIZATION_CHARS = 64 * 1024
 UNITS_OF = "coinslot.units_of"
@@ -78,6 +80,7 @@ class Socket:
         self._lock = asyncio.Lock()
         self._stream: _Stream | None = None
         self._overflow = False
+        self._unpaid = 0
 
     async def serve(self, app: App, receive: Receive, send: Send) -> None:
         """The whole connection."""
@@ -106,6 +109,10 @@ class Socket:
                 frame = _parse(message.get("text"))
                 if frame is None:
                     continue
+                if frame.mpp == "message" and self._stream is None:
+                    self._unpaid += len(frame.data or "")
+                    if self._unpaid > MAX_UNPAID_CHARS:  # F28
+                        raise asyncio.QueueFull
                 if frame.mpp == "message":
                     self._inbox.put_nowait({"type": "websocket.receive", "text": frame.data or ""})
                 elif self._actions.qsize() < MAX_QUEUED:
@@ -140,8 +147,9 @@ class Socket:
 
     async def _work(self, frame: _Frame) -> None:
         if frame.mpp == "payment-close-request":
-            if self._stream is not None:
-                await self._stream.stop()
+            if self._stream is None:  # else it would keep a line open that nobody pays for
+                await self._close(_NORMAL, "nothing was begun")
+            await self._stream.stop()
         elif frame.authorization is not None:
             await self._authorize(frame.authorization)
 
