@@ -113,6 +113,7 @@ def booth(
     table = {"rpc_url": chain.rpc_url, "recipient": owner.address, "session_key": secret(owner), "min_deposit": "0"}
     with closing(Slot("shop.example", store="memory:", tempo={**table, **settings})) as slot:
         a_word = slot.metered(PRICE, unit="word", window=WINDOW, deposit=deposit)
-        routes = {"/words": a_word, "/**": slot.price(PRICE, pay_by=pay_by, deposit=deposit)}
+        a_request = slot.price(PRICE, pay_by=pay_by, deposit=deposit)
+        routes = {"GET /words": a_word, "GET /**": a_request, "POST /post": a_request}
         with asgi_server(CoinslotMiddleware(_site(words), slot, routes), lifespan="on") as url:
             yield Booth(chain, url, owner)
