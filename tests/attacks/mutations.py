@@ -62,4 +62,8 @@ MUTATIONS = [
         "F28", "transports/websocket.py", "if self._unpaid > MAX_UNPAID_CHARS:", "if False:",
         "tests/attacks/test_session_socket_unpaid.py::test_who_has_not_paid_says_little",
     ),
+    Mutation(
+        "F28", "server/meter.py", "if self._over:", "if False:",
+        "tests/attacks/test_session_dry.py::test_a_meter_that_ended_sets_nothing_aside",
+    ),
 ]  # fmt: skip

@@ -118,6 +118,8 @@ class Meter:
 
         Raises ChannelFinalized where the channel was closed meanwhile, StoreError, LeaseLost.
         """
+        if self._over:  # F28: nobody would ever give that window back
+            raise UsageError("a meter counts only until its answer ends")
         least, most = self._need(units)
         if self._window is None:
             return (yield from self._reserve(least, most))
