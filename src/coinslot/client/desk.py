@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from coinslot.core.challenge import Challenge
 from coinslot.errors import ConfigError, PolicyRefused
 from coinslot.intents.acts import Held
 from coinslot.money import Asset
+from coinslot.store.allowance import Allowance
 from coinslot.store.book import Book
 
 # Enough for every path of an API; the one that was learnt first is forgotten first.
@@ -36,10 +36,14 @@ class Tally:
     """
 
     budget: Decimal | None = None
-    authorized_units: int = 0
     began: dict[str, int] = field(default_factory=dict)
     assets: dict[str, Asset] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _allowance: Allowance = field(default_factory=Allowance, repr=False)
+
+    @property
+    def authorized_units(self) -> int:
+        """What was signed for, or is being signed for, in base units."""
+        return self._allowance.drawn_units
 
     @contextmanager
     def drawn(self, units: int, most_units: int | None) -> Iterator[None]:
@@ -48,15 +52,12 @@ class Tally:
         Counted before anything is waited for: requests to several payees sign at the same time. `most_units` is the
         budget in base units. Raises PolicyRefused. T22
         """
-        with self._lock:
-            if most_units is not None and self.authorized_units + units > most_units:
-                raise PolicyRefused(f"the session's budget of {self.budget or 0:f} is used up. Nothing was signed.")
-            self.authorized_units += units
+        if not self._allowance.draw(units, most_units):
+            raise PolicyRefused(f"the session's budget of {self.budget or 0:f} is used up. Nothing was signed.")
         try:
             yield
         except BaseException:
-            with self._lock:
-                self.authorized_units -= units
+            self._allowance.give_back(units)
             raise
 
     def begin(self, held: Held, asset: Asset) -> None:
