@@ -19,6 +19,7 @@ DOCUMENTS = {
     "CORE": ("draft-httpauth-payment-00", "the scheme itself: challenge, credential, receipt, errors, preferences"),
     "CHG": ("draft-payment-intent-charge-00", "the charge intent: one payment for one request"),
     "TCHG": ("draft-tempo-charge-00", "charges by Tempo transactions"),
+    "TSES": ("draft-tempo-session-00", "sessions on Tempo: payment channels and their vouchers"),
     "DISC": ("draft-payment-discovery-00", "prices in OpenAPI documents"),
 }
 # Those that bind authors of other documents are not for programs to satisfy.
@@ -27,6 +28,14 @@ OURS = "SCWB"
 GAPS = {
     "CORE-080": "the gate serves plain http where TLS ends in front of it, and on loopback for first steps; it can't "
     "tell a trusted proxy from none. Our client refuses to pay such a server, loopback excepted",
+    "TSES-049": "nobody can promise a balance: before it signs, a sponsor looks whether it can pay, and says 503 if not",
+    "TSES-108": "a channel that is being opened has settled nothing, so any amount is at or above it",
+    "TSES-140": "the head of a table whose rows are tested by themselves",
+    "TSES-143": "the head of a list whose steps are tested by themselves",
+    "TSES-164": "idempotency is implemented",
+    "TSES-198": "it says MAY: a limit by address belongs to the proxy in front, which sees addresses",
+    "TSES-200": "it says MAY: a lower voucher is verified too, so that only its signer learns how the channel stands",
+    "TSES-224": "about the document's own examples",
 }
 # Where the letter leaves room, or where we leave it on purpose.
 READINGS = {

@@ -111,7 +111,7 @@ def slot(bank: Bank) -> Iterator[Slot]:
     made.close()
 
 
-@pytest.mark.spec("TSES-153", "TSES-168", "TSES-169", "TSES-170", "TSES-192")
+@pytest.mark.spec("TSES-153", "TSES-168", "TSES-169", "TSES-170", "TSES-192", "TSES-193")
 @pytest.mark.parametrize("site", SITES)
 def test_each_event_costs_its_units_and_the_last_one_is_the_receipt(site: Any, slot: Slot, alice: Wallet) -> None:
     """The channel's record, the receipt event and what was read say the same; the rest of the window is free again."""
