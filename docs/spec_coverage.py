@@ -28,7 +28,7 @@ OURS = "SCWB"
 GAPS = {
     "CORE-080": "the gate serves plain http where TLS ends in front of it, and on loopback for first steps; it can't "
     "tell a trusted proxy from none. Our client refuses to pay such a server, loopback excepted",
-    "TSES-049": "nobody can promise a balance: before it signs, a sponsor looks whether it can pay, and says 503 if not",
+    "TSES-049": "nobody can promise a balance: a sponsor looks before it signs whether it can pay, and else says 503",
     "TSES-108": "a channel that is being opened has settled nothing, so any amount is at or above it",
     "TSES-140": "the head of a table whose rows are tested by themselves",
     "TSES-143": "the head of a list whose steps are tested by themselves",

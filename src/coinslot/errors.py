@@ -16,8 +16,8 @@
     │   │     ChallengeNotFound, InsufficientBalance (StreamDry: in the middle of an answer);
     │   │     410 without one: ChannelNotFound, ChannelFinalized
     │   ├── not a payment matter (no challenge)
-    │   │     BadRequest 400, NotFound 404, MethodNotAllowed 405, MethodUnsupported 400, BodyTooLarge 413, KeyReused 422,
-    │   │     TooManyVouchers 429
+    │   │     BadRequest 400, NotFound 404, MethodNotAllowed 405, MethodUnsupported 400, BodyTooLarge 413,
+    │   │     KeyReused 422, TooManyVouchers 429
     │   ├── already paid, replay (no challenge)
     │   │     PaymentInFlight 409, AlreadyDelivered 409, ChallengeUsed 409
     │   └── outcome unknown (no challenge, never retried blindly)

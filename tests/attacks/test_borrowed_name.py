@@ -16,8 +16,8 @@ from coinslot.drive import RealWorld
 from coinslot.methods.tempo.access_key import KEYCHAIN
 from coinslot.methods.tempo.transaction.build import serialise, sign_with_access_key
 from coinslot.methods.tempo.transaction.key_authorization import KeyAuthorization, sign_key_authorization
-from coinslot.server.answer import Answer
 from coinslot.server.admission import Admission
+from coinslot.server.answer import Answer
 from coinslot.server.gate import Gate
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Price

@@ -203,7 +203,7 @@ def test_a_restored_backup_freezes_its_channel_and_nothing_else(till: SessionTil
 
 @pytest.mark.parametrize(("threshold", "settled"), [(2 * COST, 0), (COST, 1), (1, 1)])
 def test_settled_when_enough_was_bought(memory: SessionTill, threshold: int, settled: int) -> None:
-    """At the threshold and above, and no sooner; what is paid out is all that was signed, a step more than was bought."""
+    """At the threshold and above, and no sooner; what is paid out is what was signed, a step above what was bought."""
     buyer = memory.buyer()
     memory.serve(buyer.voucher(COST + 1))
     report = settle(memory, Policy(settle_units=threshold))

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from coinslot.drive import run
 from coinslot.errors import StoreBusy
-from coinslot.server.answer import Answer
 from coinslot.server.admission import Admission
+from coinslot.server.answer import Answer
 from coinslot.store.futures import failed
 from coinslot.store.protocol import Lease, Payment, Store
 from support.till import GET, Till, asking

@@ -24,10 +24,10 @@ from coinslot.core.challenge import Challenge, KeyRing, parse_challenges
 from coinslot.core.credential import Credential, decode_credential, encode_credential
 from coinslot.drive import RealWorld, run
 from coinslot.method import ChargeSeller, Extras, load, settings
+from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
 from coinslot.server.events import Event
-from coinslot.server.admission import Admission
 from coinslot.server.gate import Gate
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Amount, Price, Pricing

@@ -14,8 +14,8 @@ from coinslot.core.receipt import decode_receipt
 from coinslot.method import Presentation
 from coinslot.methods.tempo.charge_payer import TempoChargePayer
 from coinslot.methods.tempo.charge_seller import TempoChargeSeller
-from coinslot.server.answer import Answer
 from coinslot.server.admission import Admission
+from coinslot.server.answer import Answer
 from coinslot.server.gate import Gate
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Price

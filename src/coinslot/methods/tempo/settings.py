@@ -123,8 +123,8 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     session_fee_token: Annotated[
         str | None,
         Meta(
-            description="address of the token in which settling and closing are paid for; by default the currency if it "
-            "is a known dollar token, else pathUSD"
+            description="address of the token in which settling and closing are paid for; by default the currency if "
+            "it is a known dollar token, else pathUSD"
         ),
     ] = None
     session_max_fee_per_gas: Annotated[
