@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from coinslot.drive import run
+from coinslot.errors import RailUnavailable
 from coinslot.intents.acts import Act
 from coinslot.intents.session import Stage
 from coinslot.server.answer import Answer
@@ -25,6 +26,7 @@ from support.strike import struck_at
 from support.till import asking, first, offered, problem, rewritten, token_of
 from support.toybank import Bank
 from support.toyescrow import signed
+from support.toysession import ToySessionSeller
 
 Wallet = dict[str, Any]
 FUNDS = 5_000_000
@@ -113,6 +115,31 @@ def test_an_open_with_content_that_comes_again_gets_the_same_answer(till: Sessio
     assert {(one.status, one.body) for one in answers} == {(200, b"words")}
     assert (till.runs, buyer.sums) == (1, (3 * COST, COST, 0))
     assert (till.bank.submissions(), in_channels(till)) == (1, DEPOSIT)
+
+
+class Broke(ToySessionSeller):
+    """A seller whose purse for fees is empty at first."""
+
+    empty = True
+
+    def prepare(self, funding, challenge):  # type: ignore[no-untyped-def]
+        """As a sponsor that can't pay."""
+        if self.empty:
+            raise RailUnavailable("the account that pays the fees here is empty; nothing was charged")
+        return (yield from ToySessionSeller.prepare(self, funding, challenge))
+
+
+def test_an_open_that_met_our_own_trouble_may_come_again(till: SessionTill) -> None:
+    """503 while we can't pay the fee; the same credential opens the channel when we can."""
+    plain = till.seller
+    till.seller = Broke(plain.bank, plain.identity, plain.grace_s, plain.recipient, plain.currency)
+    till.price = replace(till.price, sellers=(till.seller,))
+    buyer, credential = till.open(first_units=COST)
+    assert till.serve(credential).status == 503
+    assert buyer.record.stage is Stage.OPENING
+    till.seller.empty = False
+    assert till.serve(credential).body == b"words"
+    assert buyer.sums == (COST, COST, 0)
 
 
 @pytest.mark.guard("T02", "T06")

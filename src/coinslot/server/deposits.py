@@ -15,6 +15,7 @@ from coinslot.errors import (
     ChannelFinalized,
     PaymentInFlight,
     Problem,
+    RailUnavailable,
     VerificationFailed,
 )
 from coinslot.intents import session
@@ -117,6 +118,8 @@ class Deposits:
     def _prepare(self, case: Case, hold: Hold, checked: Funding, claim: Claim) -> Flow[Prepared]:
         try:
             prepared = yield from case.seller.prepare(checked, claim.challenge)
+        except RailUnavailable:  # our own trouble: the transaction is as good as before, and may come again
+            raise
         except Problem as problem:
             yield from self._fail(hold, checked, problem.detail)
             raise
