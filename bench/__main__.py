@@ -18,7 +18,7 @@ from bench.pinning import available, pin
 
 HERE = Path(__file__).resolve().parent
 # First what is promised, last what takes longest.
-MODULES = ("peers", "gate", "store", "channels", "vouchers", "doors", "core")
+MODULES = ("peers", "sessions", "gate", "store", "channels", "vouchers", "doors", "core")
 # The lines to hold, in the unit of the row, and the least ratio to the peer.
 LINES: dict[str, tuple[float, float | None]] = {
     "issue a 402": (25.0, 10.0),
@@ -26,6 +26,13 @@ LINES: dict[str, tuple[float, float | None]] = {
     "Starlette middleware adds to a free route": (15.0, None),
     "verify a voucher, v1": (70.0, 30.0),
     "verify a voucher, v2": (70.0, 30.0),
+    # 6,000 requests a second on one core.
+    "sessions, raw ASGI, SQLite FULL: cpu": (166.0, 0.15),
+    "sessions, raw ASGI, SQLite FULL: p99": (20.0, None),
+    "sessions, memory, voucher 100,000 to voucher 1": (1.2, None),
+    "sessions, SQLite FULL, voucher 100,000 to voucher 1": (1.2, None),
+    "sessions, SQLite FULL, metering: a unit, its window included": (10.0, None),
+    "time to the first event, first token after 50 ms: paid to free": (1.1, None),
 }
 # What the README tells of.
 READ = (

@@ -2,7 +2,8 @@
 
 In: {"port", "connections", "count", "requests": [text, ...]}. Each connection sends the next request as soon as its
 answer is whole (no pipelining) until `count` are answered; requests are taken in turn. With "lists": [[text, ...], ...]
-in their place each connection has requests of its own, sent in order. Out: {"seconds", "statuses", "p50_ms", "p99_ms"}.
+in their place each connection has requests of its own, sent in order, and "ports" in place of "port" are taken in turn
+by the connections. Out: {"seconds", "statuses", "p50_ms", "p99_ms"}.
 Answers must carry Content-Length.
 """
 
@@ -81,9 +82,8 @@ async def _load(told: dict[str, Any]) -> dict[str, Any]:
         turns, run = [shared] * told["connections"], Run(told["count"])
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
-    opened = []
-    for each in turns:
-        opened.append(await loop.create_connection(partial(Connection, run, each), "127.0.0.1", told["port"]))
+    doors = zip(turns, cycle(told.get("ports") or [told["port"]]), strict=False)
+    opened = [await loop.create_connection(partial(Connection, run, each), "127.0.0.1", port) for each, port in doors]
     await asyncio.wait_for(run.done.wait(), 120)
     seconds = time.perf_counter() - began
     for transport, _ in opened:

@@ -10,13 +10,13 @@ def available() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
 
 
-def pin(core: int) -> None:
-    """Stay on a core, where the system lets us."""
+def pin(*cores: int) -> None:
+    """Stay on these cores, where the system lets us."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, cores)
 
 
 def pin_as_told() -> None:
-    """Stay on the core that BENCH_CORE names, if it names one."""
+    """Stay on the cores that BENCH_CORE names, if it names any."""
     if os.environ.get("BENCH_CORE"):
-        pin(int(os.environ["BENCH_CORE"]))
+        pin(*map(int, os.environ["BENCH_CORE"].split(",")))

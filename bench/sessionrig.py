@@ -23,7 +23,7 @@ from coinslot.methods.tempo.session.record import record
 from coinslot.methods.tempo.session.seller import SessionConfig, TempoSessionSeller
 from coinslot.methods.tempo.session.voucher import VoucherScheme
 from coinslot.server.issue import Issuer
-from coinslot.server.price import Price
+from coinslot.server.price import Metering, Price
 from coinslot.server.request import Incoming
 from coinslot.store.channels import Opened, SessionStore
 from coinslot.store.protocol import Claim
@@ -105,7 +105,7 @@ def fill(store: SessionStore, owners: list[Purse]) -> None:
         if not isinstance(opened, Opened):
             raise RuntimeError("the store was not empty")
         store.confirm_open(one.channel.key, DEPOSIT, 0, rules).result()
-    store.note_watched(owners[0].channel.network).result()
+    store.note_watched(f"eip155:{CHAIN}").result()
 
 
 def issuer() -> Issuer:
@@ -113,9 +113,9 @@ def issuer() -> Issuer:
     return Issuer(REALM, KeyRing((SECRET.encode(),)), expires_in_s=86400)
 
 
-def challenge(path: str) -> Challenge:
+def challenge(path: str, metering: Metering | None = None) -> Challenge:
     """A challenge for a path."""
-    price = Price(PRICE, [seller()])
+    price = Price(PRICE, [seller()], metering=metering)
     return run(issuer().challenges(Incoming("GET", path), price), RealWorld())[0]
 
 

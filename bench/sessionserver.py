@@ -1,18 +1,23 @@
-"""A tiny API paid from channels: `python -m bench.sessionserver KIND STORE CHANNELS`.
+"""A tiny API paid from channels: `python -m bench.sessionserver KIND STORE CHANNELS [OTHER]`.
 
-uvicorn with httptools and uvloop, one process; channels are written into the store before it answers. Prints one line
-of JSON with its port. KIND is one of
+uvicorn with httptools and uvloop, one process. As many channels are written into the store before it answers; 0 where
+another server of the same store has done so. Prints one line of JSON with its port. KIND is one of
 
     free, starlette-free      the API alone, raw and as an endpoint of Starlette
     raw                       a raw ASGI application that asks the gate itself
     middleware, starlette     the same two behind the ASGI middleware
+    gate                      `coinslot gate` in front of the API at the URL OTHER
+    stream, stream-free       events, paid by the unit or not; the first comes after OTHER seconds
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sys
+from collections.abc import AsyncIterator
+from typing import Any
 
 import uvicorn
 
@@ -20,12 +25,34 @@ from bench.instant import REALM, SECRET
 from bench.paidserver import BODY, HEADERS, api
 from bench.pinning import pin_as_told
 from bench.sessionrig import PRICE, fill, purses, seller
-from coinslot.drive import run_async
+from coinslot.drive import RealAsyncWorld, run_async
 from coinslot.server.answer import Answer, paid_headers
+from coinslot.server.discovery import Service
 from coinslot.server.price import Price
+from coinslot.services.gate import GateService
+from coinslot.services.guarded import GuardedProtocol
+from coinslot.services.metrics import Metrics
+from coinslot.services.proxy import Proxy
 from coinslot.store.open import open_store
-from coinslot.transports.asgi import App, CoinslotMiddleware, Receive, Scope, Send, incoming, send_answer
+from coinslot.transports.asgi import (
+    App,
+    CoinslotMiddleware,
+    Paying,
+    Receive,
+    Scope,
+    Send,
+    Stream,
+    incoming,
+    meter,
+    send_answer,
+)
+from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
+from coinslot.transports.sse import HEADERS as EVENTS
+from coinslot.transports.sse import Event, asse
+
+# Of one stream.
+STREAMED = 3
 
 
 def starlette() -> App:
@@ -41,12 +68,13 @@ def starlette() -> App:
     return Starlette(routes=[Route("/paid/{name}", answer)])
 
 
-def opened(store: str, channels: int) -> tuple[Slot, Price]:
-    """A slot whose store holds as many open channels, and the price of a request."""
+def opened(store: str, channels: int, observe: Metrics | None = None) -> tuple[Slot, Price]:
+    """A slot whose store holds as many open channels, and the price of a request. The chain is never asked."""
     kept = open_store(store)
     fill(kept, purses(channels))
     one = seller()
-    return Slot(REALM, store=kept, secret_key=SECRET, sellers=[one]), Price(PRICE, [one])
+    slot = Slot(REALM, store=kept, secret_key=SECRET, sellers=[one], settle=False, observe=observe)
+    return slot, Price(PRICE, [one])
 
 
 def raw(slot: Slot, price: Price) -> App:
@@ -67,8 +95,52 @@ def raw(slot: Slot, price: Price) -> App:
     return app
 
 
-def paid(kind: str, store: str, channels: int) -> App:
-    """An application that is paid for."""
+class Gate(GateService):
+    """The gate as it is configured, but for its payment method, which has no chain here."""
+
+    def __init__(self, store: str, channels: int, upstream: str) -> None:
+        self.metrics = Metrics()
+        self.slot, price = opened(store, channels, self.metrics)
+        self.routes = self.slot.routes({"GET /paid/*": price})
+        self._counting = {"GET /paid/*": None}
+        self._paying = Paying(self.slot)
+        self._proxy = Proxy(upstream)
+        self._pages = Pages(self.routes, Service("bench", "1", (), {}))
+        self._world = RealAsyncWorld()
+
+
+def stream(first_s: float, store: str | None, channels: int) -> App:
+    """Events; paid one by one where there is a store."""
+
+    async def items() -> AsyncIterator[Event]:
+        await asyncio.sleep(first_s)
+        for number in range(STREAMED):
+            yield Event(f"token {number}")
+
+    async def written() -> AsyncIterator[bytes]:
+        async for one in items():
+            yield one.encode()
+
+    async def free(scope: Scope, receive: Receive, send: Send) -> None:
+        await Stream(written(), EVENTS)(scope, receive, send)
+
+    async def paid(scope: Scope, receive: Receive, send: Send) -> None:
+        await Stream(asse(meter(scope), items()), EVENTS)(scope, receive, send)
+
+    if store is None:
+        return free
+    slot, _ = opened(store, channels)
+    return CoinslotMiddleware(paid, slot, {"GET /stream/*": slot.metered(PRICE, unit="token")})
+
+
+def application(kind: str, store: str, channels: int, other: str) -> App:
+    """The application of a kind."""
+    if kind in ("free", "starlette-free"):
+        return api if kind == "free" else starlette()
+    if kind in ("stream", "stream-free"):
+        return stream(float(other), store if kind == "stream" else None, channels)
+    if kind == "gate":
+        return Gate(store, channels, other)
     slot, price = opened(store, channels)
     if kind == "raw":
         return raw(slot, price)
@@ -78,13 +150,13 @@ def paid(kind: str, store: str, channels: int) -> App:
 def main() -> None:
     """Serve until SIGTERM."""
     pin_as_told()
-    kind, store, channels = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    free = {"free": api, "starlette-free": starlette()}
-    app = free[kind] if kind in free else paid(kind, store, channels)
+    kind, store, channels, other = (*sys.argv[1:], "")[:4]
+    app = application(kind, store, int(channels), other)
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     bound.listen(512)
-    settings = uvicorn.Config(app, http="httptools", loop="uvloop", ws="none", lifespan="off", log_level="error",
+    http: Any = GuardedProtocol if kind == "gate" else "httptools"
+    settings = uvicorn.Config(app, http=http, loop="uvloop", ws="none", lifespan="off", log_level="error",
                               access_log=False)  # fmt: skip
     print(json.dumps({"port": bound.getsockname()[1]}), flush=True)
     uvicorn.Server(settings).run(sockets=[bound])
