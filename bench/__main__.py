@@ -40,6 +40,9 @@ READ = (
     "issue a 402, whole gate",
     "re-verify a charge",
     "re-verify a charge, whole gate, memory",
+    "sessions, raw ASGI, SQLite FULL: requests",
+    "sessions, raw ASGI, SQLite FULL: p99",
+    "sessions, SQLite FULL, metering: a unit, its window included",
 )
 README, NUMBERS = HERE.parent / "README.md", "<!-- numbers: bench/results.json -->"
 

@@ -78,7 +78,7 @@ def _eth_account(place: Escrow, channel: str) -> float:
 def _mppx(place: Escrow, channel: str) -> float | None:
     """Its own figure for the same voucher, or None where it is not installed."""
     home = Path(os.environ.get("COINSLOT_INTEROP_DIR") or Path.home() / ".cache" / "coinslot" / "interop")
-    homes = [found.parent for found in sorted(home.glob("node-*/.ready"))]
+    homes = [found.parent for found in sorted(home.glob("node-*/.ready")) if "legacy" not in str(found)]
     if not homes or shutil.which("node") is None:
         return None
     shutil.copy(HERE.parent / "tests" / "interop" / "session.mjs", homes[-1])
