@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import threading
@@ -234,3 +235,15 @@ def test_a_fork_takes_no_turn_along(tmp_path: Path) -> None:
     assert found.signed_units == 3
     again.release()
     book.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_book_that_nobody_closed_lets_go_of_its_file(tmp_path: Path) -> None:
+    """Forgotten by its program, it closes its connection instead of leaving that to the interpreter."""
+    book = SqliteBook(tmp_path / "forgotten.db")
+    connection = book._connection
+    assert connection is not None
+    del book
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError):
+        connection.execute("SELECT 1")

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -183,6 +183,13 @@ class SqliteBook:
     def drawn(self, asset: str, since_s: float, origin: str | None = None) -> Future[int]:
         """See book.Book."""
         return self._submit(lambda: _drawn(self._open(), asset, since_s, origin))
+
+    def __del__(self) -> None:
+        """A book that nobody closed lets go of its file when it is forgotten, but not in a child of its process."""
+        connection = getattr(self, "_connection", None)
+        if connection is not None and self._pid == os.getpid():
+            with suppress(sqlite3.Error):
+                connection.close()
 
     def close(self) -> None:
         """See book.Book."""
