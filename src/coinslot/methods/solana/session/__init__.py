@@ -1,0 +1,1 @@
+"""Sessions on Solana: payment channels of the channel program."""
