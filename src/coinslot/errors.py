@@ -14,7 +14,8 @@
     │   ├── SessionProblem         the same three ends for payment channels
     │   │     402 with a fresh challenge: InvalidVoucher, SignerMismatch, AmountExceedsDeposit, DeltaTooSmall,
     │   │     ChallengeNotFound, InsufficientBalance (StreamDry: in the middle of an answer);
-    │   │     410 without one: ChannelNotFound, ChannelFinalized
+    │   │     410 without one: ChannelNotFound, ChannelFinalized;
+    │   │     all of them where the method's document names no such problems (402): ChannelRefused
     │   ├── not a payment matter (no challenge)
     │   │     BadRequest 400, NotFound 404, MethodNotAllowed 405, MethodUnsupported 400, BodyTooLarge 413,
     │   │     KeyReused 422, TooManyVouchers 429
@@ -243,6 +244,20 @@ class SessionProblem(Problem):
     def members(self) -> dict[str, str]:
         """The channel's id, where it is known."""
         return {} if self.channel_id is None else {"channelId": self.channel_id}
+
+
+class ChannelRefused(VerificationFailed):
+    """A problem of a channel in the words of the core, for methods whose documents name no others: verification-failed,
+    with the same detail and members.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail, retry_after_s=problem.retry_after_s, reference=problem.reference)
+        self._members = problem.members()
+
+    def members(self) -> dict[str, str]:
+        """Those of the problem that it stands for."""
+        return dict(self._members)
 
 
 class InvalidVoucher(SessionProblem):

@@ -22,7 +22,7 @@ import msgspec
 from coinslot.core.challenge import Challenge
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow
-from coinslot.errors import ConfigError
+from coinslot.errors import ConfigError, Problem
 from coinslot.intents import acts, charge, session
 from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised, Terms
 from coinslot.money import Asset
@@ -149,9 +149,10 @@ class SessionSeller(Protocol):
         Raises MalformedCredential, VerificationFailed (a Problem).
         """
 
-    def verify(self, presented: acts.Presented, signer: str) -> None:
-        """That `signer` (from our record of the channel, never from a request) signed this voucher, in a form that the
-        chain would take. Raises InvalidVoucher, SignerMismatch. T13 T15
+    def verify(self, presented: acts.Presented, channel: session.Channel) -> None:
+        """That who may speak for this channel did: the signer by our record of it (never from a request) signed the
+        voucher, in a form that the chain would take; or, for a USE, its payer proves who it is. Of the record only
+        what never changes counts: signer, payer, state. Raises InvalidVoucher, SignerMismatch. T13 T15
         """
 
     def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:
@@ -209,7 +210,13 @@ class SessionSeller(Protocol):
     ) -> Flow[acts.JobOutcome]:
         """What became of one channel of a pay_out. Raises ChainError."""
 
+    def idle_s(self, channel: session.Channel) -> float | None:
+        """After how long without use this channel is to be closed, where that was agreed; None: as others are."""
+
     # --- what is told
+
+    def named(self, problem: Problem) -> Problem:
+        """A problem under the name that the method's document gives it; most keep theirs."""
 
     def receipt(
         self, channel: session.Channel, challenge_id: str, at_s: float, units: int | None, reference: str | None
@@ -239,6 +246,10 @@ class SessionPayer(Protocol):
     def account(self) -> str:
         """Who pays, in the method's canonical spelling."""
 
+    @property
+    def opens_signed(self) -> bool:
+        """Whether an opening carries a first voucher; else it buys nothing, and vouchers come after it."""
+
     def terms(self, challenge: Challenge) -> acts.Terms:
         """What a challenge asks, pinned to what this payer knows: chain, escrow, tokens. Raises NoPayableOffer. T47"""
 
@@ -249,7 +260,7 @@ class SessionPayer(Protocol):
         """Whether this channel of ours can pay these terms (same escrow, payee, asset, operator; our key)."""
 
     def open(self, challenge: Challenge, terms: acts.Terms, deposit_units: int, first_units: int) -> Flow[acts.Move]:
-        """Sign the opening of a new channel and its first voucher, of `first_units`. Nothing is sent: write
+        """Sign the opening of a new channel and its first voucher, of `first_units` (0: none). Nothing is sent: write
         `move.held` down first. Raises NoPayableOffer, ChainError.
         """
 
@@ -292,8 +303,7 @@ class SessionPayer(Protocol):
     def withdraw(self, held: acts.Held) -> Flow[acts.Sendable]:
         """Sign the withdrawal of the rest, possible `withdraw_after_s` after the request. Nothing is sent."""
 
-    @property
-    def withdraw_after_s(self) -> float:
+    def withdraw_after_s(self, held: acts.Held) -> float:
         """How long after a request to close to wait before withdrawing, by the chain's clock."""
 
     def send(self, raw: bytes) -> Flow[None]:
@@ -418,6 +428,27 @@ def sellers_of(method: Method, accept: msgspec.Struct) -> Flow[Sequence[Seller]]
     if sessions is not None:
         sellers += yield from sessions.sellers(accept)
     return sellers
+
+
+def completed(seller: Seller, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
+    """What a challenge asks, with what only the chain knows at the moment: a seller may publish `complete`, which adds
+    it to the request object of its offer, and keeps for a while what it was told. Raises ChainError.
+    """
+    complete: Callable[[Mapping[str, Any]], Flow[Mapping[str, Any]]] | None = getattr(seller, "complete", None)
+    return request if complete is None else (yield from complete(request))
+
+
+def completes(seller: Seller) -> bool:
+    """Whether a seller's offers need something of the chain."""
+    return getattr(seller, "complete", None) is not None
+
+
+def tidied(seller: Seller) -> Flow[int]:
+    """What a seller may publish as `tidy`: to collect what its closed channels left on the chain (rent, for example).
+    How many it did; the same again does no harm. Raises ChainError.
+    """
+    tidy: Callable[[], Flow[int]] | None = getattr(seller, "tidy", None)
+    return 0 if tidy is None else (yield from tidy())
 
 
 def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:

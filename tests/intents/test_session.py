@@ -316,9 +316,9 @@ def test_a_channel_with_a_running_stream_is_not_closed() -> None:
 
 def test_a_settlement_takes_the_highest_voucher() -> None:
     """Unless there is none, or the chain paid it out already."""
-    assert session.settlement(at(accepted=60, settled=59)) == Close(60, raw(60), 60)
-    assert session.settlement(at(accepted=60, settled=60)) is None
-    assert session.settlement(at()) is None
+    assert session.settlement(at(accepted=60, settled=59), V2) == Close(60, raw(60), 60)
+    assert session.settlement(at(accepted=60, settled=60), V2) is None
+    assert session.settlement(at(), V2) is None
 
 
 # --- answers -------------------------------------------------------------------------------------

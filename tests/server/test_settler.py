@@ -8,7 +8,7 @@ import pytest
 
 from coinslot.drive import _perform, run
 from coinslot.errors import RpcUnreachable, UsageError, VerificationFailed
-from coinslot.intents.session import Close, Stage, settlement
+from coinslot.intents.session import Close, Rules, Stage, settlement
 from coinslot.server import outbox
 from coinslot.server.events import ChannelClosed, ChannelFrozen, ChannelSettled, ChannelStopped, JobFailed
 from coinslot.server.outbox import batches
@@ -153,7 +153,7 @@ def test_what_somebody_else_settled_is_put_on_record(memory: SessionTill) -> Non
     memory.serve(buyer.voucher(2 * COST))
     close = memory.store.find_channel(buyer.held.key).result()
     assert close is not None
-    wanted = settlement(close)
+    wanted = settlement(close, Rules())
     assert wanted is not None
     sent = run(memory.seller.pay_out([(close, wanted, False)]), memory.world)
     run(memory.seller.send(sent.raw), memory.world)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from coinslot.errors import StoreBroken
-from coinslot.intents.session import Refused, Spent, Stage, Why, settlement
+from coinslot.intents.session import Refused, Rules, Spent, Stage, Why, settlement
 from coinslot.store import channel_operations
 from coinslot.store.channels import JobKind, JobStage, Order, Reservation, Reserved, SessionStore
 from coinslot.store.operations import Db
@@ -260,7 +260,7 @@ def test_a_refusal_lost_in_the_commit_is_told_again(far: PostgresStore, proxy: C
 def test_a_connection_lost_while_a_job_ends(far: PostgresStore, proxy: CuttingProxy) -> None:
     """It ends once, with one entry."""
     far.accept_and_spend(order("c", 60)).result()
-    how = settlement(found(far))
+    how = settlement(found(far), Rules())
     assert how is not None
     job = far.plan(KEY, JobKind.SETTLE, how).result()
     assert not isinstance(job, Refused)

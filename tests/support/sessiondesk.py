@@ -105,7 +105,7 @@ class Desk:
         raw = self.payer.sign(held, units)
         presented = self.seller.read(self.payer.payload(held, acts.Act.VOUCHER, units, raw), self.terms)
         assert presented.voucher is not None
-        self.seller.verify(presented, channel.signer)
+        self.seller.verify(presented, channel)
         got = session.accept(channel, presented.voucher, self.rules)
         assert isinstance(got, session.Channel)
         return got

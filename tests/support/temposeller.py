@@ -136,7 +136,7 @@ class Stall:
             self.held(channel), acts.Act.VOUCHER, units, self.payer.sign(self.held(channel), units)
         )
         presented = self.seller.read(payload, self.seller.terms(self.challenge().request_object()))
-        self.seller.verify(presented, channel.signer)
+        self.seller.verify(presented, channel)
         result = session.purchase(channel, presented.voucher, spent - channel.spent, self.rules)
         assert isinstance(result, session.Spent)
         return result.channel
@@ -149,7 +149,7 @@ class Stall:
 
     def settling(self, channel: session.Channel) -> tuple[session.Channel, session.Close, bool]:
         """The job of settling its voucher."""
-        close = session.settlement(channel)
+        close = session.settlement(channel, self.rules)
         assert close is not None
         return channel, close, False
 

@@ -30,6 +30,7 @@ from coinslot.errors import (
     MalformedHeader,
     NoPayableOffer,
     PaymentInsufficient,
+    Problem,
     RpcRefused,
     RpcUnreachable,
     SignerMismatch,
@@ -197,8 +198,12 @@ class ToySessionSeller:
         """See method.py."""
         return self.serves(channel) and channel.payee == terms.recipient
 
-    def verify(self, presented: acts.Presented, signer: str) -> None:
+    def verify(self, presented: acts.Presented, channel: session.Channel) -> None:
         """See method.py."""
+        self.verify_signed(presented, channel.signer)
+
+    def verify_signed(self, presented: acts.Presented, signer: str) -> None:
+        """That `signer` signed the voucher."""
         assert presented.voucher is not None
         units, signature = voucher_parts(presented.voucher.raw)
         try:
@@ -246,7 +251,7 @@ class ToySessionSeller:
             raise VerificationFailed("the transaction opens another channel")
         if type(deposit) is not int or deposit < terms.amount_units:
             raise PaymentInsufficient("the deposit doesn't cover one unit")
-        self.verify(presented, descriptor.signer)
+        self.verify_signed(presented, descriptor.signer)
         if voucher.amount_units > deposit:
             raise AmountExceedsDeposit("the first voucher says more than the deposit", channel_id=presented.channel_id)
         return session.Channel(
@@ -370,6 +375,14 @@ class ToySessionSeller:
         return acts.Done(done.settled, done.refunded, done.closed, sent.reference, done.at_s)
 
     # --- what is told
+
+    def idle_s(self, channel: session.Channel) -> float | None:
+        """See method.py."""
+        return None
+
+    def named(self, problem: Problem) -> Problem:
+        """See method.py."""
+        return problem
 
     def receipt(
         self, channel: session.Channel, challenge_id: str, at_s: float, units: int | None, reference: str | None
@@ -663,7 +676,11 @@ class ToySessionPayer:
         return acts.Sendable(hash_of(raw), raw, dead_after_s)
 
     @property
-    def withdraw_after_s(self) -> float:
+    def opens_signed(self) -> bool:
+        """See method.py."""
+        return True
+
+    def withdraw_after_s(self, held: acts.Held) -> float:
         """See method.py."""
         return self.grace_s
 

@@ -306,7 +306,7 @@ def _withdrawn(desk: _Desk, held: Held, *, wait: bool) -> _Ended:
             return _Ended(desk.book.get(held.key).result() or held, "waiting", None)
         if not told:
             until = (desk.book.get(held.key).result() or held).closing_at_s or time.time()
-            moment = format_instant(until + payer.withdraw_after_s)
+            moment = format_instant(until + payer.withdraw_after_s(held))
             desk.note(
                 f"{held.channel_id} is closing. Its seller may still settle; waiting until about {moment}. "
                 f"Ctrl-C is safe: coinslot channels withdraw {held.channel_id} goes on."

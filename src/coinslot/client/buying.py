@@ -6,7 +6,7 @@
     2xx, nothing bought      an equal voucher was known there: once more with a higher one
     402, fresh challenge     the terms are as before, or nothing more happens: once more, with the higher voucher that
                              this request's price allows, or the same one where only the challenge was too old
-    410                      the chain says whether the channel is gone; then once more with another one
+    410, or no known reason  the chain says whether the channel is gone; then once more with another one
     anything else            as for a charge: returned with a note, or "outcome unknown"
 
 All attempts of one request carry one Idempotency-Key, so that a server that did deliver delivers the same again.
@@ -105,6 +105,7 @@ def buy(
 
     Raises what channels.ready raises, PaymentRefused, PaymentOutcomeUnknown.
     """
+    visit.remembered = remembered
     lease = yield from turn(visit.book, visit.scope)
     try:
         held = yield from channels.ready(visit, fields)
@@ -247,13 +248,15 @@ def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:
         return attempts.purchase.first_units if attempts.may_sign else None
     if said.problem in STALE:
         return attempts.held.signed_units
-    if said.problem is not None and said.problem not in SHORT:
-        return (yield from _caught_up(attempts))
+    missing = _missing(problem)
+    if said.problem is not None and said.problem not in SHORT and not missing:
+        total = yield from _caught_up(attempts)
+        return (yield from _elsewhere(attempts)) if total is None else total
     if (said.problem or "").endswith("delta-too-small"):  # a server's least step may be more than ours
         attempts.purchase = replace(attempts.purchase, opened=False)
     if not attempts.may_sign:
         return None
-    return attempts.purchase.next_units(attempts.held.signed_units, _missing(problem))
+    return attempts.purchase.next_units(attempts.held.signed_units, missing)
 
 
 def _caught_up(attempts: _Attempts) -> Flow[int | None]:
@@ -269,7 +272,9 @@ def _caught_up(attempts: _Attempts) -> Flow[int | None]:
 
 
 def _elsewhere(attempts: _Attempts) -> Flow[int | None]:
-    """The server says that the channel is gone. Where the chain agrees, another one buys this request, once."""
+    """The server says that the channel is gone, or not why it takes no voucher of it. Where the chain shows it gone,
+    another one buys this request, once.
+    """
     visit = attempts.visit
     try:
         held = yield from channels.look_again(visit, attempts.held)

@@ -132,12 +132,13 @@ def _proof(visit: Visit, asked: Said) -> Flow[tuple[str, str] | None]:
 
 def _opened(visit: Visit) -> Flow[Held]:
     deposit_units = yield from _deposit(visit)
-    yield from ensure_challenge(visit, None)
-    at_s, price_units = (yield from now()), visit.terms.amount_units
-    draw = yield from drawing(visit, price_units)
+    yield from ensure_challenge(visit, None, anew=visit.remembered)
+    at_s = yield from now()
     # Deployed servers want the first voucher to cover one unit; the request that follows needs little more.
-    with visit.purse.tally.drawn(price_units, budget_of(visit)):  # T22
-        move = yield from visit.payer.open(visit.challenge, visit.terms, deposit_units, price_units)
+    first_units = visit.terms.amount_units if visit.payer.opens_signed else 0
+    draw = yield from drawing(visit, first_units)
+    with visit.purse.tally.drawn(first_units, budget_of(visit)):  # T22
+        move = yield from visit.payer.open(visit.challenge, visit.terms, deposit_units, first_units)
         held = replace(
             move.held,
             standing=Standing.OPENING,
@@ -153,7 +154,8 @@ def _opened(visit: Visit) -> Flow[Held]:
         draw = replace(draw, most_locked_units=most)  # again, in the one step that others wait for. T22
         yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01
     failpoint("client.opened")
-    visit.purse.observe(Authorized(visit.origin, held.channel_id, held.asset, price_units, price_units))
+    if first_units:
+        visit.purse.observe(Authorized(visit.origin, held.channel_id, held.asset, first_units, first_units))
     return (yield from _present_move(visit, held))
 
 

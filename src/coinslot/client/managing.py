@@ -114,16 +114,19 @@ def _needs_words(visit: Visit, said: Said) -> bool:
 
 def refresh(visit: Visit, fresh: Challenge) -> None:
     """Go on under a fresh challenge of the same terms."""
-    visit.challenge = fresh
+    visit.challenge, visit.remembered = fresh, False
     try:
         visit.expires_at_s = parse_instant(fresh.expires or "")
     except MalformedHeader:
         visit.expires_at_s = 0.0
 
 
-def ensure_challenge(visit: Visit, held: Held | None) -> Flow[None]:
-    """Take a fresh challenge where the one we have is past its time. Raises PaymentRefused. T10"""
-    if (yield from now()) < visit.expires_at_s:
+def ensure_challenge(visit: Visit, held: Held | None, *, anew: bool = False) -> Flow[None]:
+    """Take a fresh challenge where the one we have is past its time, or (`anew`) may say what the chain has forgotten.
+
+    Raises PaymentRefused. T10
+    """
+    if not anew and (yield from now()) < visit.expires_at_s:
         return
     said = yield from ask_about(visit, None, held)
     if said.fresh is None and visit.verb == "GET":  # where HEAD is for proving an account only

@@ -28,7 +28,10 @@ DAY_S = 24 * 3600.0
 
 @dataclass
 class Visit:
-    """`challenge` is the one that credentials echo now; it is replaced by fresh ones under the same `terms`."""
+    """`challenge` is the one that credentials echo now; it is replaced by fresh ones under the same `terms`.
+
+    `remembered`: it is from an earlier request.
+    """
 
     purse: Purse
     payer: SessionPayer
@@ -38,6 +41,7 @@ class Visit:
     challenge: Challenge
     terms: Terms
     expires_at_s: float
+    remembered: bool = False
 
     @property
     def book(self) -> Book:

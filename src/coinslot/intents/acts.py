@@ -3,7 +3,7 @@
 The types carry what is known, as those of a charge do:
 
     Credential (claimed) -> Presented (its shape is right, the channel's id is that of its parts)
-      voucher, close:   -> Voucher with a verified signature -> the engine (session.py) decides
+      voucher, use, close: -> what proves it is verified -> the engine (session.py) decides
       open, topUp:      -> Funding (checked; nothing moved) -> Prepared -> Funded | Refused | Pending
 """
 
@@ -22,11 +22,12 @@ from coinslot.money import Asset
 
 
 class Act(StrEnum):
-    """What a credential of a session asks for."""
+    """What a credential of a session asks for. `use` proves who its payer is, where the payee signs the vouchers."""
 
     OPEN = "open"
     TOP_UP = "topUp"
     VOUCHER = "voucher"
+    USE = "use"
     CLOSE = "close"
 
 
@@ -78,7 +79,8 @@ class Claimed:
 class Presented:
     """A payload whose shape is right; nothing in it is proven yet.
 
-    `key` names the channel as the store does. `voucher` is there for everything but a top-up, its signature unverified.
+    `key` names the channel as the store does. `voucher` is there for a VOUCHER, and where the method's document puts
+    one into an opening or a close; its signature is unverified.
     """
 
     act: Act

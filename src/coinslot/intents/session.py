@@ -22,7 +22,7 @@ What holds at every moment, in base units; `_checked` enforces it for every new 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -32,6 +32,8 @@ from coinslot.core.challenge import Challenge
 from coinslot.errors import LedgerError, UsageError
 
 INTENT = "session"
+# A client can't sign less than it did: each voucher that got lost makes the next one a base unit higher at least.
+LOST_STEPS = 64
 
 
 class Stage(StrEnum):
@@ -68,12 +70,19 @@ class Capture(StrEnum):
     VOUCHER = "voucher"
 
 
+# The payee's own hand, where payers leave the signing to it and only prove who they are: a signed total of so many base
+# units for this channel, always the same bytes; None for a channel whose payer signs. Such a channel has its whole
+# deposit `accepted`, and its voucher says what was spent, no more.
+Pen: TypeAlias = "Callable[[Channel, int], bytes | None]"
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """In what methods and routes differ.
 
     `bits` is the width of an amount on the chain; `min_delta_units` the least step between two vouchers;
-    `top_up_reopens`: a top-up takes a request to close back.
+    `top_up_reopens`: a top-up takes a request to close back. `ahead`: whether a voucher may allow noticeably more than
+    the request costs that it comes with. `pen`: signs for channels whose payer let us sign (see `Pen`).
     """
 
     bits: int = 128
@@ -82,6 +91,8 @@ class Rules:
     min_delta_units: int = 0
     capture: Capture = Capture.SPENT
     top_up_reopens: bool = True
+    ahead: bool = True
+    pen: Pen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +168,7 @@ class Why(StrEnum):
     LOWER = "lower"
     EQUAL = "equal"
     DELTA = "delta-too-small"
+    AHEAD = "ahead"
     DEPOSIT = "exceeds-deposit"
     BALANCE = "insufficient"
     RESERVED = "reserved"
@@ -198,6 +210,19 @@ _CLOSED_FOR: Mapping[Stage, Why] = MappingProxyType(
 
 
 # --- the one place -------------------------------------------------------------------------------
+
+
+def _signs(rules: Rules | None, channel: Channel) -> bool:
+    """Whether the payee signs for this channel."""
+    return rules is not None and rules.pen is not None and rules.pen(channel, channel.spent) is not None
+
+
+def _signed(rules: Rules | None, channel: Channel, spent_units: int) -> bytes:
+    """The voucher of a channel of which so much is spent."""
+    if rules is None or rules.pen is None:
+        return channel.voucher
+    written = rules.pen(channel, spent_units)
+    return channel.voucher if written is None else written
 
 
 def check_units(units: object, bits: int = 128) -> int:
@@ -289,15 +314,23 @@ def _unacceptable(channel: Channel, voucher: Voucher, rules: Rules) -> Stale | R
     return Refused(Why.DEPOSIT, channel) if units > channel.deposit else None
 
 
-def spend(channel: Channel, cost_units: int, units: int = 0) -> Spent | Refused:
-    """Take a fixed cost from what is free."""
+def spend(channel: Channel, cost_units: int, units: int = 0, rules: Rules | None = None) -> Spent | Refused:
+    """Take a fixed cost from what is free. Under `rules` with a pen, what is spent then is signed in the same step."""
     if cost_units < 0 or units < 0:
         raise UsageError("a cost and a count are 0 or more")
     if channel.stage is not Stage.OPEN:  # T27
         return Refused(_CLOSED_FOR[channel.stage], channel)
     if cost_units > channel.free:  # T22
         return Refused(Why.BALANCE, channel, cost_units - channel.free)
-    return Spent(_step(channel, spent=channel.spent + cost_units, units=channel.units + units))
+    spent = channel.spent + cost_units
+    return Spent(_step(channel, spent=spent, units=channel.units + units, voucher=_signed(rules, channel, spent)))
+
+
+def most_added(cost_units: int) -> int:
+    """What a voucher may add where it may not run ahead: the cost, and what a client may have signed, least step by
+    least step or for one request more, that never reached us.
+    """
+    return cost_units + max(cost_units, LOST_STEPS)
 
 
 def purchase(channel: Channel, voucher: Voucher | None, cost_units: int, rules: Rules, units: int = 0) -> Purchase:
@@ -306,12 +339,14 @@ def purchase(channel: Channel, voucher: Voucher | None, cost_units: int, rules: 
     The same as `accept` and then `spend`. A Refused for want of balance carries the record with the voucher in it.
     """
     if voucher is None:
-        return spend(channel, cost_units, units)
+        return spend(channel, cost_units, units, rules)
     stopped = _unacceptable(channel, voucher, rules)
     if stopped is not None:
         return stopped
     if cost_units < 0 or units < 0:
         raise UsageError("a cost and a count are 0 or more")
+    if not rules.ahead and cost_units and voucher.amount_units - channel.accepted > most_added(cost_units):
+        return Refused(Why.AHEAD, channel)
     missing = cost_units + channel.spent + channel.reserved - voucher.amount_units
     if missing > 0:  # T22
         return Refused(Why.BALANCE, _advanced(channel, voucher, channel.spent, channel.units), missing)
@@ -332,15 +367,17 @@ def reserve(channel: Channel, least_units: int, most_units: int) -> Channel | Re
     return _step(channel, reserved=channel.reserved + min(most_units, channel.free))
 
 
-def commit(channel: Channel, window_units: int, used_units: int, units: int = 0) -> Channel:
+def commit(channel: Channel, window_units: int, used_units: int, units: int = 0, rules: Rules | None = None) -> Channel:
     """Spend `used_units` of a window that was set aside and free the rest; in any stage, since it was delivered."""
     if not 0 <= used_units <= window_units:
         raise UsageError("more was delivered than the window held")
+    spent = channel.spent + used_units
     return _step(
         channel,
         reserved=channel.reserved - window_units,
-        spent=channel.spent + used_units,
+        spent=spent,
         units=channel.units + units,
+        voucher=_signed(rules, channel, spent),
     )
 
 
@@ -354,7 +391,8 @@ def opened(channel: Channel, deposit_units: int, settled_units: int, rules: Rule
         return Refused(Why.CLOSED, channel)
     stage = Stage.OPEN if channel.stage is Stage.OPENING else channel.stage
     deposit, settled = max(channel.deposit, deposit_units), max(channel.settled, settled_units)
-    return _step(channel, stage=stage, deposit=deposit, settled=settled)
+    accepted = deposit if _signs(rules, channel) else channel.accepted
+    return _step(channel, stage=stage, deposit=deposit, settled=settled, accepted=accepted)
 
 
 def top_up(channel: Channel, deposit_units: int, rules: Rules) -> Channel | Refused:
@@ -364,7 +402,9 @@ def top_up(channel: Channel, deposit_units: int, rules: Rules) -> Channel | Refu
         return Refused(_CLOSED_FOR[channel.stage], channel)
     if channel.stage is Stage.CLOSING and not rules.top_up_reopens:
         return Refused(Why.CLOSING, channel)
-    return _step(channel, deposit=max(channel.deposit, deposit_units), stage=Stage.OPEN, closing_at_s=None)
+    deposit = max(channel.deposit, deposit_units)
+    accepted = deposit if _signs(rules, channel) else channel.accepted
+    return _step(channel, deposit=deposit, accepted=accepted, stage=Stage.OPEN, closing_at_s=None)
 
 
 def note_settled(channel: Channel, settled_units: int) -> Channel:
@@ -413,6 +453,8 @@ def close(channel: Channel, offered: Voucher | None, rules: Rules) -> Close | Re
         return Refused(_CLOSED_FOR[channel.stage], channel)
     if channel.reserved:
         return Refused(Why.RESERVED, channel)
+    if offered is None and _signs(rules, channel):
+        return Close(channel.owed, _signed(rules, channel, channel.owed), channel.owed)
     vouchers = [(channel.accepted, channel.voucher)]
     if offered is not None:
         check_units(offered.amount_units, rules.bits)
@@ -430,8 +472,10 @@ def close(channel: Channel, offered: Voucher | None, rules: Rules) -> Close | Re
     return Close(units, raw, units)
 
 
-def settlement(channel: Channel) -> Close | None:
+def settlement(channel: Channel, rules: Rules) -> Close | None:
     """The highest voucher, taken for all that it says; None where the chain has paid that out already."""
+    if _signs(rules, channel):
+        return Close(channel.owed, _signed(rules, channel, channel.owed), channel.owed) if channel.unsettled else None
     if channel.accepted <= channel.settled or not channel.voucher:
         return None
     return Close(channel.accepted, channel.voucher, channel.accepted)

@@ -15,6 +15,7 @@ from coinslot.errors import (
     PaymentInFlight,
     Problem,
     SessionProblem,
+    VerificationFailed,
 )
 from coinslot.intents.session import Refused, Why
 
@@ -41,5 +42,7 @@ def problem_of(refused: Refused) -> Problem:
         return KeyReused()
     if refused.why is Why.RESERVED:
         return PaymentInFlight("a stream on this channel still runs", retry_after_s=1)
+    if refused.why is Why.AHEAD:
+        return VerificationFailed("the voucher allows more than this request costs; sign for its price")
     kind, detail = _PROBLEMS[refused.why]
     return kind(detail, channel_id=channel_id)

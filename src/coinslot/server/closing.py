@@ -32,7 +32,7 @@ class Closing:
     def close(self, case: Case) -> Flow[Answer]:
         """Sell nothing more, and take what was bought; the rest goes back to the payer. T23
 
-        The voucher was verified. Raises a Problem, ChainError, StoreError.
+        Whoever asks was verified. Raises a Problem, ChainError, StoreError.
         """
         for _ in range(CLOSING_ROUNDS):
             channel = yield from self.teller.find(case)
@@ -100,7 +100,8 @@ class Closing:
         """The receipt of a close. What it calls accepted is the voucher that asked for it: deployed clients check that,
         and may ask with a lower one than the highest, of exactly what they spent.
         """
-        shown = max(case.voucher.amount_units, channel.owed)
+        asked = channel.owed if case.voucher is None else case.voucher.amount_units
+        shown = max(asked, channel.owed)
         at_s = yield from now()
         receipt = case.seller.receipt(replace(channel, accepted=shown), case.challenge_id, at_s, None, reference)
         return managed_answer(NO_CONTENT, receipt, case.seller.headers(channel, self.teller.required(case, channel)))

@@ -52,7 +52,7 @@ from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
 from coinslot.server.holding import Hold, let_go, obtain
-from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values
+from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values, silent
 from coinslot.server.presented import asked_of, credential_hash, idempotency_key, tops_up
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, path_scope, request_hash, scope
@@ -113,9 +113,7 @@ class Gate:
         except StoreError:
             return (yield from self._refuse(StoreUnavailable(retry_after_s=RETRY_IN_FLIGHT_S), request, price))
         except ChainError as error:  # before anything was claimed, or with the claim handed back
-            detail = f"the payment network could not be asked ({type(error).__name__}); nothing was charged"
-            rail = RailUnavailable(detail, retry_after_s=RETRY_PENDING_S)
-            return (yield from self._refuse(rail, request, price))
+            return (yield from self._refuse(silent(error), request, price))
 
     def delivered(self, admission: Admission, delivery: Delivery) -> Flow[None]:
         """Record the one delivery, before its last byte leaves. Raises StoreError: then the answer must not go out."""
@@ -415,7 +413,10 @@ class Gate:
         if not problem.challenge:
             self._tell(RefusedEvent(request.path, problem.status, problem.slug, problem.reference))
             return refusal(problem)
-        challenges = yield from self.issuer.challenges(request, price)
+        try:
+            challenges = yield from self.issuer.challenges(request, price)
+        except RailUnavailable as rail:  # what an offer needs of the chain can't be had, and there is no other offer
+            return (yield from self._refuse(rail, request, price))
         self._tell(Offered(request.path, tuple(f"{one.method}/{one.intent}" for one in challenges), problem.slug))
         return refusal(problem, header_values(challenges), challengeId=challenges[0].id)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coinslot.core.accept import arrange, parse_accept
-from coinslot.core.canonical import base64url_encode
+from coinslot.core.canonical import base64url_encode, decode_object, encode_object
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge, KeyRing, format_challenge
 from coinslot.core.digest import body_digest
 from coinslot.core.header import quote
 from coinslot.core.instant import format_instant, parse_instant
 from coinslot.drive import Flow, now, random_bytes
-from coinslot.errors import ConfigError, InvalidChallenge, MalformedHeader
+from coinslot.errors import ChainError, ConfigError, InvalidChallenge, MalformedHeader, RailUnavailable
+from coinslot.method import completed, completes
 from coinslot.server.price import Offer, Price
 from coinslot.server.request import Incoming, path_scope, scope
 
@@ -20,6 +21,8 @@ from coinslot.server.request import Incoming, path_scope, scope
 EXPIRES_IN_S = 300
 # Two equal requests in one second must not share an id, or one of two honest clients loses (CORE C10).
 NONCE_BYTES = 16
+# A node that does not answer may do so in a moment.
+RETRY_SILENT_S = 5
 # The member of `opaque` that marks a challenge to prove an account: what answers it buys nothing.
 PROOF = "p"
 
@@ -53,18 +56,28 @@ class Issuer:
     ) -> Flow[list[Challenge]]:
         """Fresh challenges for a request, in the order the client likes best (CORE section 6.4).
 
-        `hint` may add to an offer what is for this client alone.
+        `hint` may add to an offer what is for this client alone. Raises RailUnavailable where every offer needs
+        something of a chain that does not answer.
         """
         offers = yield from price.offers(request)
         expires = format_instant((yield from now()) + self.expires_in_s)
         digest = body_digest(request.body, rfc9530=self.rfc9530) if request.body else None
         issued = []
+        trouble: ChainError | None = None
         for plain in self._arranged(request, offers):
             offer = plain if hint is None else hint(plain)
+            if completes(offer.seller):
+                try:
+                    offer = yield from _completed(offer)
+                except ChainError as error:  # F11: the other ways to pay are as good as ever
+                    trouble = error
+                    continue
             if offer.terms is None:
                 issued.append((yield from self._issue(offer, price, expires, scope(request), digest)))
             else:  # of a session: many requests to this path will echo it
                 issued.append((yield from self._issue(offer, price, expires, path_scope(request), None)))
+        if not issued and trouble is not None:
+            raise silent(trouble) from trouble
         for proof in price.proofs if request.method == "HEAD" else ():
             marked = yield from self._issue(proof, price, expires, scope(request), None, proof=True)
             issued.append(marked)
@@ -102,6 +115,18 @@ class Issuer:
             return arrange(parse_accept(wanted), offers)
         except MalformedHeader:  # the document lets a server ignore what it can't read
             return offers
+
+
+def silent(error: ChainError) -> RailUnavailable:
+    """What to answer while the chain can't be asked and nothing was claimed."""
+    detail = f"the payment network could not be asked ({type(error).__name__}); nothing was charged"
+    return RailUnavailable(detail, retry_after_s=RETRY_SILENT_S)
+
+
+def _completed(offer: Offer) -> Flow[Offer]:
+    """The offer with what only the chain knows now. Raises ChainError."""
+    request = yield from completed(offer.seller, decode_object(offer.request))
+    return replace(offer, request=encode_object(request))
 
 
 def header_values(challenges: Sequence[Challenge]) -> list[str]:

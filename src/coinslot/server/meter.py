@@ -126,7 +126,7 @@ class Meter:
         if not self.begun:
             return (yield from self._grow(self._window, least, most))
         window, taken, counted = self._window, self._taken, self._counted
-        renewed = self._tab.store.commit(window, taken, counted, (least, most))
+        renewed = self._tab.store.commit(window, taken, counted, (least, most), self._tab.rules)
         reserved = yield from unless_given_up(renewed, self._free)  # F29
         failpoint("meter.committed")
         return self._begin(reserved)
@@ -223,7 +223,8 @@ class Meter:
             self.take(min(missing, self._left // self._tab.unit_units if self._tab.unit_units else missing))
         window, self._over = self._window, True
         if window is not None:
-            reserved = yield from wait(self._tab.store.commit(window, self._taken, self._counted))
+            committed = self._tab.store.commit(window, self._taken, self._counted, rules=self._tab.rules)
+            reserved = yield from wait(committed)
             self._channel, self._window = reserved.channel, None  # not before: what fails here is left to `abandon`
         failpoint("meter.finished")
         self.last = self.receipt((yield from now()))
@@ -244,8 +245,8 @@ class Meter:
     def _end(self, taken: int, counted: int) -> None:
         window, self._window, self._over = self._window, None, True
         if window is not None:
-            store = self._tab.store
-            insist(lambda: store.commit(window, taken, counted))
+            tab = self._tab
+            insist(lambda: tab.store.commit(window, taken, counted, rules=tab.rules))
 
 
 def free(store: SessionStore, late: Reserved) -> None:

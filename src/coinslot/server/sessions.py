@@ -1,7 +1,9 @@
 """The counter where channels pay: what the gate does with a credential of a session, after it has authenticated it.
 
     voucher    verified, then accepted and spent in one durable step of the store; only that step runs anything
-    open       a payment of its own (claim, prepare, broadcast, confirm, record); then the request is bought from it
+    use        the same with a proof of who pays; the voucher is ours, signed in that step
+    open       a payment of its own (claim, prepare, broadcast, confirm, record); then the request is bought from it,
+               where a voucher came with it
     topUp      the same, and nothing is bought
     close      the channel stops selling, and a close goes through the outbox
 
@@ -30,6 +32,7 @@ from coinslot.errors import (
     MethodUnsupported,
     PaymentExpired,
     PaymentInFlight,
+    Problem,
     RailUnavailable,
     TooManyVouchers,
 )
@@ -75,11 +78,16 @@ MAX_INTRODUCED = 100
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What never changes of a channel. `seller` is kept so that its id names no other."""
+    """What never changes of a channel, in a record of some earlier time. `seller` is kept so that its id names no
+    other.
+    """
 
-    signer: str
-    payer: str
+    channel: Channel
     seller: SessionSeller
+
+    @property
+    def payer(self) -> str:
+        return self.channel.payer
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +151,17 @@ class Sessions:
         case = self._recognise(asked, offers, at_s)
         if case.presented.act is not Act.CLOSE:
             yield from self._require_watch(case.seller, at_s)
+        try:
+            return (yield from self._serve(case, at_s))
+        except Problem as problem:
+            named = case.seller.named(problem)
+            if named is problem:
+                raise
+            raise named from problem
+
+    def _serve(self, case: Case, at_s: float) -> Flow[Answer | SessionAdmission]:
         match case.presented.act:
-            case Act.VOUCHER:
+            case Act.VOUCHER | Act.USE:
                 return (yield from self._voucher(case, at_s))
             case Act.OPEN:
                 return (yield from self._open(case))
@@ -154,7 +171,7 @@ class Sessions:
                 return (yield from self._funded(case, done))
             case Act.CLOSE:
                 facts = yield from self._known(case)
-                case.seller.verify(case.presented, facts.signer)
+                case.seller.verify(case.presented, facts.channel)
                 return (yield from self._closing.close(case))
 
     # --- recognise -------------------------------------------------------------------------------
@@ -169,7 +186,7 @@ class Sessions:
                 self._echoes.clear()
             echo = self._echoes[name] = _read_echo(asked, offers)
         presented = echo.seller.read(credential.payload_object(), echo.terms)
-        if at_s >= echo.expires_at_s:  # T10
+        if at_s >= echo.expires_at_s and presented.act is not Act.USE:  # T10: of a proof, only its opening expires
             kind = ChallengeNotFound if presented.act is Act.TOP_UP else PaymentExpired
             raise kind("this challenge has expired; present the same under a fresh one")
         return Case(asked, echo.seller, Claimed(credential, echo.terms, echo.expires_at_s), presented, echo.rules)
@@ -198,14 +215,14 @@ class Sessions:
             require_taken(case, channel)  # T03
             if len(self._facts) >= REMEMBERED:  # F28
                 self._facts.clear()
-            facts = self._facts[name] = _Facts(channel.signer, channel.payer, case.seller)
+            facts = self._facts[name] = _Facts(channel, case.seller)
         return facts
 
     # --- voucher ---------------------------------------------------------------------------------
 
     def _voucher(self, case: Case, at_s: float) -> Flow[Answer | SessionAdmission]:
         facts = yield from self._known(case)
-        case.seller.verify(case.presented, facts.signer)  # T13 T15
+        case.seller.verify(case.presented, facts.channel)  # T13 T15
         failpoint("session.verified")
         return (yield from self._buy(case, facts.payer, case.voucher, at_s))
 
@@ -342,7 +359,7 @@ class Sessions:
 
     def _open(self, case: Case) -> Flow[Answer | SessionAdmission]:
         done = yield from self._deposits.open(case)
-        if case.asked.about_channel:
+        if case.asked.about_channel or case.presented.voucher is None:
             return (yield from self._funded(case, done))
         # The opening is over and on record; the request is bought like any other, once for this credential.
         key = case.asked.idempotency_key or f"open/{case.asked.credential_hash}"
@@ -354,7 +371,8 @@ class Sessions:
 
     def _funded(self, case: Case, done: Channel | Done) -> Flow[Answer]:
         channel, reference = (done.channel, done.reference) if isinstance(done, Done) else (done, None)
-        return (yield from self._teller.managed(case, channel, NO_CONTENT, reference))
+        status = OK if case.presented.act is Act.OPEN and case.presented.voucher is None else NO_CONTENT
+        return (yield from self._teller.managed(case, channel, status, reference))
 
     # --- what became of the answer ---------------------------------------------------------------
 

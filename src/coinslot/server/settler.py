@@ -4,6 +4,7 @@
     2 watch    every channel that is not closed, as the chain has it; the record follows (reconcile.py). T27
     3 decide   what is to be settled, and what closed, goes into the outbox
     4 work     jobs of the outbox, in batches: bytes and hash on record before anything is sent (payout.py). F09 F11
+    5 tidy     now and then: what closed channels left on the chain (rent) is collected
 
 A channel is settled when what was bought and not paid out reaches a threshold or an age. It is closed when its payer
 asked the chain to close it, when somebody asked us to, or when nobody used it for long; also where nothing is owed, so
@@ -17,6 +18,7 @@ answer is left alone for the rest of the round, and is not noted as watched.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -24,7 +26,7 @@ from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import ChainError, Problem, UsageError
 from coinslot.intents import acts, session
 from coinslot.intents.session import Capture, Channel, Close, Refused, Rules, Stage
-from coinslot.method import Extras, SessionSeller
+from coinslot.method import Extras, SessionSeller, tidied
 from coinslot.server.events import ChannelStopped, Event, Observer
 from coinslot.server.outbox import work_off
 from coinslot.server.reconcile import reconcile
@@ -51,6 +53,8 @@ URGENT_PART = 3
 # After a job failed: the wait before the next one, doubled each time, up to an hour.
 RETRY_S = 30.0
 RETRY_AT_MOST_S = 3600.0
+# What closed channels left on the chain can wait: it is looked for in every so many rounds.
+TIDY_EVERY = 20
 # So many failures in a row make the longest wait.
 REMEMBERED_JOBS = 8
 
@@ -104,6 +108,7 @@ class Report:
     closed: int = 0
     failed: int = 0
     pending: int = 0
+    tidied: int = 0
     unsettled: dict[str, int] = field(default_factory=dict)
 
 
@@ -119,6 +124,8 @@ def settle_round(
     yield from _bill(going)
     yield from _channels(going, policy)
     yield from work_off(going, policy.batch, turn)
+    if turn % TIDY_EVERY == 0:
+        yield from _tidy(going)
     return _report(going)
 
 
@@ -149,8 +156,19 @@ def _report(going: Round) -> Report:
         closed=counts["closed"],
         failed=counts["failed"],
         pending=counts["pending"],
+        tidied=counts["tidied"],
         unsettled=dict(going.unsettled),
     )
+
+
+# --- 5 tidy -------------------------------------------------------------------------------------
+
+
+def _tidy(going: Round) -> Flow[None]:
+    """Nothing of it is urgent, and what fails is tried again."""
+    for seller in going.sellers:
+        with suppress(ChainError, Problem):
+            going.counts["tidied"] += yield from tidied(seller)
 
 
 # --- 1 bill --------------------------------------------------------------------------------------
@@ -221,7 +239,7 @@ def rules_of(seller: SessionSeller) -> Rules:
 
 
 def _decide(going: Round, policy: Policy, seller: SessionSeller, channel: Channel, rules: Rules) -> Flow[None]:
-    if _idle(channel, policy, going.at_s):
+    if _idle(channel, policy, seller.idle_s(channel), going.at_s):
         stopped = yield from wait(going.store.mark_closing(channel.key, going.at_s))
         if isinstance(stopped, Refused):
             return
@@ -239,10 +257,12 @@ def _decide(going: Round, policy: Policy, seller: SessionSeller, channel: Channe
     going.counts["planned"] += isinstance(planned, Job)
 
 
-def _idle(channel: Channel, policy: Policy, at_s: float) -> bool:
-    if policy.close_idle_after_s is None or channel.stage is not Stage.OPEN or channel.reserved:
+def _idle(channel: Channel, policy: Policy, agreed_s: float | None, at_s: float) -> bool:
+    """`agreed_s` is what was agreed with its payer; then it is closed neither earlier nor never."""
+    limit_s = policy.close_idle_after_s if agreed_s is None else agreed_s
+    if limit_s is None or channel.stage is not Stage.OPEN or channel.reserved:
         return False
-    return at_s - max(channel.used_at_s, channel.opened_at_s) >= policy.close_idle_after_s
+    return at_s - max(channel.used_at_s, channel.opened_at_s) >= limit_s
 
 
 def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: float) -> tuple[JobKind, Close] | None:
@@ -253,9 +273,8 @@ def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: f
     if channel.stage is Stage.OPEN:
         reached = policy.settle_units is not None and channel.unsettled >= policy.settle_units
         aged = policy.settle_after_s is not None and at_s - channel.opened_at_s >= policy.settle_after_s
-        due = channel.unsettled and (reached or aged) and not _ahead(channel)
-        wanted = session.settlement(channel) if due else None
-        return None if wanted is None else (JobKind.SETTLE, wanted)
+        wanted = session.settlement(channel, rules) if channel.unsettled and (reached or aged) else None
+        return None if wanted is None or _ahead(channel, wanted) else (JobKind.SETTLE, wanted)
     if channel.stage is not Stage.CLOSING:
         return None
     asked_ago_s = at_s - (channel.closing_at_s or at_s)
@@ -264,18 +283,18 @@ def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: f
     closing = session.close(channel, None, rules)
     if isinstance(closing, Close):
         return JobKind.CLOSE, closing
-    urgent = session.settlement(channel) if asked_ago_s >= grace_s / URGENT_PART else None
+    urgent = session.settlement(channel, rules) if asked_ago_s >= grace_s / URGENT_PART else None
     return None if urgent is None else (JobKind.SETTLE, urgent)
 
 
-def _ahead(channel: Channel) -> bool:
+def _ahead(channel: Channel, wanted: Close) -> bool:
     """Whether the voucher says noticeably more than was bought: settling takes all of it, closing gives the rest back.
 
     A client that signs ahead (streams do) may not lose by that what it never bought. Its channel is settled when it has
     caught up, and else closed, for what was bought, when it idles or its payer leaves (TSES "Cooperative Close").
     """
-    over = channel.accepted - channel.spent
-    return over > max(STEP_UNITS, (channel.accepted - channel.settled) // AHEAD_PART)  # T23
+    over = wanted.capture_units - channel.spent
+    return over > max(STEP_UNITS, (wanted.capture_units - channel.settled) // AHEAD_PART)  # T23
 
 
 def _time_for(kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Policy, at_s: float) -> bool:

@@ -56,7 +56,7 @@ class Teller:
 
     def refused(self, case: Case, refused: session.Refused) -> Flow[Answer]:
         """Why nothing was bought, with a fresh challenge where it may be asked again. Raises a Problem elsewhere."""
-        problem = problem_of(refused)
+        problem = case.seller.named(problem_of(refused))
         if refused.channel is None or not problem.challenge:
             raise problem
         return (yield from self.ask_again(case, problem, refused.channel))
@@ -79,6 +79,7 @@ class Teller:
         asked = case.asked
         challenges = yield from self.issuer.challenges(asked.request, asked.price, hint)
         offered = tuple(f"{one.method}/{one.intent}" for one in challenges)
+        problem = case.seller.named(problem)
         self.tell(Offered(asked.request.path, offered, problem.slug))
         extra = case.seller.headers(channel, required)
         return refusal(problem, header_values(challenges), extra, challengeId=challenges[0].id)

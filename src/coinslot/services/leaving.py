@@ -118,7 +118,7 @@ def withdraw(book: Book, payer: SessionPayer, held: Held) -> Flow[Seen | None]:
             return seen
         if seen.state.closing_at_s is None:
             raise NoPayableOffer(f"nobody has asked the chain to close channel {held.channel_id}; close it first")
-        early = (yield from now()) < seen.state.closing_at_s + payer.withdraw_after_s
+        early = (yield from now()) < seen.state.closing_at_s + payer.withdraw_after_s(held)
         try:
             signed = yield from payer.withdraw(seen.held)
             failpoint("leaving.withdrawn")

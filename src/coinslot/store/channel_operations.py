@@ -217,6 +217,8 @@ def _buy_at_once(db: Db, token: str, order: Order, voucher: Voucher) -> Channel 
         "amount": str(session.check_units(voucher.amount_units, order.rules.bits)),
         "raw": voucher.raw,
         "delta": str(order.rules.min_delta_units),
+        "ahead": order.rules.ahead or not order.cost_units,
+        "most": str(session.most_added(order.cost_units)),
         "cost": str(order.cost_units),
         "units": order.units,
         "token": token,
@@ -356,7 +358,9 @@ def keep_answer(db: Db, key: str, idempotency_key: str, given: Delivery | None) 
 # --- windows -------------------------------------------------------------------------------------
 
 
-def commit(db: Db, owner: str, token: str, held: Reservation, used: tuple[int, int], more: Window | None) -> Reserved:
+def commit(
+    db: Db, owner: str, token: str, held: Reservation, used: tuple[int, int], more: Window | None, rules: Rules | None
+) -> Reserved:
     """Spend, free, and set aside anew. `used` is base units and units of service. Raises LeaseLost."""
     found = _load(db, held.key)
     if found is None:
@@ -368,7 +372,7 @@ def commit(db: Db, owner: str, token: str, held: Reservation, used: tuple[int, i
             raise LeaseLost("somebody else billed this window")
         next_one = db.rows("SELECT window_units FROM coinslot_reservations WHERE id = :id", {"id": token})
         return Reserved(old, Reservation(token, held.key, int(next_one[0][0])) if next_one else None)
-    new = session.commit(old, held.window_units, *used)
+    new = session.commit(old, held.window_units, *used, rules)
     kept = session.reserve(new, *more) if more is not None else new
     missing = kept.missing_units if isinstance(kept, Refused) else 0
     last = new if isinstance(kept, Refused) else kept

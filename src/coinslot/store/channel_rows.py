@@ -30,18 +30,19 @@ SAVE_PURCHASE = (
 )
 # What the chain, or closing, changes.
 SAVE_NEWS = (
-    "UPDATE coinslot_channels SET deposit = :deposit, settled = :settled, stage = :stage, closing_at = :closing_at,"
-    " token = :token" + UNCHANGED
+    "UPDATE coinslot_channels SET deposit = :deposit, accepted = :accepted, settled = :settled, stage = :stage,"
+    " closing_at = :closing_at, token = :token" + UNCHANGED
 )
 _VOUCHER = "CAST(:amount AS NUMERIC)"
 _COST = "CAST(:cost AS NUMERIC)"
+_AHEAD = f"(:ahead OR {_VOUCHER} - accepted <= CAST(:most AS NUMERIC))"
 # intents/session.purchase in one statement, for databases that add by themselves; it changes a row only where that
 # answers Spent. T02 T22 T27
 BUY_AT_ONCE = (
     f"UPDATE coinslot_channels SET accepted = {_VOUCHER}, voucher = :raw, spent = spent + {_COST},"
     f" units = units + :units, used_at = :now, token = :token WHERE key = :key AND id = :id AND stage = 'open'"
     f" AND {_VOUCHER} > accepted AND {_VOUCHER} - accepted >= CAST(:delta AS NUMERIC) AND {_VOUCHER} <= deposit"
-    f" AND {_VOUCHER} - spent - reserved >= {_COST} RETURNING " + COLUMNS
+    f" AND {_VOUCHER} - spent - reserved >= {_COST} AND {_AHEAD} RETURNING " + COLUMNS
 )
 
 
@@ -108,6 +109,7 @@ def news_values(new: Channel) -> Values:
     return {
         "key": new.key,
         "deposit": str(new.deposit),
+        "accepted": str(new.accepted),
         "settled": str(new.settled),
         "stage": str(new.stage),
         "closing_at": new.closing_at_s,

@@ -222,10 +222,16 @@ class Channels(Protocol):
         Refused with BALANCE (the cost not taken either) if that is less than `least_units`. T22"""
 
     def commit(
-        self, reservation: Reservation, used_units: int, units: int = 0, more: tuple[int, int] | None = None
+        self,
+        reservation: Reservation,
+        used_units: int,
+        units: int = 0,
+        more: tuple[int, int] | None = None,
+        rules: Rules | None = None,
     ) -> Future[Reserved]:
         """Spend of the window what was used, free the rest, and set the next one aside (`more`: least, most), in one
-        step. Raises LeaseLost if the window was billed by somebody else; UsageError if more was used than it held."""
+        step; `rules` with a pen sign what is spent then. Raises LeaseLost if the window was billed by somebody else;
+        UsageError if more was used than it held."""
 
     def abandoned(self, limit: int) -> Future[Sequence[Reservation]]:
         """Windows whose owner is dead."""

@@ -224,14 +224,20 @@ class MemoryChannels(ABC):
         return cast("Future[ReserveResult]", reserved)
 
     def commit(
-        self, reservation: Reservation, used_units: int, units: int = 0, more: tuple[int, int] | None = None
+        self,
+        reservation: Reservation,
+        used_units: int,
+        units: int = 0,
+        more: tuple[int, int] | None = None,
+        rules: Rules | None = None,
     ) -> Future[Reserved]:
         """Spend what was used, free the rest, set the next window aside. Raises LeaseLost, UsageError."""
 
         def step() -> Reserved:
             if self._reservations.get(reservation.id) != reservation:
                 raise LeaseLost("somebody else billed this window")
-            new = session.commit(self._channels[reservation.key], reservation.window_units, used_units, units)
+            old = self._channels[reservation.key]
+            new = session.commit(old, reservation.window_units, used_units, units, rules)
             kept = session.reserve(new, *more) if more is not None else new
             del self._reservations[reservation.id]
             last = new if isinstance(kept, Refused) else kept

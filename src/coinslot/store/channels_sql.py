@@ -160,12 +160,17 @@ class SqlChannels(ABC):
         return cast("Future[ReserveResult]", reserved)
 
     def commit(
-        self, reservation: Reservation, used_units: int, units: int = 0, more: tuple[int, int] | None = None
+        self,
+        reservation: Reservation,
+        used_units: int,
+        units: int = 0,
+        more: tuple[int, int] | None = None,
+        rules: Rules | None = None,
     ) -> Future[Reserved]:
         """Spend what was used, free the rest, set the next window aside. Raises LeaseLost, UsageError."""
         used = (used_units, units)
         return self._lively(
-            lambda db, owner, token: channel_operations.commit(db, owner, token, reservation, used, more),
+            lambda db, owner, token: channel_operations.commit(db, owner, token, reservation, used, more, rules),
             "store.channel.commit",
             atomic=True,
         )

@@ -31,4 +31,4 @@ def disown(db: Db, owner: str, token: str) -> None:
         "SELECT id, channel, window_units FROM coinslot_reservations WHERE id = :token AND lease_owner = :owner", ours
     )
     for name, key, units in windows:
-        channel_operations.commit(db, owner, f"{token}-", Reservation(name, key, int(units)), (0, 0), None)
+        channel_operations.commit(db, owner, f"{token}-", Reservation(name, key, int(units)), (0, 0), None, None)

@@ -74,7 +74,7 @@ def test_a_channel_lives_from_its_opening_to_a_close_that_refunds_the_rest(desk:
     channel = desk.fund(move)
     assert desk.bank.balance("alice") == 5_000_000 - DEPOSIT
     channel = desk.spent(desk.accept(channel, move.held, 3_000), 2_000)
-    settled = session.settlement(channel)
+    settled = session.settlement(channel, desk.rules)
     assert settled is not None
     (done,) = desk.pay_out((channel, settled, False))
     assert done == acts.Done(3_000, 0, False, done.reference, done.settled_at_s)  # type: ignore[union-attr]
@@ -148,9 +148,9 @@ def test_a_voucher_counts_only_from_its_channels_signer(desk: Desk) -> None:
     raw = other.sign(move.held, 5)
     payload = other.payload(move.held, acts.Act.VOUCHER, 5, raw)
     with pytest.raises(SignerMismatch):
-        desk.seller.verify(desk.seller.read(payload, desk.terms), channel.signer)
+        desk.seller.verify(desk.seller.read(payload, desk.terms), channel)
     with pytest.raises(InvalidVoucher):
-        desk.seller.verify(desk.seller.read(altered(payload, cumulativeAmount="6"), desk.terms), channel.signer)
+        desk.seller.verify(desk.seller.read(altered(payload, cumulativeAmount="6"), desk.terms), channel)
 
 
 def test_an_authorized_signer_may_sign_instead_of_the_account(bank: Bank, alice: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ def test_a_payer_withdraws_only_after_the_grace_period(desk: Desk) -> None:
     move = desk.open()
     desk.fund(move)
     run(desk.payer.send(run(desk.payer.request_close(move.held), desk.world).raw), desk.world)
-    desk.bank.advance(desk.payer.withdraw_after_s - 5)
+    desk.bank.advance(desk.payer.withdraw_after_s(move.held) - 5)
     early = run(desk.payer.withdraw(move.held), desk.world)
     with pytest.raises(RpcRefused):
         run(desk.payer.send(early.raw), desk.world)

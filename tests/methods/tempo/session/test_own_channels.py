@@ -192,7 +192,7 @@ def test_without_a_server_the_deposit_comes_back(shop: Shop, later: Any, version
     assert told.closing_at_s == pytest.approx(shop.chain.timestamp(), abs=30)
     with pytest.raises(NoPayableOffer, match="may still settle"):
         shop.run(one.payer.withdraw(held))
-    later(one.payer.withdraw_after_s)
+    later(one.payer.withdraw_after_s(held))
     before = one.balance(one.payer.account)
     made = shop.run(one.payer.withdraw(held))
     assert made.dead_after_s <= shop.chain.timestamp() + 30
@@ -217,7 +217,7 @@ def test_leaving_takes_a_fraction_of_the_gas_that_it_may(shop: Shop, later: Any,
         receipt = shop.chain.rpc("eth_getTransactionReceipt", made.reference)
         assert isinstance(receipt, dict)
         used.append(int(receipt["gasUsed"], 16))
-        later(one.payer.withdraw_after_s)
+        later(one.payer.withdraw_after_s(held))
     assert max(used) + 300_000 < EXIT_GAS, used
 
 

@@ -41,7 +41,7 @@ def test_a_voucher_is_settled_for_what_it_says(shop: Shop, version: Version) -> 
     assert abs(done.settled_at_s - shop.chain.timestamp()) < 10
     (seen,) = at.look(channel)
     assert (seen.exists, seen.settled_units, seen.deposit_units, seen.closed) == (True, 300_000, DOLLAR, False)
-    assert session.settlement(session.note_settled(channel, seen.settled_units)) is None
+    assert session.settlement(session.note_settled(channel, seen.settled_units), session.Rules()) is None
 
 
 @VERSIONS

@@ -1,1 +1,1 @@
-"""Sessions on Solana: payment channels of the channel program."""
+"""Payment channels of the `session` intent on Solana (SSES)."""

@@ -116,7 +116,11 @@ class TempoSessionPayer:
         return self.config.wallet.account
 
     @property
-    def withdraw_after_s(self) -> float:
+    def opens_signed(self) -> bool:
+        """An open carries its first voucher (TSES "Open Payload")."""
+        return True
+
+    def withdraw_after_s(self, held: acts.Held) -> float:
         """How long after a request to close to wait before withdrawing (TSES-189)."""
         return float(WITHDRAW_AFTER_S)
 

@@ -20,7 +20,14 @@ from coinslot.core.challenge import Challenge
 from coinslot.core.instant import format_instant
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow, now
-from coinslot.errors import ChannelNotFound, InvalidChallenge, PaymentInsufficient, UsageError, VerificationFailed
+from coinslot.errors import (
+    ChannelNotFound,
+    InvalidChallenge,
+    PaymentInsufficient,
+    Problem,
+    UsageError,
+    VerificationFailed,
+)
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Prepared
 from coinslot.method import Extras
@@ -205,12 +212,12 @@ class TempoSessionSeller:
             voucher = session.Voucher(channel.id, shown.cumulative_units, shown.signature)
         return acts.Presented(_ACTS[type(shown)], self._prefix + channel.id, channel.id, voucher, shown)
 
-    def verify(self, presented: acts.Presented, signer: str) -> None:
-        """That `signer` signed this voucher in a form that the chain takes. Raises InvalidVoucher, SignerMismatch."""
+    def verify(self, presented: acts.Presented, channel: session.Channel) -> None:
+        """That its signer signed this voucher in a form that the chain takes. Raises InvalidVoucher, SignerMismatch."""
         voucher = presented.voucher
         if voucher is None:
             raise UsageError("a top-up carries no voucher")
-        self._scheme.verify(voucher.channel, voucher.amount_units, voucher.raw, signer)  # T13 T15
+        self._scheme.verify(voucher.channel, voucher.amount_units, voucher.raw, channel.signer)  # T13 T15
 
     def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:
         """Whether a recorded channel is on these terms' escrow and pays them. A voucher that was signed for another
@@ -324,6 +331,10 @@ class TempoSessionSeller:
             return False
         return read_record(channel.state).ref.escrow.version == self.config.escrow.version
 
+    def idle_s(self, channel: session.Channel) -> float | None:
+        """Nothing is agreed on."""
+        return None
+
     def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
         """These channels as the chain has them at its newest block, in the same order. Raises ChainError.
 
@@ -376,6 +387,10 @@ class TempoSessionSeller:
         named = ((CHANNEL_HEADER, channel.id),)
         snapshot = _snapshot(read_record(channel.state), channel, required_units)
         return named if snapshot is None else (*named, (SNAPSHOT_HEADER, snapshot.encode()))
+
+    def named(self, problem: Problem) -> Problem:
+        """As it is: these problems have their names from this document."""
+        return problem
 
     def receipt(
         self, channel: session.Channel, challenge_id: str, at_s: float, units: int | None, reference: str | None
