@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -360,14 +362,39 @@ def _refused(result: FailedTransactionMetadata) -> Refused:
     return Refused(code if isinstance(code, int) else None, str(inner), getattr(error, "index", None))
 
 
-def refused(code: int) -> pytest.RaisesExc[Refused]:
+@contextmanager
+def refused(code: int) -> Iterator[None]:
     """The transaction inside is refused with exactly this number of the program."""
-    return pytest.RaisesExc(Refused, check=lambda error: error.code == code)
+    with pytest.raises(Refused) as caught:
+        yield
+    assert caught.value.code == code, caught.value
 
 
-def refused_by_chain(word: str) -> pytest.RaisesExc[Refused]:
+@contextmanager
+def refused_by_chain(word: str) -> Iterator[None]:
     """The transaction inside is refused in the chain's own words."""
-    return pytest.RaisesExc(Refused, check=lambda error: error.code is None and word in error.why)
+    with pytest.raises(Refused) as caught:
+        yield
+    assert caught.value.code is None and word in caught.value.why, caught.value
+
+
+def replace_account(what: Instruction, index: int, key: Pubkey) -> Instruction:
+    """The instruction with another account at one place."""
+    accounts = list(what.accounts)
+    accounts[index] = AccountMeta(key, accounts[index].is_signer, accounts[index].is_writable)
+    return Instruction(what.program_id, what.data, accounts)
+
+
+def unsigned(what: Instruction, index: int = 0) -> Instruction:
+    """The instruction without the signature of one account."""
+    accounts = list(what.accounts)
+    accounts[index] = AccountMeta(accounts[index].pubkey, False, accounts[index].is_writable)
+    return Instruction(what.program_id, what.data, accounts)
+
+
+def with_data(what: Instruction, data: bytes) -> Instruction:
+    """The instruction with other data."""
+    return Instruction(what.program_id, data, what.accounts)
 
 
 def distribution_hash(splits: tuple[Split, ...]) -> bytes:

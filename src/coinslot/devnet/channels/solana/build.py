@@ -41,7 +41,10 @@ def compiler() -> str | None:
 
 
 def build() -> bytes:
-    """What clang and our linker make of the source. Raises ConfigError without clang, or where it refuses the source."""
+    """What clang and our linker make of the source.
+
+    Raises ConfigError without clang, or where it refuses the source.
+    """
     clang = compiler()
     if clang is None:
         raise ConfigError(f"no {COMPILER} on this machine")

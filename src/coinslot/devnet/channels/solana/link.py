@@ -1,8 +1,9 @@
 """A linker for one BPF object: what clang makes of program.c becomes a shared object that the chain's loader takes.
 
-clang knows the instructions of the target but brings no linker for it. This one does what a single unit needs: it puts
-code and constants at fixed addresses, writes those addresses into the code, and leaves calls of the chain's own functions
-(syscalls) as dynamic relocations, by name. Anything else in the object is refused. The output depends on the input alone.
+clang knows the instructions of the target but brings no linker for it. This one does what a single unit needs: it
+puts code and constants at fixed addresses, writes those addresses into the code, and leaves calls of the chain's own
+functions (syscalls) as dynamic relocations, by name. Anything else in the object is refused. The output depends on the
+input alone.
 
 Layout: ELF header, program headers, .text, .rodata, .dynamic, .dynsym, .dynstr, .rel.dyn, .shstrtab, section headers.
 Addresses are file offsets; the loader adds 0x1_0000_0000.

@@ -126,7 +126,8 @@ static u64 open(const call *c) {
   const u8 *numbers[2] = {c->data + SALT_AT, c->data + OPEN_SLOT_AT};
   bytes parts[CHANNEL_SEEDS + 1];
   u8 address[32], bump;
-  channel_seeds(c->accounts[OPEN_PAYER]->key, c->accounts[OPEN_PAYEE]->key, c->accounts[OPEN_MINT]->key, numbers, parts);
+  const u8 *payer = c->accounts[OPEN_PAYER]->key;
+  channel_seeds(payer, c->accounts[OPEN_PAYEE]->key, c->accounts[OPEN_MINT]->key, numbers, parts);
   parts[4] = (bytes){c->accounts[OPEN_SIGNER]->key, 32};
   parts[7] = (bytes){&bump, 1};
   CHECK(derive(parts, CHANNEL_SEEDS, c->id, address, &bump) == 0, CHANNEL_ADDRESS_MISMATCH);
@@ -137,7 +138,7 @@ static u64 open(const call *c) {
   token t;
   TRY(read_token(c->accounts[OPEN_MINT], c->accounts[OPEN_TOKEN_PROGRAM], &t));
   CHECK(is_associated(&t, c->accounts[OPEN_ESCROW], address), ESCROW_REFUSALS);
-  TRY(require(&t, c->accounts[OPEN_PAYER_TOKENS], c->accounts[OPEN_PAYER]->key, PAYER_REFUSALS));
+  TRY(require(&t, c->accounts[OPEN_PAYER_TOKENS], payer, PAYER_REFUSALS));
 
   const seeds signer = {parts, CHANNEL_SEEDS + 1};
   TRY(create_channel(c, &signer));

@@ -9,26 +9,25 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from solders.pubkey import Pubkey
-
+from coinslot.chains.solana.address import address_bytes
 from coinslot.errors import ConfigError
 
 # Where the published program stands on every cluster; ours is put there on a local chain.
 PROGRAM_ID = "CHNLxYvVA28MJP9PrFuDXccuoGXAx7jBacfLEkahyGsX"
 # The placeholder 0xBEEF x 16 that the published interface names for local networks: nobody has a key to it.
-TREASURY_OWNER = str(Pubkey.from_bytes(bytes.fromhex("beef") * 16))
+TREASURY_OWNER = "DrLViEZBgqj6TgP8vKqu22uvLgV6p3tfkvCYfG8yqSUn"
 # Of channel.so as `python -m coinslot.devnet.channels.solana.build` writes it.
-SHA256 = "2cfd6d54255d207e037422605e63dcef886c210329e428c258e4c3acebb5c3ee"
+SHA256 = "cba906e66707a4b0c7b5205712b69c939386ca868e299d71cdd12d79d900f25c"
 PROGRAM = Path(__file__).with_name("channel.so")
 
 
 def elf(treasury_owner: str = TREASURY_OWNER) -> bytes:
     """The program as the chain's loader takes it, with the treasury of `treasury_owner` (base58).
 
-    Raises ConfigError when the file is not the one that was pinned here.
+    Raises ConfigError when the file is not the one that was pinned here, UsageError for no address.
     """
     code = PROGRAM.read_bytes()
     if (found := hashlib.sha256(code).hexdigest()) != SHA256:
         raise ConfigError(f"{PROGRAM.name} is not the pinned program: its SHA-256 is {found}")
     # the one constant that differs between the published program's clusters
-    return code.replace(bytes(Pubkey.from_string(TREASURY_OWNER)), bytes(Pubkey.from_string(treasury_owner)))
+    return code.replace(address_bytes(TREASURY_OWNER), address_bytes(treasury_owner))

@@ -25,7 +25,15 @@
 typedef struct { account *mint; account *program; u8 decimals; u8 is_2022; } token;
 
 // What is the matter with a token account.
-typedef enum { FINE, ANOTHER_ACCOUNT, UNREADABLE, NOT_INITIALIZED, ANOTHER_OWNER, BAD_EXTENSION, BROKEN_EXTENSIONS } matter;
+typedef enum {
+  FINE,
+  ANOTHER_ACCOUNT,
+  UNREADABLE,
+  NOT_INITIALIZED,  // frozen, for one
+  ANOTHER_OWNER,
+  BAD_EXTENSION,
+  BROKEN_EXTENSIONS,
+} matter;
 
 // Walk the extensions behind a Token-2022 account. Only a type between `first` and `last` may be there.
 static matter walk_extensions(const account *of, u16 first, u16 last) {

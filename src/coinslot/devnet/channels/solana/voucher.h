@@ -1,4 +1,5 @@
-// The voucher, read out of the Ed25519 instruction that the chain has checked just before this one (ADR-001, "Voucher").
+// The voucher, read out of the Ed25519 instruction that the chain has checked just before this one (ADR-001,
+// "Voucher").
 
 #define PUBLIC_KEY_AT 16
 #define SIGNATURE_AT 48
@@ -21,7 +22,7 @@ static u64 previous_instruction(const account *sysvar, bytes *into) {
 }
 
 // Accept one form only: one signature, with key, signature and message inside this very instruction, where they are
-// read from below. Any other offset or index would let the chain check other bytes than those read. T14
+// read from below. Any other offset or index would let the chain check other bytes than those read.
 static u64 read_ed25519(bytes data, const u8 **key, const u8 **message) {
   CHECK(data.length == ED25519_DATA_LEN, MALFORMED_ED25519_INSTRUCTION);
   const u8 *at = data.at;
