@@ -1,1 +1,1 @@
-"""Payment channels of the `session` intent on Solana (SSES)."""
+"""Sessions on Solana: payment channels of the channel program."""
