@@ -321,6 +321,76 @@ def test_a_settlement_takes_the_highest_voucher() -> None:
     assert session.settlement(at(), V2) is None
 
 
+# --- the payee's pen -----------------------------------------------------------------------------
+
+
+def written(record: Channel, units: int) -> bytes:
+    """What a payee signs for its own channels."""
+    return b"%s says %d" % (record.id.encode(), units)
+
+
+PEN = replace(RULES, capture=Capture.VOUCHER, pen=written)
+NOT_MINE = replace(PEN, pen=lambda record, units: None)
+
+
+def test_where_the_payee_signs_the_whole_deposit_may_be_spent() -> None:
+    """From the moment the chain shows it, and after each top-up."""
+    old = session.opened(at(stage=Stage.OPENING), 100, 0, PEN)
+    assert isinstance(old, Channel)
+    assert (old.accepted, old.free) == (100, 100)
+    more = session.top_up(old, 150, PEN)
+    assert isinstance(more, Channel)
+    assert more.accepted == 150
+    theirs = session.opened(at(stage=Stage.OPENING), 100, 0, NOT_MINE)
+    assert isinstance(theirs, Channel)
+    assert theirs.accepted == 0
+    kept = session.top_up(theirs, 150, NOT_MINE)
+    assert isinstance(kept, Channel)
+    assert kept.accepted == 0
+
+
+@pytest.mark.spec("SSES-187")
+@given(costs=st.lists(st.integers(0, 40), max_size=6), window=st.integers(1, 30), used=st.integers(0, 30))
+def test_the_payee_signs_exactly_what_is_spent(costs: list[int], window: int, used: int) -> None:
+    """In the step that spends it, windows included; what is set aside and not used is never signed for."""
+    now = at(accepted=100)
+    for cost in costs:
+        bought = session.purchase(now, None, cost, PEN, 1)
+        if isinstance(bought, Spent):
+            assert bought.channel.voucher == written(now, now.spent + cost)
+            now = bought.channel
+        else:
+            assert isinstance(bought, Refused)
+            assert bought.why is Why.BALANCE
+    held = session.reserve(now, 1, window)
+    if isinstance(held, Channel):
+        assert held.voucher == now.voucher
+        took = min(used, held.reserved)
+        after = session.commit(held, held.reserved, took, 1, PEN)
+        assert after.voucher == written(now, now.spent + took)
+
+
+def test_what_the_payee_closes_or_settles_with_says_what_was_spent() -> None:
+    """Never the deposit; nothing where the chain has paid it out; at least what it has paid out."""
+    old = at(accepted=100, spent=40, settled=10)
+    assert session.close(old, None, PEN) == Close(40, written(old, 40), 40)
+    assert session.settlement(old, PEN) == Close(40, written(old, 40), 40)
+    paid = at(accepted=100, spent=40, settled=40)
+    assert session.settlement(paid, PEN) is None
+    assert session.close(paid, None, PEN) == Close(40, written(paid, 40), 40)
+    assert session.close(at(accepted=100), None, PEN) == Close(0, written(old, 0), 0)
+    assert session.close(old, None, NOT_MINE) == Close(100, raw(100), 100)
+
+
+@pytest.mark.parametrize(("price", "most"), [(1, 65), (10, 74), (64, 128), (1_000, 2_000)])
+def test_a_voucher_may_not_run_ahead_where_closing_takes_it(price: int, most: int) -> None:
+    """More than one more price (or 64 base units, of small ones) above this one is refused, and nothing changes."""
+    strict, old = replace(RULES, ahead=False), at(deposit=10_000)
+    assert isinstance(session.purchase(old, voucher("c", most), price, strict), Spent)
+    assert session.purchase(old, voucher("c", most + 1), price, strict) == Refused(Why.AHEAD, old)
+    assert isinstance(session.purchase(old, voucher("c", most + 1), price, RULES), Spent)
+
+
 # --- answers -------------------------------------------------------------------------------------
 
 

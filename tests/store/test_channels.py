@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from coinslot.errors import LeaseLost, LedgerError, StoreError, UsageError
-from coinslot.intents.session import Close, Refused, Spent, Stage, Stale, Why, close
+from coinslot.intents.session import Channel, Close, Refused, Spent, Stage, Stale, Why, close, most_added
 from coinslot.store.channels import (
     ChannelQuery,
     Job,
@@ -33,6 +33,47 @@ WIDE = 2**128 - 1
 def keyed(amount: int, key: str = "k", request_hash: str = "h") -> Order:
     """An order that carries an Idempotency-Key."""
     return Order(KEY, COST, RULES, voucher("c", amount), 1, key, request_hash)
+
+
+# --- vouchers of other kinds -------------------------------------------------------------------------
+
+
+def signed(record: Channel, units: int) -> bytes:
+    """The payee's own hand."""
+    return b"%s says %d" % (record.id.encode(), units)
+
+
+def test_what_the_payee_signs_is_kept_in_the_step_that_spends(store: SessionStore) -> None:
+    """The whole deposit may be spent; each step writes down a voucher for exactly what was spent."""
+    rules = replace(RULES, pen=signed)
+    store.open_channel(claim("a"), channel("c"), rules).result()
+    assert isinstance(store.confirm_open(KEY, DEPOSIT, 0, rules).result(), Channel)
+    assert found(store).accepted == DEPOSIT
+    assert isinstance(store.accept_and_spend(order("c", None, rules=rules)).result(), Spent)
+    assert found(store).voucher == signed(found(store), COST)
+    held = store.reserve(order("c", None, 0, rules), 1, 500).result()
+    assert isinstance(held, Reserved)
+    assert held.reservation is not None
+    assert found(store).voucher == signed(found(store), COST)
+    store.commit(held.reservation, 30, 3, rules=rules).result()
+    assert found(store).voucher == signed(found(store), COST + 30)
+    assert isinstance(store.top_up(KEY, 2 * DEPOSIT, rules).result(), Channel)
+    assert found(store).accepted == 2 * DEPOSIT
+
+
+def test_a_voucher_that_runs_ahead_is_refused_and_not_kept(store: SessionStore) -> None:
+    """Where the rules don't allow it, and at the boundary; then it buys as any other."""
+    opened(store)
+    strict, most = replace(RULES, ahead=False), most_added(COST)
+    refused = store.accept_and_spend(order("c", most + 1, rules=strict)).result()
+    assert isinstance(refused, Refused)
+    assert refused.why is Why.AHEAD
+    assert (found(store).accepted, found(store).spent) == (0, 0)
+    assert isinstance(store.accept_and_spend(order("c", most, rules=strict)).result(), Spent)
+    assert isinstance(store.accept_and_spend(order("c", 2 * most, rules=strict)).result(), Spent)
+    too_far = store.accept_and_spend(order("c", 3 * most + 1, rules=strict)).result()
+    assert isinstance(too_far, Refused)
+    assert isinstance(store.accept_and_spend(order("c", 3 * most + 1)).result(), Spent)
 
 
 # --- the record ----------------------------------------------------------------------------------
