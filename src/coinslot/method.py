@@ -149,10 +149,11 @@ class SessionSeller(Protocol):
         Raises MalformedCredential, VerificationFailed (a Problem).
         """
 
-    def verify(self, presented: acts.Presented, channel: session.Channel) -> None:
+    def verify(self, presented: acts.Presented, channel: session.Channel, claimed: acts.Claimed, at_s: float) -> None:
         """That who may speak for this channel did: the signer by our record of it (never from a request) signed the
         voucher, in a form that the chain would take; or, for a USE, its payer proves who it is. Of the record only
-        what never changes counts: signer, payer, state. Raises InvalidVoucher, SignerMismatch. T13 T15
+        what never changes counts: signer, payer, state. `claimed` is the credential that brought it. Raises
+        InvalidVoucher, SignerMismatch, or another Problem. T13 T15
         """
 
     def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:

@@ -441,14 +441,14 @@ MUTATIONS = [
     Mutation(
         "T13",
         SESSIONS,
-        "case.seller.verify(case.presented, facts.channel)  # T13 T15",
+        "case.seller.verify(case.presented, facts.channel, case.claimed, at_s)  # T13 T15",
         "pass",
         VOUCHERS + "test_only_the_channels_signer_is_believed",
     ),
     Mutation(
         "T15",
         SESSIONS,
-        "case.seller.verify(case.presented, facts.channel)  # T13 T15",
+        "case.seller.verify(case.presented, facts.channel, case.claimed, at_s)  # T13 T15",
         "pass",
         VOUCHERS + "test_only_the_channels_signer_is_believed",
     ),

@@ -103,9 +103,10 @@ class Desk:
     def accept(self, channel: session.Channel, held: acts.Held, units: int) -> session.Channel:
         """The channel with a higher voucher in it, presented and verified."""
         raw = self.payer.sign(held, units)
-        presented = self.seller.read(self.payer.payload(held, acts.Act.VOUCHER, units, raw), self.terms)
+        payload = self.payer.payload(held, acts.Act.VOUCHER, units, raw)
+        presented = self.seller.read(payload, self.terms)
         assert presented.voucher is not None
-        self.seller.verify(presented, channel)
+        self.seller.verify(presented, channel, self.claimed(payload), time.time())
         got = session.accept(channel, presented.voucher, self.rules)
         assert isinstance(got, session.Channel)
         return got

@@ -135,8 +135,9 @@ class Stall:
         payload = self.payer.payload(
             self.held(channel), acts.Act.VOUCHER, units, self.payer.sign(self.held(channel), units)
         )
-        presented = self.seller.read(payload, self.seller.terms(self.challenge().request_object()))
-        self.seller.verify(presented, channel)
+        claimed = self.claimed(self.challenge(), payload)
+        presented = self.seller.read(payload, claimed.terms)
+        self.seller.verify(presented, channel, claimed, claimed.expires_at_s - 1)
         result = session.purchase(channel, presented.voucher, spent - channel.spent, self.rules)
         assert isinstance(result, session.Spent)
         return result.channel

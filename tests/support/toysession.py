@@ -198,7 +198,7 @@ class ToySessionSeller:
         """See method.py."""
         return self.serves(channel) and channel.payee == terms.recipient
 
-    def verify(self, presented: acts.Presented, channel: session.Channel) -> None:
+    def verify(self, presented: acts.Presented, channel: session.Channel, claimed: acts.Claimed, at_s: float) -> None:
         """See method.py."""
         self.verify_signed(presented, channel.signer)
 

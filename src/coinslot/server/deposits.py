@@ -62,7 +62,7 @@ class Deposits:
             checked = yield from case.seller.check(case.presented, case.claimed, None)
             return (yield from self._fund(case, checked))
         require_taken(case, known)  # T03: an opening may come with a voucher that nobody has seen
-        case.seller.verify(case.presented, known)  # again: the same act, done once
+        case.seller.verify(case.presented, known, case.claimed, (yield from now()))  # again: the same act, done once
         if known.stage is Stage.CLOSED:
             raise ChannelFinalized("this channel is closed", channel_id=known.id)
         return Done(known, None)

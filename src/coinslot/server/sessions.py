@@ -154,10 +154,7 @@ class Sessions:
         try:
             return (yield from self._serve(case, at_s))
         except Problem as problem:
-            named = case.seller.named(problem)
-            if named is problem:
-                raise
-            raise named from problem
+            raise case.seller.named(problem) from problem.__cause__
 
     def _serve(self, case: Case, at_s: float) -> Flow[Answer | SessionAdmission]:
         match case.presented.act:
@@ -171,7 +168,7 @@ class Sessions:
                 return (yield from self._funded(case, done))
             case Act.CLOSE:
                 facts = yield from self._known(case)
-                case.seller.verify(case.presented, facts.channel)
+                case.seller.verify(case.presented, facts.channel, case.claimed, at_s)
                 return (yield from self._closing.close(case))
 
     # --- recognise -------------------------------------------------------------------------------
@@ -185,10 +182,13 @@ class Sessions:
             if len(self._echoes) >= REMEMBERED_ECHOES:  # F28
                 self._echoes.clear()
             echo = self._echoes[name] = _read_echo(asked, offers)
-        presented = echo.seller.read(credential.payload_object(), echo.terms)
-        if at_s >= echo.expires_at_s and presented.act is not Act.USE:  # T10: of a proof, only its opening expires
-            kind = ChallengeNotFound if presented.act is Act.TOP_UP else PaymentExpired
-            raise kind("this challenge has expired; present the same under a fresh one")
+        try:
+            presented = echo.seller.read(credential.payload_object(), echo.terms)
+            if at_s >= echo.expires_at_s and presented.act is not Act.USE:  # T10: of a proof, only its opening expires
+                kind = ChallengeNotFound if presented.act is Act.TOP_UP else PaymentExpired
+                raise kind("this challenge has expired; present the same under a fresh one")
+        except Problem as problem:
+            raise echo.seller.named(problem) from problem.__cause__
         return Case(asked, echo.seller, Claimed(credential, echo.terms, echo.expires_at_s), presented, echo.rules)
 
     def _require_watch(self, seller: SessionSeller, moment: float) -> Flow[None]:
@@ -222,7 +222,7 @@ class Sessions:
 
     def _voucher(self, case: Case, at_s: float) -> Flow[Answer | SessionAdmission]:
         facts = yield from self._known(case)
-        case.seller.verify(case.presented, facts.channel)  # T13 T15
+        case.seller.verify(case.presented, facts.channel, case.claimed, at_s)  # T13 T15
         failpoint("session.verified")
         return (yield from self._buy(case, facts.payer, case.voucher, at_s))
 

@@ -148,9 +148,10 @@ def test_a_voucher_counts_only_from_its_channels_signer(desk: Desk) -> None:
     raw = other.sign(move.held, 5)
     payload = other.payload(move.held, acts.Act.VOUCHER, 5, raw)
     with pytest.raises(SignerMismatch):
-        desk.seller.verify(desk.seller.read(payload, desk.terms), channel)
+        desk.seller.verify(desk.seller.read(payload, desk.terms), channel, desk.claimed(payload), 0.0)
+    bad = altered(payload, cumulativeAmount="6")
     with pytest.raises(InvalidVoucher):
-        desk.seller.verify(desk.seller.read(altered(payload, cumulativeAmount="6"), desk.terms), channel)
+        desk.seller.verify(desk.seller.read(bad, desk.terms), channel, desk.claimed(bad), 0.0)
 
 
 def test_an_authorized_signer_may_sign_instead_of_the_account(bank: Bank, alice: dict[str, Any]) -> None:

@@ -202,6 +202,10 @@ def test_the_protocols_have_rules_of_their_own() -> None:
 # --- vouchers ------------------------------------------------------------------------------------
 
 
+# What brought it, and when: neither counts here.
+CLAIMED: Any = (None, 0.0)
+
+
 def signed_by(signer: str) -> session.Channel:
     """The record of a channel whose vouchers that signer signs; nothing else of it counts here."""
     return session.Channel("k", "i", "n", "tempo", PAYEE, PAYEE, signer, "a", 1)
@@ -218,14 +222,14 @@ def test_a_voucher_is_read_and_verified_without_a_chain(version: Version) -> Non
     assert one.read(upper, terms) == shown
     assert (shown.act, shown.key) == (acts.Act.VOUCHER, f"eip155:42431/{given['channelId']}")
     assert shown.voucher == session.Voucher(given["channelId"], 300, bytes.fromhex(given["signature"][2:]))
-    one.verify(shown, signed_by(KEY.address))
+    one.verify(shown, signed_by(KEY.address), *CLAIMED)
     closing = one.read(voucher(one, kind=ClosePayload), terms)
     assert closing.act is acts.Act.CLOSE
-    one.verify(closing, signed_by(KEY.address))
+    one.verify(closing, signed_by(KEY.address), *CLAIMED)
     adding = one.read(voucher(one, kind=TopUpPayload), terms)
     assert (adding.act, adding.voucher) == (acts.Act.TOP_UP, None)
     with pytest.raises(UsageError):
-        one.verify(adding, signed_by(KEY.address))
+        one.verify(adding, signed_by(KEY.address), *CLAIMED)
 
 
 @VERSIONS
@@ -238,15 +242,15 @@ def test_a_voucher_of_somebody_else_is_refused(version: Version) -> None:
     shown = one.read(given, terms)
     for signer in (OTHER_KEY.address, ZERO_ADDRESS, PAYEE):
         with pytest.raises(SignerMismatch):
-            one.verify(shown, signed_by(signer))
+            one.verify(shown, signed_by(signer), *CLAIMED)
     with pytest.raises(SignerMismatch):
-        one.verify(one.read(given | {"cumulativeAmount": "301"}, terms), signed_by(KEY.address))
+        one.verify(one.read(given | {"cumulativeAmount": "301"}, terms), signed_by(KEY.address), *CLAIMED)
     order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
     good = bytes.fromhex(given["signature"][2:])
     high = good[:32] + (order - int.from_bytes(good[32:64], "big")).to_bytes(32, "big") + bytes((55 - good[64],))
     for bad in (high, good[:64], good + b"\x00"):
         with pytest.raises(InvalidVoucher):
-            one.verify(one.read(given | {"signature": to_hex(bad)}, terms), signed_by(KEY.address))
+            one.verify(one.read(given | {"signature": to_hex(bad)}, terms), signed_by(KEY.address), *CLAIMED)
 
 
 @pytest.mark.guard("T07", "T08")

@@ -212,7 +212,7 @@ class TempoSessionSeller:
             voucher = session.Voucher(channel.id, shown.cumulative_units, shown.signature)
         return acts.Presented(_ACTS[type(shown)], self._prefix + channel.id, channel.id, voucher, shown)
 
-    def verify(self, presented: acts.Presented, channel: session.Channel) -> None:
+    def verify(self, presented: acts.Presented, channel: session.Channel, claimed: acts.Claimed, at_s: float) -> None:
         """That its signer signed this voucher in a form that the chain takes. Raises InvalidVoucher, SignerMismatch."""
         voucher = presented.voucher
         if voucher is None:
