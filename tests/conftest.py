@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _SUPPORT = Path(__file__).parent / "support"
 # Fixtures that several folders use live in tests/support/, one file per program or part.
@@ -20,13 +20,15 @@ SOAKING = os.environ.get("COINSLOT_SOAK", "") == "1"
 # A skip in CI must say that the test has no meaning there; anything else is a missing program, and fails.
 EXCUSE = "not applicable"
 
-# `ci` finds the same examples on every machine; `soak` searches anew each time and reports what it found.
+# `ci` finds the same examples on every machine; `soak` searches anew each time and reports what it found; `mutation`
+# finds what `ci` finds, and looks for no smaller example.
 settings.register_profile(
     "ci", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
     "soak", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
 )
+settings.register_profile("mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
