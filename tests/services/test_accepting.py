@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from coinslot.devnet.protocol import RunningDevnet
 from coinslot.drive import RealWorld, run
-from coinslot.errors import ConfigError
-from coinslot.services.accepting import accept, only_method
+from coinslot.errors import ConfigError, RpcUnreachable
+from coinslot.services.accepting import accept, chosen_method
 from support.toybank import Bank
 
 
@@ -46,6 +49,19 @@ def test_something_must_be_accepted() -> None:
 
 
 def test_among_several_methods_one_must_be_chosen() -> None:
-    """The error names those that are installed."""
-    with pytest.raises(ConfigError, match="tempo, toy"):
-        only_method()
+    """The error names those that can be used; a variable chooses, and what it names must exist."""
+    with closing(RealWorld()) as world:
+        with pytest.raises(ConfigError, match=r"COINSLOT_METHOD: .*tempo, toy"):
+            run(chosen_method(None, {}), world)
+        assert run(chosen_method(None, {"COINSLOT_METHOD": "toy"}), world) == "toy"
+        with pytest.raises(ConfigError, match="no payment method is called 'cash'"):
+            run(chosen_method(None, {"COINSLOT_METHOD": "cash"}), world)
+
+
+@pytest.mark.devnet
+def test_the_method_that_a_node_speaks_is_meant(devnet: RunningDevnet) -> None:
+    """Where nobody answers, that is the error: it may have been any."""
+    with closing(RealWorld()) as world:
+        assert run(chosen_method(devnet.rpc_url, {}), world) == "tempo"
+        with pytest.raises(RpcUnreachable):
+            run(chosen_method("http://127.0.0.1:9", {}), world)

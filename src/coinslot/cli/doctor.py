@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from coinslot.cli.columns import columns, safe
-from coinslot.cli.methodflags import environment, method_table
+from coinslot.cli.methodflags import environment, method_meant, method_table
 from coinslot.cli.output import ExitCode, print_json
 from coinslot.cli.payments import parse_moment
 from coinslot.cli.store import JsonOption, opened, shown, sqlite_path
 from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
-from coinslot.services.accepting import Accepted, accept, only_method
+from coinslot.services.accepting import Accepted, accept
 from coinslot.services.audit import Finding, Report, audit
 from coinslot.services.channelaudit import ChannelReport
 from coinslot.services.config import DEFAULT_STORE, load_config
@@ -73,7 +73,7 @@ def _tables(method: str | None, settings: dict[str, str | None]) -> list[dict[st
         if "recipient" in given or "currency" in given:
             raise ConfigError("--rpc-url and --recipient go together (or give --config CONFIG.toml)")
         return []
-    name = method or only_method()
+    name = method_meant(method, given)
     return [{"method": name} | method_table("Accept", name, given, environment())]
 
 

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from coinslot.cli.methodflags import environment, method_table, with_method_flags
+from coinslot.cli.methodflags import environment, method_meant, method_table, with_method_flags
 from coinslot.cli.output import console, print_json
 from coinslot.errors import ConfigError, UsageError
-from coinslot.services.accepting import only_method
 from coinslot.services.config import DEFAULT_LISTEN, DEFAULT_STORE, GateConfig, from_table, load_config
 from coinslot.services.pricing import BLOCK, in_words
 from coinslot.services.serving import check_config, serve
@@ -72,7 +71,7 @@ def _prices(texts: list[str], particulars: _Particulars) -> dict[str, str | dict
 
 
 def _from_flags(settings: dict[str, Any], method: str | None, flags: dict[str, Any]) -> GateConfig:
-    chosen = method or only_method()
+    chosen = method_meant(method, flags)
     table = {"method": chosen, **method_table("Accept", chosen, flags, environment())}
     return from_table({**settings, "accept": [table]}, "flags")
 
@@ -99,7 +98,8 @@ def gate(
         list[str], typer.Option(metavar="'METHOD PATH'", help="A route that passes unpaid. Repeatable.")
     ] = [],  # noqa: B006
     method: Annotated[
-        str | None, typer.Option(help="Payment method; needed if several are installed.", show_default=False)
+        str | None,
+        typer.Option(help="Payment method; else COINSLOT_METHOD, or what the node speaks.", show_default=False),
     ] = None,
     realm: Annotated[str, typer.Option(help="Name of your service in challenges.", show_default="the address")] = "",
     store: Annotated[str, typer.Option(help="Where payments are recorded.")] = DEFAULT_STORE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -16,7 +17,9 @@ import msgspec
 import typer
 
 from coinslot import method as methods
+from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError, MissingDependency
+from coinslot.services.accepting import chosen_method
 
 Side = Literal["Accept", "Wallet"]
 _PLAIN = (str, int, bool)
@@ -98,6 +101,15 @@ def method_table(side: Side, name: str, flags: Mapping[str, Any], environment: M
         elif info.required and not secret:  # a secret may come from a wallet
             raise ConfigError(f"--{field.replace('_', '-')}: {text}; give it, or set {variable}")
     return table
+
+
+def method_meant(named: str | None, flags: Mapping[str, Any]) -> str:
+    """The method that was named, else the one that is meant. Raises ConfigError, MissingDependency, ChainError."""
+    if named is not None:
+        return named
+    url = flags.get("rpc_url") or environment().get("COINSLOT_RPC_URL")
+    with closing(RealWorld()) as world:
+        return run(chosen_method(url, environment()), world)
 
 
 def environment() -> Mapping[str, str]:

@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from coinslot.cli.methodflags import environment, method_table
+from coinslot.cli.methodflags import environment, method_meant, method_table
 from coinslot.cli.secretinput import PASSPHRASE_VARIABLE, read_passphrase
 from coinslot.client.wallet import Wallet
 from coinslot.client.wallet import wallet as wallet_of
 from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
 from coinslot.method import keys_of, load
-from coinslot.services.accepting import only_method
-from coinslot.services.keystore import Keystore, find_key, home
+from coinslot.services.keystore import KEY_VARIABLE, Keystore, choose_wallet, find_key, home
 
 WalletOption = Annotated[
     str | None,
@@ -30,7 +29,8 @@ PassphraseOption = Annotated[
     ),
 ]
 MethodOption = Annotated[
-    str | None, typer.Option("--method", help="Payment method; needed if several are installed.", show_default=False)
+    str | None,
+    typer.Option("--method", help="Payment method; else COINSLOT_METHOD, or what the node speaks.", show_default=False),
 ]
 BookOption = Annotated[
     Path | None,
@@ -50,13 +50,21 @@ def paying_wallet(
 
     Raises ConfigError, WalletError, MissingDependency.
     """
-    chosen = method or only_method()
+    chosen = method or _method_of(wallet) or method_meant(None, flags)
     table = method_table("Wallet", chosen, flags, environment())
     if getattr(load(chosen), "keys", None) is not None:  # a method whose payers sign with a key that a wallet keeps
         table["private_key"] = _key(chosen, wallet, passphrase_file, dry)
     elif wallet is not None:
         raise ConfigError(f"--wallet: payment method {chosen!r} has no keys that a wallet could keep")
     return chosen, wallet_of(**{chosen: table})
+
+
+def _method_of(wallet: str | None) -> str | None:
+    """The method of the wallet that will be opened; None where there is none."""
+    store = Keystore(home(environment()) / "wallets")
+    if wallet is None and (environment().get(KEY_VARIABLE) or not store.names()):
+        return None
+    return store.find(wallet if wallet is not None else choose_wallet(store.names())).method
 
 
 def _key(method: str, wallet: str | None, passphrase_file: Path | None, dry: bool) -> str:

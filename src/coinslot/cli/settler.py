@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from coinslot.cli.methodflags import environment, method_table, with_method_flags
+from coinslot.cli.methodflags import environment, method_meant, method_table, with_method_flags
 from coinslot.cli.output import ExitCode, console, print_json
 from coinslot.cli.store import shown
 from coinslot.drive import RealWorld, run
 from coinslot.errors import StoreError, UsageError
 from coinslot.server.settler import BATCH, CLOSE_IDLE_AFTER_S, SETTLE_AFTER_S, Report
-from coinslot.services.accepting import accept, all_sellers, only_method
+from coinslot.services.accepting import accept, all_sellers
 from coinslot.services.config import DEFAULT_STORE, SettlerTable, load_config
 from coinslot.services.settler import SettlerService, members
 from coinslot.store.open import open_store
@@ -28,7 +28,8 @@ def settler(
         Path | None, typer.Argument(help="The gate's CONFIG.toml: its store, and what it accepts.", show_default=False)
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Payment method; needed if several are installed.", show_default=False)
+        str | None,
+        typer.Option(help="Payment method; else COINSLOT_METHOD, or what the node speaks.", show_default=False),
     ] = None,
     store: Annotated[
         str | None, typer.Option(envvar="COINSLOT_STORE", help="The gate's store; by default the one in CONFIG.toml.")
@@ -112,7 +113,7 @@ def settler(
 
 
 def _tables(method: str | None, flags: dict[str, Any]) -> list[dict[str, object]]:
-    chosen = method or only_method()
+    chosen = method_meant(method, flags)
     return [{"method": chosen, **method_table("Accept", chosen, flags, environment())}]
 
 

@@ -26,13 +26,14 @@ from coinslot.errors import (
 )
 from coinslot.method import Holding, Keyed, keys_of
 from coinslot.money import to_text
+from coinslot.services.accepting import VARIABLE
 from coinslot.services.keystore import Keystore, Wallet, choose_wallet, home
 
 app = typer.Typer(no_args_is_help=True, help="Named keys to pay with, encrypted at rest.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The wallet's name.")]
 MethodOption = Annotated[
-    str | None, typer.Option("--method", help="Payment method; may be left out while only one has keys.")
+    str | None, typer.Option("--method", help="Payment method; else COINSLOT_METHOD, or the only one that has keys.")
 ]
 PassphraseOption = Annotated[
     Path | None,
@@ -209,6 +210,7 @@ def _proven(store: Keystore, wallet: Wallet, passphrase_file: Path | None) -> st
 
 def _keyed(name: str | None) -> tuple[str, Keyed]:
     """The method of that name, or the only one with keys. A method whose libraries are missing doesn't count."""
+    name = name or os.environ.get(VARIABLE)
     if name is not None:
         return name, keys_of(methods.load(name))
     found: list[tuple[str, Keyed]] = []
@@ -224,7 +226,9 @@ def _keyed(name: str | None) -> tuple[str, Keyed]:
         return found[0]
     if not found and missing is not None:
         raise missing
-    raise ConfigError(f"which payment method? Choose with --method: {', '.join(each for each, _ in found) or 'none'}")
+    raise ConfigError(
+        f"which payment method? Choose with --method or {VARIABLE}: {', '.join(each for each, _ in found) or 'none'}"
+    )
 
 
 def _members(wallet: Wallet) -> dict[str, object]:

@@ -16,8 +16,11 @@ import msgspec
 
 from coinslot import method as methods
 from coinslot.drive import Flow
-from coinslot.errors import ConfigError
-from coinslot.method import ChargeSeller, Method, Seller, SessionSeller, sessions_of
+from coinslot.errors import ChainError, ConfigError, MissingDependency, RpcUnreachable, UsageError
+from coinslot.method import ChargeSeller, Keyed, Method, Seller, SessionSeller, sessions_of
+
+# Which method is meant where none is named and several are installed.
+VARIABLE = "COINSLOT_METHOD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,51 @@ def all_sellers(accepted: Sequence[Accepted]) -> tuple[Seller, ...]:
     return tuple(found)
 
 
-def only_method() -> str:
-    """The name of the installed method if there is one only. Raises ConfigError."""
-    names = methods.installed()
-    if len(names) != 1:
-        raise ConfigError(f"which payment method? Choose one of: {_installed()}")
-    return names[0]
+def chosen_method(rpc_url: object, environ: Mapping[str, str]) -> Flow[str]:
+    """The method that is meant where none is named: COINSLOT_METHOD, else the only one whose libraries are installed,
+    else the one whose language the node at `rpc_url` speaks.
+
+    Raises ConfigError, MissingDependency, RpcUnreachable where nobody answers.
+    """
+    if environ.get(VARIABLE):
+        return methods.load(environ[VARIABLE]).name
+    names = _usable()
+    if len(names) == 1:
+        return names[0]
+    found, unreachable = [], None
+    for name in names if isinstance(rpc_url, str) else ():
+        keys: Keyed | None = getattr(methods.load(name), "keys", None)
+        if keys is None:
+            continue
+        try:
+            yield from keys.chain_time_s(str(rpc_url))
+        except RpcUnreachable as error:
+            unreachable = error
+        except (ChainError, UsageError):
+            continue
+        else:
+            found.append(name)
+    if len(found) == 1:
+        return found[0]
+    if not found and unreachable is not None:
+        raise unreachable
+    raise ConfigError(f"which payment method? Choose with --method or {VARIABLE}: {', '.join(found or names)}")
+
+
+def _usable() -> list[str]:
+    """The methods whose libraries are installed. Raises MissingDependency if there is none but could be."""
+    found: list[str] = []
+    missing: MissingDependency | None = None
+    for name in methods.installed():
+        try:
+            methods.load(name)
+        except MissingDependency as error:
+            missing = error
+        else:
+            found.append(name)
+    if not found and missing is not None:
+        raise missing
+    return found
 
 
 def _installed() -> str:
