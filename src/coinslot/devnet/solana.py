@@ -1,0 +1,162 @@
+"""A local Solana chain: LiteSVM with what a cluster adds, behind the JSON-RPC interface of a node.
+
+    with DEVNET.start() as chain:
+        chain.fund("<address>", 5_000_000)
+
+Programs, fees, rent and signatures are the real thing; blocks, forks and other validators there are none. The tokens
+stand at the addresses they have on the main network, and the channel program is an own test implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+from solders.pubkey import Pubkey
+
+from coinslot.chains.solana.address import parse_address
+from coinslot.devnet.channels.solana import program
+from coinslot.devnet.door import Door
+from coinslot.devnet.protocol import Account, Funded
+from coinslot.devnet.svm import facade, faucet, genesis
+from coinslot.devnet.svm.chain import Chain, fresh
+from coinslot.devnet.svm.faults import Faults
+from coinslot.devnet.svm.params import INVALID_PARAMS
+from coinslot.drive import RealWorld, rpc, run
+from coinslot.errors import ConfigError, RpcRefused, UsageError
+from coinslot.money import parse_units, to_units
+
+MAX_SLOT_MS = 60_000
+_MINT = "svm_mint"
+_TOKEN = "svm_token"
+
+
+class RunningSolana:
+    """A Solana chain that runs in this process until `close`. Its calls may come from any thread."""
+
+    def __init__(self, chain: Chain, door: Door) -> None:
+        self.chain, self._door = chain, door
+
+    @property
+    def rpc_url(self) -> str:
+        """Where clients connect, on loopback."""
+        return self._door.url
+
+    @property
+    def network(self) -> str:
+        """The network's name in challenges and settings."""
+        return "localnet"
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """Ten accounts with a million SOL and 10^15 base units of every token each."""
+        return genesis.ACCOUNTS
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """Mint by symbol; USDC first."""
+        return genesis.TOKENS
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still answers."""
+        return self._door.alive
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong on purpose."""
+        return self.chain.faults
+
+    def rpc(self, method: str, *params: object) -> object:
+        """The result of one JSON-RPC call, without HTTP and without faults. Raises RpcRefused."""
+        return facade.call(self.chain, method, *params)
+
+    def fund(self, address: str, units: int, token: str | None = None) -> str:
+        """Give an address base units of a token (symbol, mint or "SOL"); the transaction's signature, final."""
+        return faucet.give(self.chain, address, units, faucet.find_asset(self.chain, token))
+
+    def balance(self, address: str, token: str | None = None) -> int:
+        """Base units that an address holds in its associated token account; lamports for "SOL"."""
+        return faucet.holding(self.chain, address, faucet.find_asset(self.chain, token))
+
+    def advance_slots(self, slots: int) -> int:
+        """Let slots pass at once; the newest slot."""
+        return self.chain.advance(slots)
+
+    def warp_seconds(self, seconds: int) -> int:
+        """Set the clock that programs see ahead; the time it shows then."""
+        return self.chain.warp(seconds)
+
+    def expire_blockhashes(self) -> None:
+        """No transaction signed so far will be taken any more."""
+        self.chain.expire_blockhashes()
+
+    def close(self) -> None:
+        """Stop answering. Harmless when called twice."""
+        self._door.close()
+
+    def __enter__(self) -> Self:
+        """The running chain."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+class SolanaDevnet:
+    """Starts local Solana chains. Fulfils `Devnet`."""
+
+    name = "solana"
+    default_port = 8899
+
+    def start(
+        self, port: int = 0, slot_ms: int = 400, confirm_ms: int = 0, state_dir: Path | None = None
+    ) -> RunningSolana:
+        """Start a chain that takes transactions; see `Devnet.start` for what it raises.
+
+        `slot_ms` 0: slots pass only when told to. `confirm_ms` is the time from sending to "confirmed".
+        """
+        if not 0 <= port <= 65535:
+            raise UsageError("a port is a number from 0 (a free one) to 65535")
+        for name, value in (("slot time", slot_ms), ("time until a confirmation", confirm_ms)):
+            if not 0 <= value <= MAX_SLOT_MS:
+                raise UsageError(f"the {name} is a number of milliseconds from 0 to {MAX_SLOT_MS}")
+        door = Door(port)  # the port first: whoever can't have it starts nothing
+        try:
+            chain = Chain(slot_s=slot_ms / 1000, confirm_s=confirm_ms / 1000)
+            fresh(chain)
+            chain.add_program(Pubkey.from_string(program.PROGRAM_ID), program.elf())
+            answers = facade.Facade(chain)
+            door.serve(lambda: answers)
+        except BaseException:
+            door.close()
+            raise
+        return RunningSolana(chain, door)
+
+    def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
+        """Give some of a token (symbol, mint or "SOL"; USDC), on a devnet that runs at `rpc_url`."""
+        to = parse_address(address)
+        with closing(RealWorld()) as world:
+            try:
+                asset = cast("dict[str, object]", run(rpc(rpc_url, _TOKEN, [token]), world))
+                decimals = int(str(asset["decimals"]))
+                units = faucet.checked_units(to_units(amount, decimals))
+                told = cast("dict[str, object]", run(rpc(rpc_url, _MINT, [to, str(units), asset["mint"]]), world))
+            except RpcRefused as error:
+                if error.code == facade.METHOD_NOT_FOUND:
+                    raise ConfigError(f"{rpc_url} is not a coinslot devnet, so nothing can be minted there") from error
+                if error.code == INVALID_PARAMS:
+                    raise UsageError(str(error)) from error
+                raise
+        balance = parse_units(told["balance"])
+        return Funded(str(told["signature"]), str(told["mint"]), str(told["symbol"]), units, balance, decimals)
+
+
+DEVNET = SolanaDevnet()
