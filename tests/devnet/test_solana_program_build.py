@@ -12,7 +12,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from coinslot.devnet.channels.solana import program
-from coinslot.devnet.channels.solana.build import COMPILER, FOLDER, PROGRAM, build, compiler
+from coinslot.devnet.channels.solana.build import COMPILER, COMPILER_VERSION, FOLDER, PROGRAM, build, compiler
 from coinslot.devnet.channels.solana.link import (
     HEADER,
     SECTION_HEADER,
@@ -44,7 +44,7 @@ NAMED = {
 def needs_compiler() -> None:
     """Skip where the compiler is missing; in CI that is a failure."""
     if compiler() is None:
-        pytest.skip(f"{COMPILER} is not installed: apt-get install {COMPILER}")
+        pytest.skip(f"{COMPILER} {COMPILER_VERSION} is not installed: apt-get install {COMPILER} on Debian 12")
 
 
 def test_the_committed_program_is_what_its_source_compiles_to() -> None:

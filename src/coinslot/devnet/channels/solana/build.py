@@ -1,6 +1,6 @@
 """Compile the channel program in this folder again: `python -m coinslot.devnet.channels.solana.build`.
 
-Needs clang 19 (Debian: `apt-get install clang-19`), which nobody else does: the program is committed beside its
+Needs clang 19.1.7 (Debian 12: `apt-get install clang-19`), which nobody else does: the program is committed beside its
 source. The same source gives the same bytes on every machine with that compiler; a test compares them.
 """
 
@@ -17,6 +17,8 @@ from coinslot.devnet.channels.solana.link import link
 from coinslot.errors import ConfigError
 
 COMPILER = "clang-19"
+# Another patch of the same compiler may choose other instructions.
+COMPILER_VERSION = "19.1.7"
 SOURCE = "program.c"
 FOLDER = Path(__file__).parent
 PROGRAM = FOLDER / "channel.so"
@@ -36,8 +38,12 @@ FLAGS = (
 
 
 def compiler() -> str | None:
-    """Where the compiler is on this machine, if it is."""
-    return shutil.which(COMPILER)
+    """Where the compiler is on this machine, if it is there in the version that the committed program is made with."""
+    clang = shutil.which(COMPILER)
+    if clang is None:
+        return None
+    told = subprocess.run([clang, "--version"], capture_output=True, text=True, timeout=COMPILE_S, check=False).stdout
+    return clang if f"clang version {COMPILER_VERSION} " in told else None
 
 
 def build() -> bytes:
@@ -47,7 +53,7 @@ def build() -> bytes:
     """
     clang = compiler()
     if clang is None:
-        raise ConfigError(f"no {COMPILER} on this machine")
+        raise ConfigError(f"no {COMPILER} {COMPILER_VERSION} on this machine")
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "program.o"
         # by name only and from its own folder: no path of this machine can get into the code

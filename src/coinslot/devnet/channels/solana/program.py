@@ -16,6 +16,8 @@ from coinslot.errors import ConfigError
 PROGRAM_ID = "CHNLxYvVA28MJP9PrFuDXccuoGXAx7jBacfLEkahyGsX"
 # The placeholder 0xBEEF x 16 that the published interface names for local networks: nobody has a key to it.
 TREASURY_OWNER = "DrLViEZBgqj6TgP8vKqu22uvLgV6p3tfkvCYfG8yqSUn"
+# Who owns the treasury of the published program on mainnet: some peers know no other, on whatever cluster.
+MAINNET_TREASURY_OWNER = "Cs2zdfUNonRdRGsiZUQQLdTxzxVvJZmgiX2mpLYKuEqP"
 # Of channel.so as `python -m coinslot.devnet.channels.solana.build` writes it.
 SHA256 = "cba906e66707a4b0c7b5205712b69c939386ca868e299d71cdd12d79d900f25c"
 PROGRAM = Path(__file__).with_name("channel.so")
