@@ -1,0 +1,535 @@
+"""The server's side of Solana sessions: what is asked, what is presented, what is done and told.
+
+    vouchers, proofs  read, verify            microseconds; no chain, no store
+    money in          check ... confirm       funding.py: open and topUp, broadcast by us
+    money out         pay_out, paid_out       payout.py: settle and close
+    what was missed   look, tidy              looking.py, rent.py
+
+A channel on record carries all that is needed to speak of it (record.py), so a seller can settle and close channels of
+earlier settings too: of another program, with other splits, signed for by the other side.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from coinslot.chains.solana.rpc import Commitment
+from coinslot.chains.solana.rpc import slot as newest_slot
+from coinslot.chains.solana.sending import send_transaction
+from coinslot.chains.solana.signature import Key
+from coinslot.core.challenge import Challenge
+from coinslot.core.instant import format_instant
+from coinslot.core.receipt import Receipt
+from coinslot.drive import Flow, now
+from coinslot.errors import (
+    ChannelNotFound,
+    ChannelRefused,
+    InvalidChallenge,
+    InvalidVoucher,
+    PaymentExpired,
+    PaymentInsufficient,
+    Problem,
+    RailUnavailable,
+    SessionProblem,
+    SignerMismatch,
+    UsageError,
+    VerificationFailed,
+)
+from coinslot.intents import acts, session
+from coinslot.intents.charge import Budget, Prepared
+from coinslot.method import Extras
+from coinslot.methods.solana.session import payout
+from coinslot.methods.solana.session.bearer import Authentication
+from coinslot.methods.solana.session.distribution import Split
+from coinslot.methods.solana.session.funding import Handed, confirm_funded, final, known, require_success
+from coinslot.methods.solana.session.landing import LIFE_S
+from coinslot.methods.solana.session.looking import look
+from coinslot.methods.solana.session.payload import (
+    ClosePayload,
+    OpenPayload,
+    Payload,
+    TopUpPayload,
+    UsePayload,
+    VoucherPayload,
+    read_payload,
+)
+from coinslot.methods.solana.session.receipt import NeedVoucher, SessionReceipt
+from coinslot.methods.solana.session.recent import Recent
+from coinslot.methods.solana.session.record import NAME, Recorded, channel_key, proof_hash, read_record, recorded_of
+from coinslot.methods.solana.session.rent import collect_rent
+from coinslot.methods.solana.session.sponsoring import Sponsoring
+from coinslot.methods.solana.session.terms import (
+    SessionTerms,
+    completed,
+    read_session_terms,
+    resuming,
+    write_session_request,
+)
+from coinslot.methods.solana.session.transaction import Opening, ToppingUp, read_opening, read_topping_up
+from coinslot.methods.solana.session.voucher import SignedVoucher, sign_voucher
+from coinslot.money import Asset, to_units
+
+CHANNEL_HEADER = "Payment-Session"
+# An amount on the chain is a u64.
+BITS = 64
+_ACTS: Mapping[type[Payload], acts.Act] = {
+    OpenPayload: acts.Act.OPEN,
+    TopUpPayload: acts.Act.TOP_UP,
+    VoucherPayload: acts.Act.VOUCHER,
+    UsePayload: acts.Act.USE,
+    ClosePayload: acts.Act.CLOSE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """A seller's settings, parsed and completed by the chain; see settings.Accept. Amounts are base units.
+
+    `cluster` is the network as challenges say it. `till` settles and closes. `sponsoring` pays fees and rent of an
+    opening or top-up. `operator` signs the vouchers, where payers leave that to us. `voucher_life_s`: how much longer a voucher
+    must be good than now, `clock_skew_s` by how much clocks may differ.
+    """
+
+    rpc_url: str = field(repr=False)  # providers put keys into it
+    cluster: str
+    program: str
+    asset: Asset
+    token_program: str
+    recipient: str
+    till: payout.Till
+    grace_s: int
+    idle_s: int
+    commitment: Commitment = "confirmed"
+    idle_options_s: tuple[int, ...] = ()
+    min_delta_units: int = 0
+    min_deposit_units: int = 0
+    suggested_deposit_units: int | None = None
+    ttl_s: int | None = None
+    splits: tuple[Split, ...] = ()
+    operator: Key | None = field(default=None, repr=False)
+    sponsoring: Sponsoring | None = None
+    simulate: bool = True
+    lag_s: int = 30
+    clock_skew_s: int = 30
+    voucher_life_s: int = 7_200
+
+
+@dataclass(frozen=True, slots=True)
+class SolanaSessionSeller:
+    """Takes sessions in one token on one channel program for one recipient."""
+
+    config: SessionConfig
+    _recent: Recent = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """What changes by the moment is kept apart."""
+        object.__setattr__(self, "_recent", Recent(self.config.rpc_url, self.config.commitment))
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return NAME
+
+    @property
+    def intent(self) -> str:
+        """Always "session"."""
+        return session.INTENT
+
+    @property
+    def network(self) -> str:
+        """The CAIP-2 id of the cluster."""
+        return self.config.asset.network
+
+    @property
+    def grace_s(self) -> float:
+        """How long after asking to close a payer must wait, on channels of these settings."""
+        return float(self.config.grace_s)
+
+    # --- what is asked ---------------------------------------------------------------------------
+
+    def offer(self, price: Decimal, extras: Extras, tariff: acts.Tariff) -> Mapping[str, Any]:
+        """The request object (SSES "Request Schema"), but for what only the chain knows. Raises UsageError."""
+        config = self.config
+        if extras.splits:
+            raise UsageError("a channel's splits are a setting of its seller, not of a price")
+        decimals = config.asset.decimals or 0
+        amount, suggested = to_units(price, decimals), config.suggested_deposit_units
+        if tariff.suggested_deposit is not None:
+            suggested = to_units(tariff.suggested_deposit, decimals)
+        if suggested is not None or config.min_deposit_units:  # who follows it is never refused
+            suggested = max(suggested or 0, config.min_deposit_units, amount)
+        request = write_session_request(
+            SessionTerms(
+                network=config.cluster,
+                program=config.program,
+                asset=config.asset,
+                recipient=config.recipient,
+                amount_units=amount,
+                decimals=decimals,
+                unit_type=tariff.unit_type,
+                suggested_deposit_units=suggested,
+                minimum_deposit_units=config.min_deposit_units,
+                token_program=config.token_program,
+                fee_payer=None if config.sponsoring is None else config.sponsoring.address,
+                operator=None if config.operator is None else config.operator.address,
+                min_voucher_delta_units=config.min_delta_units,
+                ttl_s=config.ttl_s,
+                splits=config.splits,
+                grace_s=config.grace_s,
+                idle_options_s=config.idle_options_s,
+            )
+        )
+        if extras.external_id is not None:
+            request["externalId"] = extras.external_id
+        if extras.description is not None:
+            request["description"] = extras.description
+        return request
+
+    def complete(self, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
+        """With the blockhash and the slot to open a new channel on, as the node says them now. Raises ChainError."""
+        if request["methodDetails"].get("channelId") is not None:  # SSES-066 SSES-068
+            return request
+        recent = yield from self._recent.blockhash()
+        return completed(request, recent.blockhash, recent.slot)
+
+    def terms(self, request: Mapping[str, Any]) -> SessionTerms:
+        """The terms of a request that we bound. Raises InvalidChallenge unless they are this seller's."""
+        terms, config = self._read_terms(request), self.config
+        operator = None if config.operator is None else config.operator.address
+        for wrong, reason in (
+            ((terms.network, terms.program) != (config.cluster, config.program), "cluster or channel program"),  # T07
+            (terms.mint != config.asset.id, "currency"),  # SSES-182
+            (terms.token_program not in (None, config.token_program), "token program"),
+            (terms.recipient != config.recipient or terms.splits != config.splits, "recipient or splits"),
+            (terms.operator != operator, "signer of vouchers"),
+        ):
+            if wrong:
+                raise InvalidChallenge(f"the challenge is for another {reason}")
+        return replace(terms, asset=config.asset)
+
+    def _read_terms(self, request: Mapping[str, Any]) -> SessionTerms:
+        try:
+            return read_session_terms(request, lambda _, mint, decimals: Asset(self.network, mint, decimals))
+        except UsageError as error:
+            raise InvalidChallenge(str(error)) from None
+
+    def rules(self, terms: acts.Terms) -> session.Rules:
+        """Every voucher is higher than the one before by what it pays for, and closing takes what it says."""
+        return session.Rules(
+            bits=BITS,
+            equal=session.Repeat.REFUSE,
+            lower=session.Repeat.REFUSE,
+            min_delta_units=_own(terms).min_voucher_delta_units,
+            capture=session.Capture.VOUCHER,
+            top_up_reopens=False,
+            ahead=False,  # SSES-151
+            pen=self._sign,
+        )
+
+    def _sign(self, channel: session.Channel, total_units: int) -> bytes | None:
+        """Our voucher for a channel whose payer leaves the signing to us; always the same bytes."""
+        key = self.config.operator
+        if key is None or not read_record(channel.state).operator or channel.signer != key.address:
+            return None
+        return sign_voucher(key, channel.id, total_units).encode()
+
+    # --- vouchers and proofs ---------------------------------------------------------------------
+
+    def read(self, payload: Mapping[str, Any], terms: acts.Terms) -> acts.Presented:
+        """The act of a payload: its shape. Whose the channel is stands in our record. Raises MalformedCredential."""
+        shown = read_payload(payload, operator=_own(terms).operator is not None)
+        voucher = None
+        if isinstance(shown, VoucherPayload | ClosePayload) and shown.voucher is not None:
+            signed = shown.voucher
+            voucher = session.Voucher(signed.channel_id, signed.cumulative_units, signed.encode())
+        key = channel_key(self.network, shown.channel_id)
+        return acts.Presented(_ACTS[type(shown)], key, shown.channel_id, voucher, shown)
+
+    def verify(self, presented: acts.Presented, channel: session.Channel, claimed: acts.Claimed, at_s: float) -> None:
+        """That the channel's signer signed this voucher, or its payer this proof (SSES "Voucher Verification", "Session
+        Bearer Proof"). Raises InvalidVoucher, SignerMismatch, VerificationFailed.
+        """
+        recorded = recorded_of(channel.state, channel.id)  # 4: the id derived anew from the recorded parts
+        shown = presented.evidence
+        match shown:
+            case VoucherPayload():  # SSES-155: it must still be good when it is settled, which is not at once
+                self._verify_voucher(shown.voucher, recorded, channel, at_s + self.config.voucher_life_s)
+            case ClosePayload():
+                if shown.voucher is not None:
+                    self._verify_voucher(shown.voucher, recorded, channel, at_s + LIFE_S)
+                else:
+                    self._verify_proof(shown.authentication, recorded, channel)
+            case UsePayload():
+                if claimed.credential.challenge.id != recorded.challenge_id:  # SSES-094
+                    raise VerificationFailed("a channel is used under the challenge that opened it")
+                self._verify_proof(shown.authentication, recorded, channel)
+            case OpenPayload():
+                self._verify_opened(shown, recorded, channel)
+            case _:
+                raise UsageError("a top-up carries neither a voucher nor a proof")
+
+    def _verify_voucher(
+        self, voucher: SignedVoucher, recorded: Recorded, channel: session.Channel, needed_s: float
+    ) -> None:
+        if recorded.operator:  # SSES-122
+            raise VerificationFailed("the server signs the vouchers of this channel; it takes none")
+        if voucher.channel_id != channel.id:  # T08
+            raise InvalidVoucher("the voucher is of another channel", channel_id=channel.id)
+        if voucher.has_expired(needed_s, self.config.clock_skew_s):  # SSES-155
+            raise InvalidVoucher("the voucher expires before it could be settled", channel_id=channel.id)
+        voucher.verify(channel.signer)  # T13 T15
+
+    def _verify_proof(self, shown: Authentication | None, recorded: Recorded, channel: session.Channel) -> None:
+        """That this is the proof that was bound to the channel when it was opened (SSES-093 SSES-095 SSES-215)."""
+        if shown is None or not recorded.operator or recorded.challenge_id is None or recorded.proof is None:
+            raise SignerMismatch("no proof is bound to this channel", channel_id=channel.id)
+        if not hmac.compare_digest(proof_hash(shown.signature), recorded.proof):  # T16
+            raise InvalidVoucher("not the proof that is bound to this channel", channel_id=channel.id)
+        shown.verify(channel.id, channel.payer, recorded.challenge_id)  # T13 T15
+
+    def _verify_opened(self, shown: OpenPayload, recorded: Recorded, channel: session.Channel) -> None:
+        """An opening that is told again: of this channel, and by whom it was."""
+        seeds = recorded.seeds
+        if (shown.payer, shown.payee, shown.authorized_signer) != (seeds.payer, seeds.payee, seeds.authorized_signer):
+            raise SignerMismatch("the channel is between others", channel_id=channel.id)
+        if recorded.operator:
+            self._verify_proof(shown.authentication, recorded, channel)
+
+    def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:
+        """Whether a recorded channel is of these terms' cluster, program, token and payee, split alike, and signed for
+        by the same side. Raises UsageError for a record that can't be read. T07
+        """
+        mine = _own(terms)
+        place = (channel.method, channel.network, channel.asset, channel.payee)
+        if place != (NAME, self.network, mine.asset.key, mine.recipient):
+            return False
+        recorded = read_record(channel.state)
+        if (recorded.program, recorded.splits) != (mine.program, mine.splits):  # T07
+            return False
+        if mine.operator is not None:
+            return recorded.operator and channel.signer == mine.operator
+        return not recorded.operator
+
+    # --- money into a channel --------------------------------------------------------------------
+
+    def check(
+        self, presented: acts.Presented, claimed: acts.Claimed, channel: session.Channel | None
+    ) -> Flow[acts.Funding]:
+        """Whether an opening or top-up is good (SSES "Open" 1 to 12, "TopUp" 2). Nothing moves.
+
+        Raises VerificationFailed, InvalidVoucher, SignerMismatch, ChannelNotFound, RailUnavailable, ChainError.
+        """
+        shown, terms = presented.evidence, _own(claimed.terms)
+        sponsoring = self._sponsoring(terms)
+        first: session.Channel | None = None
+        asked: Opening | ToppingUp
+        if isinstance(shown, OpenPayload):
+            asked = yield from self._opening(shown, terms, claimed, presented)
+            first = self._first(asked, shown, terms, claimed, (yield from now()))
+            payer = asked.call.seeds.payer
+        elif isinstance(shown, TopUpPayload):
+            if channel is None:
+                raise ChannelNotFound("no channel of this id is known here", channel_id=presented.channel_id)
+            asked = self._topping_up(shown, terms, channel)
+            payer = channel.payer
+        else:
+            raise UsageError("neither an opening nor a top-up")
+        budgets: tuple[Budget, ...] = ()
+        if sponsoring is not None:
+            sponsoring.require(asked.shape)  # T31
+            lamports = sponsoring.cost(asked.shape, opens=first is not None)
+            budgets = sponsoring.budgets(lamports, self.network, payer)
+        handed = final(asked, sponsoring)
+        if self.config.simulate or sponsoring is not None:
+            yield from self._try(handed, sponsoring)
+        proof = f"{self.network}/tx/{handed.signature}"  # T06: the name under which a charge would use it up
+        return acts.Funding(presented.act, presented.key, payer, proof, first, handed, budgets)
+
+    def _sponsoring(self, terms: SessionTerms) -> Sponsoring | None:
+        """Who pays the fee under these terms. Raises RailUnavailable: they were ours, and are no more."""
+        if terms.fee_payer is None:
+            return None
+        sponsoring = self.config.sponsoring
+        if sponsoring is None or sponsoring.address != terms.fee_payer:
+            raise RailUnavailable("fees are not paid for by this key any more; ask for a fresh challenge")
+        return sponsoring
+
+    def _opening(
+        self, shown: OpenPayload, terms: SessionTerms, claimed: acts.Claimed, presented: acts.Presented
+    ) -> Flow[Opening]:
+        slot = yield from newest_slot(self.config.rpc_url, commitment=self.config.commitment)
+        # a node that lags behind the one that was asked for the challenge knows less, and not otherwise
+        newest = max(slot, terms.recent_slot or 0)
+        opening = read_opening(shown, terms, claimed.credential.challenge.id, newest, self.config.idle_s)
+        if presented.key != channel_key(self.network, opening.channel_id):
+            raise VerificationFailed("channelId is not the address of this channel")
+        return opening
+
+    def _topping_up(self, shown: TopUpPayload, terms: SessionTerms, channel: session.Channel) -> ToppingUp:
+        if not self.takes(channel, terms):  # SSES-182: the token is still one that is taken
+            raise VerificationFailed("this channel pays somebody else, in something else, or elsewhere")
+        if channel.stage is not session.Stage.OPEN:  # SSES-217
+            raise VerificationFailed("only an open channel can be topped up")
+        return read_topping_up(shown, recorded_of(channel.state, channel.id), terms.fee_payer)
+
+    def _try(self, handed: Handed, sponsoring: Sponsoring | None) -> Flow[None]:
+        config = self.config
+        try:
+            yield from require_success(config.rpc_url, handed.asked, sponsoring, config.commitment)
+        except (VerificationFailed, RailUnavailable):
+            if not (yield from known(config.rpc_url, handed)):  # T35
+                raise
+
+    def _first(
+        self, opening: Opening, shown: OpenPayload, terms: SessionTerms, claimed: acts.Claimed, at_s: float
+    ) -> session.Channel:
+        """The record of a channel that is about to be opened (SSES "Open" 15)."""
+        call, proof = opening.call, shown.authentication
+        recorded = Recorded(
+            network=self.network,
+            program=terms.program,
+            seeds=call.seeds,
+            token_program=call.token_program,
+            rent_payer=call.rent_payer,
+            grace_s=call.grace_s,
+            splits=call.splits,
+            idle_s=opening.idle_s,
+            operator=terms.operator is not None,
+            challenge_id=claimed.credential.challenge.id,
+            proof=None if proof is None else proof_hash(proof.signature),  # T16
+        )
+        return session.Channel(
+            key=recorded.key,
+            id=opening.channel_id,
+            network=self.network,
+            method=NAME,
+            payer=call.seeds.payer,
+            payee=call.seeds.payee,
+            signer=call.seeds.authorized_signer,
+            asset=terms.asset.key,
+            deposit=call.deposit_units,
+            state=recorded.encode(),
+            opened_at_s=at_s,
+            used_at_s=at_s,
+        )
+
+    def prepare(self, funding: acts.Funding, challenge: Challenge) -> Flow[Prepared]:
+        """The final bytes and the signature that the chain will know them by."""
+        handed = funding.evidence
+        if not isinstance(handed, Handed):
+            raise UsageError("not what check made")
+        dead_after_s = (yield from now()) + LIFE_S + self.config.lag_s
+        return Prepared(challenge, funding.payer, funding.proof, handed.signature, handed.raw, dead_after_s)
+
+    def broadcast(self, prepared: Prepared) -> Flow[None]:
+        """Send the bytes. Raises RpcUnreachable, RpcRefused; then only confirm knows."""
+        yield from send_transaction(self.config.rpc_url, prepared.raw, commitment=self.config.commitment)
+
+    def confirm(self, prepared: Prepared) -> Flow[acts.FundingOutcome]:
+        """What the chain says now, with nothing but what was prepared (SSES "Open" 14, "TopUp" 3). Raises
+        ChainError.
+        """
+        terms = self._read_terms(prepared.challenge.request_object())  # also if the settings changed since
+        config = self.config
+        return (yield from confirm_funded(config.rpc_url, prepared, terms.program, self.network, config.commitment))
+
+    # --- money out of channels -------------------------------------------------------------------
+
+    def serves(self, channel: session.Channel) -> bool:
+        """Whether we can settle and close a recorded channel: of any program, with any splits."""
+        place = (channel.method, channel.network, channel.asset, channel.payee)
+        return place == (NAME, self.network, self.config.asset.key, self.config.recipient)
+
+    def idle_s(self, channel: session.Channel) -> float | None:
+        """What was agreed when it was opened, for its whole life (SSES-226 SSES-288)."""
+        agreed = read_record(channel.state).idle_s
+        return None if agreed is None else float(agreed)
+
+    def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
+        """These channels as the chain has them, in the same order. Raises ChainError."""
+        return (yield from look(self.config.rpc_url, channels, self.config.commitment))
+
+    def pay_out(self, jobs: Sequence[tuple[session.Channel, session.Close, bool]]) -> Flow[acts.Sendable]:
+        """Signed transactions that settle or close these channels, but for those that would be refused now.
+
+        Nothing is sent. Raises UsageError, VerificationFailed, ChainError.
+        """
+        config = self.config
+        return (yield from payout.pay_out(config.rpc_url, config.till, jobs, config.commitment))
+
+    @property
+    def batch(self) -> int:
+        """How many channels are settled or closed together."""
+        return payout.BATCH
+
+    def send(self, raw: bytes) -> Flow[None]:
+        """Broadcast what pay_out made, in order. Raises ChainError: then only `paid_out` knows."""
+        yield from payout.send(self.config.rpc_url, raw, self.config.commitment)
+
+    def paid_out(
+        self, channel: session.Channel, close: session.Close, closes: bool, sent: acts.Sendable
+    ) -> Flow[acts.JobOutcome]:
+        """What became of one channel of a pay_out. Raises ChainError."""
+        config = self.config
+        return (yield from payout.paid_out(config.rpc_url, (channel, close, closes), sent, config.commitment))
+
+    def tidy(self) -> Flow[int]:
+        """Collect the rent of drained channels that we paid for. How many. Raises ChainError."""
+        sponsoring, config = self.config.sponsoring, self.config
+        if sponsoring is None:  # their payers paid it, and get it back
+            return 0
+        return (yield from collect_rent(config.rpc_url, config.program, sponsoring.sponsor.key, config.commitment))
+
+    # --- what is told ----------------------------------------------------------------------------
+
+    def suggest(self, request: Mapping[str, Any], channel: session.Channel, required_units: int) -> Mapping[str, Any]:
+        """The same request to go on with this channel, while it sells (SSES-223)."""
+        agreed = read_record(channel.state).idle_s
+        if channel.stage is not session.Stage.OPEN or agreed is None:
+            return request
+        return resuming(request, channel.id, agreed)
+
+    def headers(self, channel: session.Channel, required_units: int) -> tuple[tuple[str, str], ...]:
+        """The channel's id, as other methods tell it."""
+        return ((CHANNEL_HEADER, channel.id),)
+
+    def named(self, problem: Problem) -> Problem:
+        """In the three words that this document has (SSES-243), with the detail and the members of the problem."""
+        if isinstance(problem, PaymentExpired):
+            return InvalidChallenge(problem.detail)
+        if isinstance(problem, SessionProblem | PaymentInsufficient):
+            return ChannelRefused(problem)
+        return problem
+
+    def receipt(
+        self, channel: session.Channel, challenge_id: str, at_s: float, units: int | None, reference: str | None
+    ) -> Receipt:
+        """How a channel stands (SSES "Receipt Format"). Where we sign the vouchers, the highest says what was spent."""
+        recorded = read_record(channel.state)
+        closed = channel.stage is session.Stage.CLOSED
+        told = SessionReceipt(
+            timestamp=format_instant(at_s),
+            channel_id=channel.id,
+            accepted_units=channel.spent if recorded.operator else channel.accepted,
+            spent_units=channel.settled if closed else channel.spent,
+            idle_s=recorded.idle_s or self.config.idle_s,
+            challenge_id=challenge_id,
+            units=units,
+            transaction=reference,
+            refunded_units=channel.deposit - channel.settled if closed else None,
+        )
+        return told.receipt()
+
+    def need(self, channel: session.Channel, required_units: int) -> Mapping[str, Any]:
+        """What a stream that ran dry tells its client."""
+        return NeedVoucher(channel.id, required_units, channel.accepted, channel.deposit).members()
+
+
+def _own(terms: acts.Terms) -> SessionTerms:
+    if not isinstance(terms, SessionTerms):
+        raise UsageError("not terms of a solana session")
+    return terms

@@ -1,0 +1,55 @@
+"""Paying fees and rent of openings and top-ups without being drained (SSES "Fee Sponsorship").
+
+What is co-signed was read to the last byte (transaction.py) and costs at most so much. The rent of a channel and its
+escrow comes back when the channel is closed and reclaimed; until then it is out of our pocket, so it counts like a fee,
+against the same budgets that charges draw on. T30 T31
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from coinslot.chains.solana.message import with_signature
+from coinslot.errors import VerificationFailed
+from coinslot.intents.charge import Budget
+from coinslot.methods.solana.session.transaction import Shape
+from coinslot.methods.solana.sponsor import DAY_S, Sponsor
+
+# An opening with ten splits takes a tenth of it, unlucky addresses included; what is granted is paid for by the unit.
+MAX_UNITS = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sponsoring:
+    """Who pays, and what one channel's rent is, its escrow's included, in lamports."""
+
+    sponsor: Sponsor = field(repr=False)
+    rent_lamports: int
+
+    @property
+    def address(self) -> str:
+        """The account that pays."""
+        return self.sponsor.address
+
+    def require(self, shape: Shape) -> None:
+        """That its fee is no more than the sponsor allows. Raises VerificationFailed. T31"""
+        if shape.units > MAX_UNITS:
+            raise VerificationFailed("not sponsored: the limit of compute units is higher than the sponsor allows")
+        if shape.fee_lamports > self.sponsor.max_fee_lamports:
+            raise VerificationFailed("not sponsored: the fee could be higher than the sponsor allows")
+
+    def cost(self, shape: Shape, *, opens: bool) -> int:
+        """The most that it takes out of our pocket, in lamports."""
+        return shape.fee_lamports + (self.rent_lamports if opens else 0)
+
+    def budgets(self, lamports: int, network: str, payer: str) -> tuple[Budget, ...]:
+        """What claiming it draws on. T31"""
+        key = f"{network}/sponsor/{self.address}"
+        return (
+            Budget(f"{key}/payer/{payer}", lamports, self.sponsor.payer_daily_lamports, DAY_S),
+            Budget(key, lamports, self.sponsor.daily_lamports, DAY_S),
+        )
+
+    def complete(self, raw: bytes) -> bytes:
+        """The bytes with our signature, the same for the same transaction every time."""
+        return with_signature(raw, self.sponsor.key)
