@@ -1,8 +1,8 @@
 """Other implementations of the protocol as long-running processes, installed outside this tree.
 
-`mppx` (JavaScript; an older one too) and `pympp` (Python) are pinned in tests/interop and installed on
-first use under COINSLOT_INTEROP_DIR, by default ~/.cache/coinslot/interop. What can't be installed is skipped with its
-reason; in CI a skip fails.
+`mppx` (JavaScript; an older one too), `pympp` and `solana-pay-kit` (Python) are pinned in tests/interop and installed
+on first use under COINSLOT_INTEROP_DIR, by default ~/.cache/coinslot/interop. What can't be installed is skipped with
+its reason; in CI a skip fails.
 """
 
 from __future__ import annotations
@@ -105,6 +105,13 @@ def pympp_home() -> Path:
     """The virtual environment with pympp."""
     pip = ["bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
     return _install("python", HERE / "requirements.txt", [[sys.executable, "-m", "venv", "."], pip])
+
+
+def paykit_home() -> Path:
+    """The virtual environment with solana-pay-kit."""
+    pip = ["bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]
+    pins = HERE / "paykit" / "requirements.txt"
+    return _install("paykit", pins, [[sys.executable, "-m", "venv", "."], pip])
 
 
 class PeerError(Exception):

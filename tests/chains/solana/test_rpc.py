@@ -46,7 +46,8 @@ def test_several_accounts_come_in_the_order_asked_for() -> None:
     """And exactly as many."""
     node = ScriptedNode(getMultipleAccounts=at([None, told()]))
     assert run(rpc.accounts(URL, [B, A]), node) == (None, ACCOUNT)
-    for answer in ([told()], [told()] * 3, None, {}):
+    wrong: list[object] = [[told()], [told()] * 3, None, {}]
+    for answer in wrong:
         with pytest.raises(RpcUnreachable):
             run(rpc.accounts(URL, [B, A]), ScriptedNode(getMultipleAccounts=at(answer)))
     with pytest.raises(UsageError):
@@ -117,7 +118,7 @@ def test_tokens_are_read_by_the_program_that_owns_them() -> None:
                 run(ask(URL, A), ScriptedNode(getAccountInfo=at(told(owner=owner))))
 
 
-BAD = [True, None, -1, 2**64, 1.0, "1", [], {}]
+BAD: list[object] = [True, None, -1, 2**64, 1.0, "1", [], {}]
 
 
 @pytest.mark.parametrize("value", BAD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -280,7 +281,7 @@ def balance(**changes: object) -> list[dict[str, object]]:
         {"postTokenBalances": balance() * 2}, {"logMessages": [5]}, {"logMessages": "x"},
     ],
 )  # fmt: skip
-def test_effects_that_cannot_be_read_are_no_answer(changes: dict[str, object]) -> None:
+def test_effects_that_cannot_be_read_are_no_answer(changes: dict[str, Any]) -> None:
     """Least of all none."""
     with pytest.raises(RpcUnreachable, match="getTransaction"):
         run(sending.get_transaction(URL, NAME), ScriptedNode(getTransaction=landed(**changes)))

@@ -25,7 +25,7 @@ class Authentication:
     payer: str
     signature: bytes = field(repr=False)
 
-    def members(self) -> dict[str, object]:
+    def members(self) -> dict[str, str]:
         """As JSON."""
         return {
             "type": PROOF_TYPE,

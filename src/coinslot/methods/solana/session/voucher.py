@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 from coinslot.chains.solana.address import ADDRESS_BYTES, address_bytes, address_text
 from coinslot.chains.solana.ed25519 import SignedMessage, build_ed25519, read_ed25519
@@ -66,9 +67,9 @@ class SignedVoucher:
         except (BadSignature, UsageError) as error:
             raise InvalidVoucher(str(error), channel_id=self.channel_id) from None
 
-    def members(self) -> dict[str, object]:
+    def members(self) -> dict[str, Any]:
         """As JSON; an expiry of 0 is left out."""
-        voucher: dict[str, object] = {"channelId": self.channel_id, "cumulativeAmount": str(self.cumulative_units)}
+        voucher: dict[str, Any] = {"channelId": self.channel_id, "cumulativeAmount": str(self.cumulative_units)}
         if self.expires_at:
             voucher["expiresAt"] = self.expires_at
         return {
