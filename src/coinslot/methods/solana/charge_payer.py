@@ -1,0 +1,161 @@
+"""The client's side of a Solana charge, for one account on one cluster.
+
+What a server says is compared with what this wallet knows: its own cluster, and tokens that were pinned or that its
+owner vouches for.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+
+from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
+from coinslot.chains.solana.rpc import block_height, latest_blockhash
+from coinslot.chains.solana.sending import await_status, preflight_failure, send_transaction, signature_statuses
+from coinslot.chains.solana.signature import signature_text
+from coinslot.core.challenge import Challenge
+from coinslot.drive import Flow, random_bytes
+from coinslot.errors import (
+    MalformedHeader,
+    NoPayableOffer,
+    PaymentOutcomeUnknown,
+    RpcRefused,
+    RpcUnreachable,
+    UsageError,
+)
+from coinslot.intents.charge import INTENT, Terms
+from coinslot.method import Presentation
+from coinslot.methods.solana.paying import (
+    NAME,
+    PayerConfig,
+    require_funds,
+    require_token,
+    token_program,
+    usable_blockhash,
+)
+from coinslot.methods.solana.source import source_of
+from coinslot.methods.solana.terms import PUSH, SolanaTerms, read_terms
+from coinslot.methods.solana.transaction.build import payment_instructions, unit_limit
+
+# Two equal payments on one blockhash would be one transaction. What they may compute, which costs nothing where it is
+# not used, is drawn from this range, so that they differ also where the server gave no external id.
+_DISTINCT_UNITS = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class SolanaChargePayer:
+    """Pays charges from one account."""
+
+    config: PayerConfig
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return NAME
+
+    @property
+    def intent(self) -> str:
+        """Always "charge"."""
+        return INTENT
+
+    def terms(self, challenge: Challenge) -> SolanaTerms:
+        """What is asked, if it is on our cluster and in a token that we know (SCHG "Client-Side Verification").
+
+        Raises NoPayableOffer, which says why not.
+        """
+        config = self.config
+        try:
+            terms = read_terms(challenge.request_object(), config.asset)
+        except (UsageError, MalformedHeader) as error:
+            raise NoPayableOffer(f"solana: {error}") from None
+        if terms.cluster != config.cluster:  # SCHG-016 T07 T47
+            raise NoPayableOffer(f"solana: asked on {terms.cluster}, this wallet is on {config.cluster}")
+        require_token(config, terms)
+        if config.account in (terms.fee_payer, *(leg.recipient for leg in terms.legs)):  # T47
+            raise NoPayableOffer("solana: the server wants this wallet to pay itself, or to be its sponsor")
+        return terms
+
+    def pay(self, challenge: Challenge, terms: Terms) -> Flow[Presentation]:
+        """Sign, and in push mode send, the payment.
+
+        Raises NoPayableOffer or ChainError while nothing has moved, PaymentOutcomeUnknown once it may have.
+        """
+        mine, config = self.terms(challenge), self.config
+        if mine.legs != getattr(terms, "legs", None):
+            raise UsageError("these terms are not those of this challenge")
+        pushed = config.mode == PUSH and mine.fee_payer is None  # SCHG-068 SCHG-075
+        raw = yield from self._transaction(mine, pushed=pushed)
+        source = source_of(config.network, config.account)
+        if pushed:
+            reference = yield from self._push(raw)
+            return Presentation({"type": "signature", "signature": reference}, source, reference)
+        return Presentation(
+            {"type": "transaction", "transaction": b64encode(raw).decode()}, source, self._reference(raw)
+        )
+
+    # --- the transaction -------------------------------------------------------------------------
+
+    def _transaction(self, terms: SolanaTerms, *, pushed: bool) -> Flow[bytes]:
+        """Signed by this account, who pays the fee unless the server does (SCHG-056, SCHG-057)."""
+        config = self.config
+        program = yield from token_program(config, terms)
+        units = unit_limit(terms) + int.from_bytes((yield from random_bytes(2))) % _DISTINCT_UNITS
+        yield from require_funds(config, terms, program, units)
+        offered = None if pushed else terms.blockhash
+        blockhash = yield from usable_blockhash(config, offered)
+        try:
+            built = payment_instructions(terms, config.account, program, (units, config.unit_price))
+            message = build_message(terms.fee_payer or config.account, built, blockhash)
+        except UsageError as error:  # splits and memos that don't fit
+            raise NoPayableOffer(f"solana: {error}") from None
+        return sign_partially(message, [config.key])
+
+    def _reference(self, raw: bytes) -> str:
+        """What to look up: the transaction's signature, or, where the sponsor's will be the first, ours in it.
+
+        The latter is found among the transactions of this account.
+        """
+        signatures = read_transaction(raw).signatures
+        own = signature_text(signatures[-1])
+        return own if len(signatures) == 1 else f"cosigned:{own}"
+
+    # --- push ------------------------------------------------------------------------------------
+
+    def _push(self, raw: bytes) -> Flow[str]:
+        """Broadcast it ourselves; its signature once the chain shows it confirmed (SCHG-168). T03"""
+        url, reference = self.config.rpc_url, read_transaction(raw).signature
+        expires = (yield from latest_blockhash(url)).last_valid_height  # not before the one that we signed with
+        try:
+            yield from send_transaction(url, raw)
+        except RpcRefused as refusal:
+            if preflight_failure(refusal) is not None:  # the node tried it out and did not pass it on
+                raise NoPayableOffer(f"solana: the node refused the payment: {refusal}") from None
+            raise self._unknown(reference) from refusal
+        except RpcUnreachable:
+            pass  # whether it was passed on, only the chain knows
+        try:
+            status = yield from await_status(url, reference)
+        except RpcUnreachable as error:
+            if (yield from self._never_landed(reference, expires)):
+                raise NoPayableOffer("solana: the payment was not taken while it could be; nothing moved") from None
+            raise self._unknown(reference) from error
+        if status.failure is not None:
+            raise NoPayableOffer(
+                f"solana: the payment {reference} failed ({status.failure.text}); nothing but its fee was spent"
+            )
+        return reference
+
+    def _never_landed(self, reference: str, last_valid_height: int) -> Flow[bool]:
+        """Whether the chain proves that a transaction can never land: its blockhash is past, and it isn't there."""
+        try:
+            height = yield from block_height(self.config.rpc_url, commitment="finalized")
+            (status,) = yield from signature_statuses(self.config.rpc_url, [reference], history=True)
+        except (RpcRefused, RpcUnreachable):
+            return False
+        return status is None and height > last_valid_height  # F13
+
+    def _unknown(self, reference: str) -> PaymentOutcomeUnknown:
+        return PaymentOutcomeUnknown(
+            f"the payment {reference} was sent and its end is not known; look it up before paying again",
+            reference=reference,
+        )

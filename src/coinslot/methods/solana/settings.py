@@ -1,0 +1,163 @@
+"""The settings of both sides, as programs publish them: one field per flag or line of a configuration file.
+
+Amounts are decimal text in whole tokens or SOL, times whole seconds. Fields that hold secrets say so in their metadata
+(`extra={"secret": True}`), and no repr shows them. T38
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from coinslot.errors import ConfigError, UsageError
+
+T = TypeVar("T")
+_SECRET = {"secret": True}
+
+
+def _shown(struct: msgspec.Struct, secrets: frozenset[str]) -> str:
+    names = [name for name in struct.__struct_fields__ if name not in secrets]
+    return f"{type(struct).__name__}({', '.join(f'{name}={getattr(struct, name)!r}' for name in names)})"
+
+
+class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """What a seller accepts. The defaults take a charge in USDC, tied to its challenge, by pull or push."""
+
+    rpc_url: Annotated[str, Meta(min_length=1, description="JSON-RPC address of a Solana node")]
+    recipient: Annotated[str, Meta(description="address that is paid (of the owner, not of a token account)")]
+    currency: Annotated[
+        str, Meta(description='"USDC", "USDT" or "PYUSD", the address of another mint, or "sol"; USDC by default')
+    ] = "USDC"
+    decimals: Annotated[
+        Annotated[int, Meta(ge=0, le=9)] | None,
+        Meta(description="digits after the token's point; asked from the chain, which must say the same"),
+    ] = None
+    network: Annotated[
+        str,
+        Meta(description='"mainnet", "devnet" or "localnet"; the node must be on it, as its genesis hash shows'),
+    ] = "mainnet"
+    modes: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description='"pull" (we broadcast) and "push" (the payer does); by default both, pull only when sponsoring'
+        ),
+    ] = None
+    reference: Annotated[
+        bool,
+        Meta(
+            description="give each offer an externalId of its own, which payers write on the chain. Off, it weakens: "
+            "nothing there then ties a payment to its challenge, and nothing can be pushed"
+        ),
+    ] = True
+    allow_plain_push: Annotated[
+        bool,
+        Meta(
+            description="take a pushed payment without that memo too, if it is younger than the offer. Weakens: "
+            "whoever sees such a payment on the chain can present it first"
+        ),
+    ] = False
+    recent_blockhash: Annotated[
+        bool, Meta(description="put a fresh blockhash into offers, which saves clients a question")
+    ] = True
+    create_split_accounts: Annotated[
+        bool,
+        Meta(description="let the payer of the fee create missing token accounts of payees of splits, at its cost"),
+    ] = False
+    trusted_extensions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='powers of an issuer to live with: "permanentDelegate", "pausable". Weakens: the issuer '
+            "can take or stop money that was paid. Pinned tokens need no such line"
+        ),
+    ] = ()
+    simulate: Annotated[
+        bool, Meta(description="ask the node what a payment would do before broadcasting it; always done if sponsoring")
+    ] = True
+    commitment: Annotated[
+        str, Meta(description='when a payment counts: "confirmed" (about a second) or "finalized" (about 13)')
+    ] = "confirmed"
+    lag_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3600,
+            description="how far replicas behind rpc_url may lag: a payment that the chain never showed counts as "
+            "dead only so long after its blockhash expired",
+        ),
+    ] = 30
+    fee_payer_key: Annotated[
+        str | None,
+        Meta(description="private key of an account that pays the payers' fees (sponsorship)", extra=_SECRET),
+    ] = None
+    sponsor_max_units: Annotated[
+        int,
+        Meta(
+            gt=0,
+            le=1_400_000,
+            description="most compute units of a sponsored payment with one transfer; each split adds 110,000",
+        ),
+    ] = 400_000
+    sponsor_max_fee: Annotated[
+        str, Meta(description="most that the fee of one sponsored payment may be, in SOL, without rent of accounts")
+    ] = "0.00005"
+    sponsor_payer_daily: Annotated[
+        str, Meta(description="most that one payer may cost the sponsor in 24 hours, in SOL")
+    ] = "0.005"
+    sponsor_daily: Annotated[str, Meta(description="most that all payers may cost the sponsor in 24 hours, in SOL")] = (
+        "0.5"
+    )
+
+    def __repr__(self) -> str:
+        """Everything but the keys."""
+        return _shown(self, frozenset({"fee_payer_key"}))
+
+
+class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that the owner of a wallet vouches for."""
+
+    mint: Annotated[str, Meta(description="address of the token's mint")]
+    decimals: Annotated[int, Meta(ge=0, le=9, description="digits after the point")]
+    token_2022: Annotated[bool, Meta(description="kept by Token-2022 and not by the first token program")] = False
+    symbol: Annotated[str, Meta(description="name shown to people")] = ""
+    peg: Annotated[str | None, Meta(description='what one token is worth, such as "USD"; limits hold by it')] = None
+
+
+class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """Who pays, and with what. Only SOL, pinned tokens and those in `tokens` are ever paid."""
+
+    rpc_url: Annotated[str, Meta(min_length=1, description="JSON-RPC address of a Solana node")]
+    private_key: Annotated[
+        str,
+        Meta(
+            description="private key of the account: base58 of 64 bytes, the JSON list of a solana-keygen file, or 0x "
+            "and 64 hex digits of the seed",
+            extra=_SECRET,
+        ),
+    ]
+    network: Annotated[
+        str,
+        Meta(description='"mainnet", "devnet" or "localnet"; the node must be on it, as its genesis hash shows'),
+    ] = "mainnet"
+    mode: Annotated[str, Meta(description='"pull" or "push": which to choose where the server takes both')] = "pull"
+    unit_price: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="priority fee in micro-lamports per compute unit")
+    ] = 1_000
+    max_fee: Annotated[
+        str, Meta(description="most that the network may cost one payment, in SOL, rent of accounts included")
+    ] = "0.01"
+    tokens: Annotated[tuple[KnownToken, ...], Meta(description="more tokens that may be paid")] = ()
+
+    def __repr__(self) -> str:
+        """Everything but the keys."""
+        return _shown(self, frozenset({"private_key"}))
+
+
+def setting(name: str, parse: Callable[..., T], value: object, **options: object) -> T:
+    """A setting through its parser. Raises ConfigError that names the setting."""
+    try:
+        return parse(value, **options)
+    except UsageError as error:
+        raise ConfigError(f"{name}: {error}") from None
