@@ -90,8 +90,8 @@ class SessionConfig:
     """A seller's settings, parsed and completed by the chain; see settings.Accept. Amounts are base units.
 
     `cluster` is the network as challenges say it. `till` settles and closes. `sponsoring` pays fees and rent of an
-    opening or top-up. `operator` signs the vouchers, where payers leave that to us. `voucher_life_s`: how much longer a voucher
-    must be good than now, `clock_skew_s` by how much clocks may differ.
+    opening or top-up. `operator` signs the vouchers, where payers leave that to us. `voucher_life_s`: how much longer a
+    voucher must be good than now, `clock_skew_s` by how much clocks may differ.
     """
 
     rpc_url: str = field(repr=False)  # providers put keys into it
