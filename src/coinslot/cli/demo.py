@@ -22,7 +22,7 @@ from coinslot.cli.demostage import BUYER, SELLER, DemoFailed, Scene, Story, runn
 from coinslot.cli.output import console, print_json
 from coinslot.client.events import Paid
 from coinslot.client.wallet import wallet
-from coinslot.devnet.protocol import find_devnet
+from coinslot.devnet.protocol import facts_text, find_devnet
 from coinslot.method import Holding
 from coinslot.money import to_text
 from coinslot.transports.httpx import RESULT, pay
@@ -143,7 +143,7 @@ def _tell(story: Story, chain_name: str) -> None:
         scene = Scene(chain, chain_name, next(iter(chain.tokens.values())))
         buyer, seller = chain.accounts[BUYER], chain.accounts[SELLER]
         before = (scene.owns(buyer), scene.owns(seller))
-        story.say(f"RPC {chain.rpc_url}, chain id {chain.chain_id}; buyer {buyer.address}, seller {seller.address}")
+        story.say(f"RPC {chain.rpc_url}, {facts_text(chain)}; buyer {buyer.address}, seller {seller.address}")
 
         story.chapter("A coin slot in front of an ordinary API that knows nothing of payments")
         priced = f"GET /paid/*={PRICE}"

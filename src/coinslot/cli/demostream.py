@@ -22,7 +22,7 @@ from coinslot.cli.output import console
 from coinslot.client.events import Authorized, Event, Metered, Opened
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
-from coinslot.devnet.protocol import find_devnet
+from coinslot.devnet.protocol import facts_text, find_devnet
 from coinslot.drive import RealWorld, run
 from coinslot.intents.acts import Held
 from coinslot.money import to_text
@@ -211,7 +211,7 @@ def tell(story: Story, chain_name: str) -> None:
         scene = Scene(chain, chain_name, next(iter(chain.tokens.values())))
         buyer, seller = chain.accounts[BUYER], chain.accounts[SELLER]
         before = _owned(scene)
-        story.say(f"RPC {chain.rpc_url}, chain id {chain.chain_id}; buyer {buyer.address}, seller {seller.address}")
+        story.say(f"RPC {chain.rpc_url}, {facts_text(chain)}; buyer {buyer.address}, seller {seller.address}")
 
         story.chapter("A coin slot in front of a language model, which knows nothing of payments")
         priced = f"POST {PATH}={PRICE}/token"

@@ -12,9 +12,12 @@ from coinslot.errors import DevnetError, UsageError
 class StateDir:
     """The folder, locked until `close` or the end of the process."""
 
-    def __init__(self, folder: Path, chain_id: int) -> None:
-        """Make and lock it. Raises UsageError if it can't be used, DevnetError if another chain uses it."""
-        self.file = folder / f"chain-{chain_id}.json"
+    def __init__(self, folder: Path, name: str) -> None:
+        """Make and lock it; `name` tells the chains apart that it may hold.
+
+        Raises UsageError if it can't be used, DevnetError if another chain uses it.
+        """
+        self.file = folder / f"chain-{name}.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -6,11 +6,10 @@ a new file and a new entry point, and no existing file is edited.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, cast
 
@@ -35,8 +34,12 @@ class RunningDevnet(Protocol):
         """Where clients connect, on loopback."""
 
     @property
-    def chain_id(self) -> int:
-        """The id that transactions must be signed for."""
+    def facts(self) -> Mapping[str, str | int]:
+        """What else a program may want to know of this chain, by names of its own: a chain id, a genesis hash."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What sellers and payers of the payment method need for this chain beside its address."""
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -83,6 +86,14 @@ class Funded:
     decimals: int
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Something that can be chosen when a chain is started: a number with a default, and a sentence for people."""
+
+    default: int
+    help: str
+
+
 class Devnet(Protocol):
     """How to start one kind of local chain, and how to fund an address on one that somebody else started."""
 
@@ -90,17 +101,29 @@ class Devnet(Protocol):
     def name(self) -> str:
         """The name under which it is published, the same as the payment method's."""
 
-    def start(
-        self, port: int = 0, chain_id: int = ..., block_time: int = 1, state_dir: Path | None = None
-    ) -> RunningDevnet:
-        """Start the chain and wait until it takes transactions.
+    @property
+    def default_port(self) -> int:
+        """Where programs of the field expect such a chain on loopback."""
 
-        `port` 0 takes a free one; `block_time` is in seconds; with `state_dir` the chain goes on where it stopped.
+    @property
+    def options(self) -> Mapping[str, Option]:
+        """What `start` takes beside the port and the folder, by name; a new chain brings its own."""
+
+    @property
+    def start(self) -> Callable[..., RunningDevnet]:
+        """Start the chain and wait until it takes transactions: start(port=0, state_dir=None, **options).
+
+        `port` 0 takes a free one; with `state_dir`, a Path, the chain goes on where it stopped.
         Raises UsageError for bad settings, PortTaken, NodeUnavailable, IntegrityMismatch, DevnetError.
         """
 
     def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
         """Give an address some of a token, on a running devnet. Raises UsageError, RpcRefused, RpcUnreachable."""
+
+
+def facts_text(running: RunningDevnet) -> str:
+    """What there is to know of a chain, in one line for people."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in running.facts.items())
 
 
 def devnet_names() -> list[str]:

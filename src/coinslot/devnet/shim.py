@@ -1,26 +1,18 @@
-"""The door of the local chain: JSON-RPC over HTTP on loopback, put right by `dialect` on its way to the node.
-
-One thread and one connection to the node per client connection, both kept alive.
-"""
+"""JSON-RPC on its way to the node, put right by `dialect`: one connection to the node per client connection."""
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
 
 import msgspec
 
 from coinslot.devnet.dialect import SIMULATING, SPECIAL, needs_help
+from coinslot.devnet.door import INTERNAL, Answer, error_body
 from coinslot.devnet.node import Node
-from coinslot.errors import DevnetError, PortTaken, RpcRefused, RpcUnreachable
+from coinslot.errors import DevnetError, RpcRefused, RpcUnreachable
 
-# A dumped state or a contract is a few MB; a body beyond this is a mistake.
-BODY_BYTES = 32 * 1024 * 1024
-INTERNAL = -32603
 _Function: TypeAlias = Callable[[Node, Sequence[object]], object]
 
 
@@ -62,111 +54,19 @@ def _one(node: Node, request: object, body: bytes | None = None) -> bytes:
     return msgspec.json.encode(head | {"result": result})
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-    node: Node
-
-    def setup(self) -> None:
-        super().setup()
-        self.node = Node(self.server.node_port)
-        self.server.connections.add(self.connection)
-
-    def finish(self) -> None:
-        self.server.connections.discard(self.connection)
-        self.node.close()
-        super().finish()
-
-    def do_POST(self) -> None:
-        length = self.headers.get("content-length", "")
-        if not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES:
-            self.close_connection = True
-            self._reply(HTTPStatus.BAD_REQUEST, _error("send one JSON-RPC body with its Content-Length"))
-            return
-        body = self.rfile.read(int(length))
-        try:
-            self._reply(HTTPStatus.OK, answer(self.node, body))
-        except RpcUnreachable as error:
-            self._reply(HTTPStatus.BAD_GATEWAY, _error(str(error)))
-
-    def do_GET(self) -> None:
-        self._reply(HTTPStatus.METHOD_NOT_ALLOWED, _error("this is a JSON-RPC server: use POST"))
-
-    def _reply(self, status: HTTPStatus, body: bytes) -> None:
-        # head and body in one write: two would cost a delayed acknowledgement
-        close = "connection: close\r\n" if self.close_connection else ""
-        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n{close}"
-        self.wfile.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: the chain's own log tells the calls."""
-
-
-def _error(message: str) -> bytes:
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": {"code": INTERNAL, "message": message}})
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    # a restart must not wait until old connections are forgotten; on Windows this would allow two servers on one port
-    allow_reuse_address = hasattr(socket, "SO_REUSEPORT")
-    allow_reuse_port = False
-    node_port = 0
-
-    def __init__(self, port: int) -> None:
-        self.connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind, without the look-up of our host name that the base class makes."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(self.allow_reuse_address))
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "localhost", self.server_address[1]
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away in the middle is no news."""
-
-
 class Shim:
-    """The server and its thread. The port is taken when it is made, and served from `serve` on."""
+    """What stands between one client's connection and the node."""
 
-    def __init__(self, port: int) -> None:
-        """Take the port (0: a free one). Raises PortTaken."""
+    def __init__(self, node_port: int) -> None:
+        self._node = Node(node_port)
+
+    def answer(self, body: bytes) -> Answer:
+        """The node's answer, or that there is none."""
         try:
-            self._server = _Server(port)
-        except OSError as error:
-            raise PortTaken(
-                f"port {port} on loopback can't be taken ({error.strerror}). Nothing was started. "
-                "Stop what listens there, or choose another port (0 takes a free one)"
-            ) from error
-        self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        """Where clients connect."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def serve(self, node_port: int) -> None:
-        """Pass requests on to the node from now on."""
-        self._server.node_port = node_port
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="devnet-shim", daemon=True
-        )
-        self._thread.start()
+            return HTTPStatus.OK, answer(self._node, body)
+        except RpcUnreachable as error:
+            return HTTPStatus.BAD_GATEWAY, error_body(str(error))
 
     def close(self) -> None:
-        """Stop, and hang up on clients that keep their connections alive."""
-        if self._thread:
-            self._server.shutdown()
-            self._thread.join()
-            self._thread = None
-        self._server.server_close()
-        for connection in list(self._server.connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it was closed by the client
+        """Hang up on the node."""
+        self._node.close()

@@ -9,28 +9,32 @@ stand at the addresses they have on the main network, and the channel program is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, cast
-
-from solders.pubkey import Pubkey
 
 from coinslot.chains.solana.address import parse_address
 from coinslot.devnet.channels.solana import program
 from coinslot.devnet.door import Door
-from coinslot.devnet.protocol import Account, Funded
-from coinslot.devnet.svm import facade, faucet, genesis
-from coinslot.devnet.svm.chain import Chain, fresh
+from coinslot.devnet.keep import StateDir
+from coinslot.devnet.protocol import Account, Funded, Option
+from coinslot.devnet.svm import facade, faucet, genesis, state
+from coinslot.devnet.svm.chain import Chain
 from coinslot.devnet.svm.faults import Faults
+from coinslot.devnet.svm.making import open_chain
 from coinslot.devnet.svm.params import INVALID_PARAMS
 from coinslot.drive import RealWorld, rpc, run
 from coinslot.errors import ConfigError, RpcRefused, UsageError
 from coinslot.money import parse_units, to_units
 
-MAX_SLOT_MS = 60_000
+# Where everybody expects a local Solana node.
+DEFAULT_PORT = 8899
+NETWORK = "localnet"
+MAX_MS = 60_000
 _MINT = "svm_mint"
 _TOKEN = "svm_token"
 
@@ -38,8 +42,9 @@ _TOKEN = "svm_token"
 class RunningSolana:
     """A Solana chain that runs in this process until `close`. Its calls may come from any thread."""
 
-    def __init__(self, chain: Chain, door: Door) -> None:
-        self.chain, self._door = chain, door
+    def __init__(self, chain: Chain, door: Door, kept: StateDir | None) -> None:
+        self.chain, self._door, self._kept = chain, door, kept
+        self._closing = threading.Lock()
 
     @property
     def rpc_url(self) -> str:
@@ -47,9 +52,18 @@ class RunningSolana:
         return self._door.url
 
     @property
-    def network(self) -> str:
-        """The network's name in challenges and settings."""
-        return "localnet"
+    def facts(self) -> Mapping[str, str | int]:
+        """The network's name in challenges, the hash that names this chain, and where the channel program stands."""
+        return {
+            "network": NETWORK,
+            "genesis_hash": str(self.rpc("getGenesisHash")),
+            "channel_program": program.PROGRAM_ID,
+        }
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The network, since methods take the main one unless told."""
+        return {"network": NETWORK}
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -96,8 +110,13 @@ class RunningSolana:
         self.chain.expire_blockhashes()
 
     def close(self) -> None:
-        """Stop answering. Harmless when called twice."""
-        self._door.close()
+        """Stop answering; a kept state is written. Harmless when called twice."""
+        with self._closing:
+            self._door.close()
+            if self._kept:
+                state.save(self.chain, self._kept.file)
+                self._kept.close()
+                self._kept = None
 
     def __enter__(self) -> Self:
         """The running chain."""
@@ -114,7 +133,13 @@ class SolanaDevnet:
     """Starts local Solana chains. Fulfils `Devnet`."""
 
     name = "solana"
-    default_port = 8899
+    default_port = DEFAULT_PORT
+    options: Mapping[str, Option] = MappingProxyType(
+        {
+            "slot_ms": Option(400, "Milliseconds per slot; 0: slots pass by svm_advanceSlots only"),
+            "confirm_ms": Option(0, "Milliseconds from sending a transaction until it is confirmed"),
+        }
+    )
 
     def start(
         self, port: int = 0, slot_ms: int = 400, confirm_ms: int = 0, state_dir: Path | None = None
@@ -126,19 +151,21 @@ class SolanaDevnet:
         if not 0 <= port <= 65535:
             raise UsageError("a port is a number from 0 (a free one) to 65535")
         for name, value in (("slot time", slot_ms), ("time until a confirmation", confirm_ms)):
-            if not 0 <= value <= MAX_SLOT_MS:
-                raise UsageError(f"the {name} is a number of milliseconds from 0 to {MAX_SLOT_MS}")
+            if not 0 <= value <= MAX_MS:
+                raise UsageError(f"the {name} is a number of milliseconds from 0 to {MAX_MS}")
         door = Door(port)  # the port first: whoever can't have it starts nothing
+        kept: StateDir | None = None
         try:
-            chain = Chain(slot_s=slot_ms / 1000, confirm_s=confirm_ms / 1000)
-            fresh(chain)
-            chain.add_program(Pubkey.from_string(program.PROGRAM_ID), program.elf())
+            kept = StateDir(state_dir, self.name) if state_dir else None
+            chain = open_chain(slot_ms / 1000, confirm_ms / 1000, state.load(kept.file) if kept else None)
             answers = facade.Facade(chain)
             door.serve(lambda: answers)
         except BaseException:
             door.close()
+            if kept:
+                kept.close()
             raise
-        return RunningSolana(chain, door)
+        return RunningSolana(chain, door, kept)
 
     def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
         """Give some of a token (symbol, mint or "SOL"; USDC), on a devnet that runs at `rpc_url`."""

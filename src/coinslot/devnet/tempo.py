@@ -13,15 +13,16 @@ import threading
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from coinslot.devnet import funding
 from coinslot.devnet.anvil import Anvil, find_anvil
 from coinslot.devnet.contracts import install
+from coinslot.devnet.door import Door
 from coinslot.devnet.keep import StateDir
 from coinslot.devnet.node import Node
-from coinslot.devnet.protocol import Account, Funded
+from coinslot.devnet.protocol import Account, Funded, Option
 from coinslot.devnet.shim import Shim
 from coinslot.errors import UsageError
 
@@ -30,6 +31,8 @@ CHAIN_ID = 42431
 # Above this, some clients can't hold a chain id in a JSON number.
 MAX_CHAIN_ID = 2**53 - 1
 MAX_BLOCK_TIME_S = 3600
+# Where everybody expects a local Ethereum-like chain.
+DEFAULT_PORT = 8545
 # The accounts of the well-known "test ... junk" mnemonic, which every Ethereum tool knows and funds locally.
 ACCOUNTS = (
     Account(
@@ -78,20 +81,30 @@ ACCOUNTS = (
 class RunningTempo:
     """A Tempo chain that runs until `close`. Fulfils `RunningDevnet`; its calls may come from any thread."""
 
-    def __init__(self, anvil: Anvil, shim: Shim, chain_id: int, state: StateDir | None) -> None:
-        self._anvil, self._shim, self._chain_id, self._state = anvil, shim, chain_id, state
+    def __init__(self, anvil: Anvil, door: Door, chain_id: int, state: StateDir | None) -> None:
+        self._anvil, self._door, self._chain_id, self._state = anvil, door, chain_id, state
         self._lock = threading.Lock()
-        self._node = Node(int(shim.url.rpartition(":")[2]))
+        self._node = Node(int(door.url.rpartition(":")[2]))
 
     @property
     def rpc_url(self) -> str:
         """Where clients connect, on loopback."""
-        return self._shim.url
+        return self._door.url
 
     @property
     def chain_id(self) -> int:
         """The id that transactions must be signed for."""
         return self._chain_id
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """The chain id."""
+        return {"chain_id": self._chain_id}
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """None: the chain's address tells methods everything."""
+        return {}
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -126,10 +139,10 @@ class RunningTempo:
             return funding.balance(self._node, address, token)
 
     def close(self) -> None:
-        """Stop shim and node; a kept state is written. Harmless when called twice."""
+        """Stop door and node; a kept state is written. Harmless when called twice."""
         with self._lock:
             self._node.close()
-        self._shim.close()
+        self._door.close()
         self._anvil.close()
         if self._state:
             self._state.close()
@@ -149,6 +162,13 @@ class TempoDevnet:
     """Starts local Tempo chains. Fulfils `Devnet`."""
 
     name = "tempo"
+    default_port = DEFAULT_PORT
+    options: Mapping[str, Option] = MappingProxyType(
+        {
+            "chain_id": Option(CHAIN_ID, "Chain id. Clients in the field know 42431 and 4217"),
+            "block_time": Option(1, "Seconds between blocks while nothing happens"),
+        }
+    )
 
     def start(
         self, port: int = 0, chain_id: int = CHAIN_ID, block_time: int = 1, state_dir: Path | None = None
@@ -160,22 +180,23 @@ class TempoDevnet:
             raise UsageError(f"a chain id is a number from 1 to {MAX_CHAIN_ID}")
         if not 0 < block_time <= MAX_BLOCK_TIME_S:
             raise UsageError(f"the block time is a number of seconds from 1 to {MAX_BLOCK_TIME_S}")
-        shim = Shim(port)  # the port first: whoever can't have it fetches and starts nothing
+        door = Door(port)  # the port first: whoever can't have it fetches and starts nothing
         anvil: Anvil | None = None
         state: StateDir | None = None
         try:
-            state = StateDir(state_dir, chain_id) if state_dir else None
+            state = StateDir(state_dir, str(chain_id)) if state_dir else None
             anvil = Anvil(find_anvil(), chain_id, block_time, state.file if state else None)
             _prepare(anvil.wait_port(), chain_id)
-            shim.serve(anvil.wait_port())
+            node_port = anvil.wait_port()
+            door.serve(lambda: Shim(node_port))
         except BaseException:
-            shim.close()
+            door.close()
             if anvil:
                 anvil.close()
             if state:
                 state.close()
             raise
-        return RunningTempo(anvil, shim, chain_id, state)
+        return RunningTempo(anvil, door, chain_id, state)
 
     def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
         """Mint some of a token (symbol or address; pathUSD), on a devnet that runs at `rpc_url`."""

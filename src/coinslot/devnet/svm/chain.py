@@ -19,18 +19,21 @@ from solders.account import Account
 from solders.clock import Clock
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
-from solders.message import Message, MessageV0
+from solders.message import Message, MessageV0, MessageV1
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
-from coinslot.devnet.svm import failures, genesis
+from coinslot.devnet.svm import failures
 from coinslot.devnet.svm.failures import Failure
 from coinslot.devnet.svm.faults import Faults
 from coinslot.devnet.svm.record import InnerInstruction, Record, Snapshot, TokenBalance, is_token_account, token_units
 from coinslot.devnet.svm.slots import FINAL_SLOTS, SLOT_S, SLOTS_PER_EPOCH, Slots
 
+# Where an instruction stands that another one called, if the runtime doesn't say it.
+INNER_HEIGHT = 2
+AnyMessage: TypeAlias = Message | MessageV0 | MessageV1
 Commitment: TypeAlias = Literal["processed", "confirmed", "finalized"]
 
 # An address lookup table's addresses begin here.
@@ -207,7 +210,7 @@ class Chain:
                 return _trial(result.meta(), failures.failure_json(result.err()), {})
             return _trial(result.meta(), None, dict(result.post_accounts()))
 
-    def fee(self, message: Message | MessageV0) -> int:
+    def fee(self, message: AnyMessage) -> int:
         """The lamports that a message costs its fee payer."""
         unsigned = [Signature.default()] * message.header.num_required_signatures
         return self.simulate(VersionedTransaction.populate(message, unsigned)).fee
@@ -283,7 +286,7 @@ class Chain:
         """The accounts of a transaction, or None where a lookup table doesn't have them."""
         message = transaction.message
         own = tuple(message.account_keys)
-        writable = {key for place, key in enumerate(own) if message.is_maybe_writable(place)}
+        writable = {key for place, key in enumerate(own) if is_writable(message, place)}
         written: list[Pubkey] = []
         read: list[Pubkey] = []
         for lookup in message.address_table_lookups if isinstance(message, MessageV0) else ():
@@ -310,15 +313,19 @@ class Chain:
         return Snapshot(tuple(_lamports(accounts[key]) for key in keys), tuple(tokens))
 
 
-def fresh(chain: Chain) -> None:
-    """Put the accounts of a fresh chain on it."""
-    for address, account in genesis.accounts(chain.rent).items():
-        chain.put(address, account)
-
-
 def blockhash_text(blockhash: bytes) -> str:
     """As nodes tell it."""
     return str(Hash.from_bytes(blockhash))
+
+
+def is_writable(message: AnyMessage, place: int) -> bool:
+    """Whether a transaction may write the account at a place among its message's own keys."""
+    if not isinstance(message, Message):
+        return message.is_maybe_writable(place)
+    header, count = message.header, len(message.account_keys)
+    if place < header.num_required_signatures:
+        return place < header.num_required_signatures - header.num_readonly_signed_accounts
+    return place < count - header.num_readonly_unsigned_accounts and not message.demote_program_id(place)
 
 
 def _lamports(account: Account | None) -> int:
@@ -344,7 +351,7 @@ def _inner(meta: TransactionMetadata) -> tuple[tuple[InnerInstruction, ...], ...
                 made.instruction().program_id_index,
                 bytes(made.instruction().accounts),
                 bytes(made.instruction().data),
-                made.stack_height(),
+                made.stack_height() or INNER_HEIGHT,
             )
             for made in group
         )
@@ -354,4 +361,4 @@ def _inner(meta: TransactionMetadata) -> tuple[tuple[InnerInstruction, ...], ...
 
 def _returned(meta: TransactionMetadata) -> tuple[str, bytes] | None:
     returned = meta.return_data()
-    return (str(returned.program_id), bytes(returned.data)) if returned and returned.data else None
+    return (str(returned.program_id), bytes(returned.data)) if returned.data else None

@@ -10,6 +10,7 @@ from solders.message import MessageV0
 from solders.transaction import VersionedTransaction
 
 from coinslot.devnet.svm import base58, parsed
+from coinslot.devnet.svm.chain import is_writable
 from coinslot.devnet.svm.failures import Failure
 from coinslot.devnet.svm.params import INVALID_REQUEST, Config, refusal
 from coinslot.devnet.svm.parsed import Json
@@ -139,7 +140,7 @@ def _parsed_keys(record: Record, told: VersionedTransaction) -> list[Json]:
         {
             "pubkey": key,
             "signer": place < own and message.is_signer(place),
-            "writable": message.is_maybe_writable(place) if place < own else place < own + written,
+            "writable": is_writable(message, place) if place < own else place < own + written,
             "source": "transaction" if place < own else "lookupTable",
         }
         for place, key in enumerate(record.keys)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from solders.account import Account
 from solders.hash import Hash
-from solders.message import Message, MessageV0
+from solders.message import Message, MessageV0, MessageV1
 from solders.pubkey import Pubkey
 from solders.transaction import SanitizeError, VersionedTransaction
 
 from coinslot.devnet.svm import base58, failures, render
-from coinslot.devnet.svm.chain import Chain, Trial, blockhash_text
+from coinslot.devnet.svm.chain import AnyMessage, Chain, Trial, blockhash_text
 from coinslot.devnet.svm.params import Config, Params, address, listed, refusal, signature
 from coinslot.devnet.svm.parsed import Json
 from coinslot.devnet.svm.reads import MAX_ACCOUNTS, Method, decimals_of, in_context
@@ -34,6 +34,8 @@ SIGNATURE_FAILED = -32003
 # A transaction fits one packet; in text it is a third longer.
 MAX_BYTES = 1232
 MAX_TEXT = {"base64": 1644, "base58": 1683}
+UNSOUND = "invalid transaction: Transaction failed to sanitize accounts offsets correctly"
+UNSUPPORTED = "invalid transaction: Transaction version is unsupported"
 MAX_STATUSES = 256
 MAX_SIGNATURES = 1000
 
@@ -57,16 +59,15 @@ def _read(params: Params, config: Config) -> tuple[VersionedTransaction, bytes]:
         transaction = VersionedTransaction.from_bytes(raw)
     except ValueError as error:
         raise refusal(f"failed to deserialize {name}: {error}") from error
+    if isinstance(transaction.message, MessageV1):
+        raise refusal(UNSUPPORTED)
+    signers = transaction.message.header.num_required_signatures
+    if bytes(transaction) != raw or len(transaction.signatures) != signers:
+        raise refusal(UNSOUND)
     try:
-        if (
-            bytes(transaction) != raw
-            or len(transaction.signatures) != transaction.message.header.num_required_signatures
-        ):
-            raise refusal("invalid transaction: Transaction failed to sanitize accounts offsets correctly")
         transaction.sanitize()
     except SanitizeError as error:
-        what = "invalid transaction: Transaction failed to sanitize accounts offsets correctly"
-        raise refusal(what) from error
+        raise refusal(UNSOUND) from error
     return transaction, raw
 
 
@@ -143,12 +144,14 @@ def simulate_transaction(chain: Chain, params: Params) -> object:
     return in_context(chain, fields)
 
 
-def _with_blockhash(message: Message | MessageV0, blockhash: Hash) -> Message | MessageV0:
+def _with_blockhash(message: AnyMessage, blockhash: Hash) -> Message | MessageV0:
     """The same message over another blockhash."""
     if isinstance(message, MessageV0):
         return MessageV0(
             message.header, message.account_keys, blockhash, message.instructions, message.address_table_lookups
         )
+    if not isinstance(message, Message):
+        raise refusal(UNSUPPORTED)
     header = message.header
     counts = (
         header.num_required_signatures,
