@@ -10,12 +10,13 @@ import msgspec
 from coinslot.chains.solana.rpc import Commitment
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError, UsageError
-from coinslot.method import ChargePayer, ChargeSeller, Keyed
+from coinslot.method import ChargePayer, ChargeSeller, Keyed, Sessions
 from coinslot.methods.solana.charge_payer import SolanaChargePayer
 from coinslot.methods.solana.charge_seller import NAME, SellerConfig, SolanaChargeSeller
 from coinslot.methods.solana.configure import asked_currency, own_cluster, payer_config, require_payable, sponsor_of
 from coinslot.methods.solana.keys import KEYS
 from coinslot.methods.solana.reading import read_recorded
+from coinslot.methods.solana.session.method import SESSIONS
 from coinslot.methods.solana.settings import Accept, Wallet
 from coinslot.methods.solana.terms import MODES, PULL
 from coinslot.methods.solana.tokens import known_asset
@@ -30,6 +31,7 @@ class SolanaMethod:
     Accept: type[msgspec.Struct] = Accept
     Wallet: type[msgspec.Struct] = Wallet
     keys: Keyed = KEYS
+    sessions: Sessions = SESSIONS
     read_terms = staticmethod(read_recorded)
     known_asset = staticmethod(known_asset)
 

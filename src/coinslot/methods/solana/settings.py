@@ -23,6 +23,13 @@ def _shown(struct: msgspec.Struct, secrets: frozenset[str]) -> str:
     return f"{type(struct).__name__}({', '.join(f'{name}={getattr(struct, name)!r}' for name in names)})"
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who gets a part of what sessions pay."""
+
+    recipient: Annotated[str, Meta(description="address that is paid (of the owner, not of a token account)")]
+    bps: Annotated[int, Meta(ge=1, le=10_000, description="its share in hundredths of a percent")]
+
+
 class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """What a seller accepts. The defaults take a charge in USDC, tied to its challenge, by pull or push."""
 
@@ -109,10 +116,93 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     sponsor_daily: Annotated[str, Meta(description="most that all payers may cost the sponsor in 24 hours, in SOL")] = (
         "0.5"
     )
+    session_key: Annotated[
+        str | None,
+        Meta(
+            description="private key of the recipient, which signs for closing channels; without it no sessions are "
+            "offered",
+            extra=_SECRET,
+        ),
+    ] = None
+    channel_program: Annotated[
+        str | None,
+        Meta(description="address of another channel program than the known one. Weakens: it holds the deposits"),
+    ] = None
+    channel_treasury: Annotated[
+        str | None,
+        Meta(description="owner of the treasury that was built into channel_program; it gets what rounding leaves"),
+    ] = None
+    session_splits: Annotated[
+        tuple[Share, ...], Meta(description="who else gets a share of what sessions pay, in hundredths of a percent")
+    ] = ()
+    grace_s: Annotated[
+        int,
+        Meta(
+            ge=60,
+            le=2_592_000,
+            description="how long a payer must wait after asking to close before it takes the rest back; somebody "
+            "must look three times in it",
+        ),
+    ] = 900
+    voucher_signer: Annotated[
+        str,
+        Meta(
+            description='"client", or "operator": this server then signs the vouchers, and clients only prove who they '
+            "are"
+        ),
+    ] = "client"
+    operator_key: Annotated[
+        str | None,
+        Meta(description="private key that signs vouchers as operator; session_key by default", extra=_SECRET),
+    ] = None
+    idle_timeouts: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=2_592_000)], ...],
+        Meta(description="idle timeouts in seconds that clients may choose from, growing; none to leave no choice"),
+    ] = ()
+    idle_timeout_s: Annotated[
+        int, Meta(ge=1, le=2_592_000, description="after how much silence a channel is closed if nobody chose")
+    ] = 86_400
+    session_ttl_s: Annotated[
+        Annotated[int, Meta(ge=1, le=2_592_000)] | None,
+        Meta(description="how long a session is suggested to last; a hint to clients"),
+    ] = None
+    min_deposit: Annotated[
+        str, Meta(description="least deposit of a channel, in whole tokens: opening one costs fees and binds rent")
+    ] = "0.1"
+    suggested_deposit: Annotated[
+        str | None, Meta(description="deposit that clients are told to open channels with, in whole tokens")
+    ] = None
+    min_voucher_delta: Annotated[
+        str | None, Meta(description="least amount by which a voucher must exceed the one before, in whole tokens")
+    ] = None
+    clock_skew_s: Annotated[
+        int, Meta(ge=0, le=300, description="by how much the clocks of clients may differ from ours")
+    ] = 30
+    voucher_life_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2_592_000,
+            description="how much longer than now a voucher must be good, if it expires: longer than the settler "
+            "takes to settle",
+        ),
+    ] = 7_200
+    session_unit_price: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="priority fee of settling and closing, micro-lamports per compute unit"),
+    ] = 1_000
+    session_sponsor_payer_daily: Annotated[
+        str,
+        Meta(
+            description="most that opening and topping up may cost the sponsor for one payer in 24 hours, in SOL; the "
+            "rent in it comes back"
+        ),
+    ] = "0.05"
+    session_sponsor_daily: Annotated[str, Meta(description="the same for all payers, in SOL")] = "5"
 
     def __repr__(self) -> str:
         """Everything but the keys."""
-        return _shown(self, frozenset({"fee_payer_key"}))
+        return _shown(self, frozenset({"fee_payer_key", "session_key", "operator_key"}))
 
 
 class KnownToken(msgspec.Struct, frozen=True, kw_only=True):

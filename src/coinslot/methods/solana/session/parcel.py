@@ -99,12 +99,11 @@ def pack(steps: Sequence[Step], payer: Key, signer: Key, blockhash: str, unit_pr
 
 
 def _message(steps: Sequence[Step], payer: Key, blockhash: str, unit_price: int) -> bytes:
-    """A legacy message: two bytes shorter, and nothing here needs a table."""
     budget = [build_unit_limit(sum(step.units for step in steps))]
     if unit_price:
         budget.append(build_unit_price(unit_price))
     instructions = [*budget, *(each for step in steps for each in step.instructions)]
-    return build_message(payer.address, instructions, blockhash, version="legacy")
+    return build_message(payer.address, instructions, blockhash)
 
 
 def _signed(message: bytes, payer: Key, signer: Key) -> bytes:

@@ -52,6 +52,6 @@ def _reclaim(url: str, program: str, payer: Key, channels: list[str], commitment
     calls = [build_reclaim(program, Reclaim(one, payer.address)) for one in channels]
     recent = yield from latest_blockhash(url, commitment=commitment)
     limit = build_unit_limit(RECLAIM_UNITS * len(calls))
-    raw = sign_partially(build_message(payer.address, [limit, *calls], recent.blockhash, version="legacy"), (payer,))
+    raw = sign_partially(build_message(payer.address, [limit, *calls], recent.blockhash), (payer,))
     signature = yield from send_transaction(url, raw, commitment=commitment)
     yield from await_status(url, signature, commitment=commitment)

@@ -1,8 +1,8 @@
 """Paying fees and rent of openings and top-ups without being drained (SSES "Fee Sponsorship").
 
 What is co-signed was read to the last byte (transaction.py) and costs at most so much. The rent of a channel and its
-escrow comes back when the channel is closed and reclaimed; until then it is out of our pocket, so it counts like a fee,
-against the same budgets that charges draw on. T30 T31
+escrow comes back when the channel is closed and reclaimed; until then it is out of our pocket, so it counts like a fee
+against budgets per payer and per day. T30 T31
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from coinslot.intents.charge import Budget
 from coinslot.methods.solana.session.transaction import Shape
 from coinslot.methods.solana.sponsor import DAY_S, Sponsor
 
-# An opening with ten splits takes a tenth of it, unlucky addresses included; what is granted is paid for by the unit.
+# An opening with eight splits takes a tenth of it, unlucky addresses included; what is granted is paid for by the unit.
 MAX_UNITS = 400_000
 
 
@@ -44,7 +44,7 @@ class Sponsoring:
 
     def budgets(self, lamports: int, network: str, payer: str) -> tuple[Budget, ...]:
         """What claiming it draws on. T31"""
-        key = f"{network}/sponsor/{self.address}"
+        key = f"{network}/sponsor/{self.address}/channels"
         return (
             Budget(f"{key}/payer/{payer}", lamports, self.sponsor.payer_daily_lamports, DAY_S),
             Budget(key, lamports, self.sponsor.daily_lamports, DAY_S),

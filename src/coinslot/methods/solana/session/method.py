@@ -1,0 +1,44 @@
+"""What the method solana publishes for sessions; see method.Sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from coinslot.chains.solana.rpc import Commitment
+from coinslot.drive import Flow
+from coinslot.errors import ConfigError, UsageError
+from coinslot.method import SessionPayer, SessionSeller
+from coinslot.methods.solana.session.configure import session_config
+from coinslot.methods.solana.session.seller import SolanaSessionSeller
+from coinslot.methods.solana.settings import Accept, Wallet
+
+_COMMITMENTS = ("confirmed", "finalized")
+
+
+class SolanaSessions:
+    """Sellers and payers of sessions, for the same settings as those of charges."""
+
+    def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[SessionSeller]]:
+        """One seller, none without a `session_key`. Asks the node for its cluster, token and channel program.
+
+        Raises ConfigError naming the setting, ChainError.
+        """
+        if not isinstance(accept, Accept):
+            raise UsageError("not settings of a solana seller")
+        if accept.commitment not in _COMMITMENTS:
+            raise ConfigError(f"commitment: one of {', '.join(_COMMITMENTS)}")
+        config = yield from session_config(accept, cast("Commitment", accept.commitment))
+        return () if config is None else (SolanaSessionSeller(config),)
+
+    def payers(self, wallet: msgspec.Struct) -> Flow[Sequence[SessionPayer]]:
+        """None yet."""
+        if not isinstance(wallet, Wallet):
+            raise UsageError("not settings of a solana wallet")
+        yield from ()
+        return ()
+
+
+SESSIONS = SolanaSessions()
