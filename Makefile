@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIPFLAGS ?=
+# Hundreds of tests start programs of ours; without kept bytecode each of them would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench docs soak venv clean
 
@@ -31,7 +34,7 @@ venv: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("coinslot needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet $(PIPFLAGS) --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	touch $@
 
 clean:

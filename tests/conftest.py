@@ -21,7 +21,7 @@ SOAKING = os.environ.get("COINSLOT_SOAK", "") == "1"
 EXCUSE = "not applicable"
 
 # `ci` finds the same examples on every machine; `soak` searches anew each time and reports what it found; `mutation`
-# finds what `ci` finds, and looks for no smaller example.
+# finds what `ci` finds, and looks for no smaller example; `newer` is for Pythons on which all that runs again.
 settings.register_profile(
     "ci", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -29,6 +29,7 @@ settings.register_profile(
     "soak", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile("mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.reuse, Phase.generate])
+settings.register_profile("newer", settings.get_profile("ci"), max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
