@@ -9,6 +9,7 @@ import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+from solders.rent import Rent
 
 from support.channelsvm import (
     ATA,
@@ -73,6 +74,14 @@ def test_the_window_has_its_edges_inside(svm: Svm, age: int) -> None:
     state = svm.state(channel)
     assert state is not None
     assert state.status == OPEN
+
+
+def test_a_slot_before_the_first_is_not_the_last(svm: Svm) -> None:
+    """On a young chain the largest number is not a slot of a moment ago."""
+    svm.at(10, 10)
+    with refused(2003):
+        send(svm, svm.channel(SPL, open_slot=2**64 - 1))
+    send(svm, svm.channel(SPL, open_slot=0))
 
 
 def test_the_smallest_terms_are_taken(svm: Svm) -> None:
@@ -210,9 +219,26 @@ def test_a_foreign_rent_sysvar_is_refused(svm: Svm) -> None:
     fake = Keypair().pubkey()
     rent = svm.chain.get_account(RENT)
     assert rent is not None
-    svm.put(fake, rent.owner, bytes(17))
+    svm.put(fake, rent.owner, bytes(rent.data))
     with refused_by_chain("InvalidArgument"):
         send(svm, channel, replace_account(channel.open(), 10, fake))
+
+
+@pytest.mark.parametrize(("per_byte", "threshold"), [(3480, 2.0), (6960, 1.0)])
+def test_rent_is_what_the_chain_asks(svm: Svm, per_byte: int, threshold: float) -> None:
+    """In both forms that the rent sysvar has had."""
+    channel = svm.channel(SPL)
+    svm.chain.set_rent(Rent(per_byte, threshold, 50))
+    send(svm, channel)
+    assert svm.lamports(channel.address) == 384 * 6960
+
+
+def test_a_rent_of_another_form_is_refused(svm: Svm) -> None:
+    """Better no channel than one with too little rent."""
+    channel = svm.channel(SPL)
+    svm.chain.set_rent(Rent(3480, 1.5, 50))
+    with refused_by_chain("InvalidArgument"):
+        send(svm, channel)
 
 
 @pytest.mark.parametrize(("program", "other"), [(SPL, T22), (T22, SPL)], ids=["spl", "2022"])

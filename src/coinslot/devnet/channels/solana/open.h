@@ -24,7 +24,6 @@ enum {
 // The lamports that keep an account of the channel's size alive, from the rent sysvar.
 static u64 rent_for_channel(const account *rent, u64 *lamports) {
   CHECK(same32(rent->key, RENT_SYSVAR), INVALID_ARGUMENT);
-  CHECK(rent->data_len >= 16, INVALID_ARGUMENT);
   u64 threshold = load64(rent->data + 8);
   // the only two values it ever had; a division of floating-point numbers is not what this program is for
   CHECK(threshold == THRESHOLD_ONE || threshold == THRESHOLD_TWO, INVALID_ARGUMENT);

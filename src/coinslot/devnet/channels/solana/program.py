@@ -19,7 +19,7 @@ TREASURY_OWNER = "DrLViEZBgqj6TgP8vKqu22uvLgV6p3tfkvCYfG8yqSUn"
 # Who owns the treasury of the published program on mainnet: some peers know no other, on whatever cluster.
 MAINNET_TREASURY_OWNER = "Cs2zdfUNonRdRGsiZUQQLdTxzxVvJZmgiX2mpLYKuEqP"
 # Of channel.so as `python -m coinslot.devnet.channels.solana.build` writes it.
-SHA256 = "cba906e66707a4b0c7b5205712b69c939386ca868e299d71cdd12d79d900f25c"
+SHA256 = "38685f6173aea817d01c5ca4448fcd4b46b7bb155eca161d95e2ba486748d476"
 PROGRAM = Path(__file__).with_name("channel.so")
 
 
