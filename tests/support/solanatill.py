@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from solders.keypair import Keypair
 
 from coinslot.chains.solana.budget import build_unit_limit
@@ -129,6 +130,11 @@ class SolanaTill:
         self.runs = 0
         self.watch()
 
+    def close(self) -> None:
+        """Let go of connections."""
+        self.world.close()
+        self.store.close()
+
     def watch(self) -> None:
         """What a watcher does: it has just looked at every channel."""
         self.store.note_watched(self.seller.network).result()
@@ -152,7 +158,7 @@ class SolanaTill:
     def admitted(self, credential: str, request: Incoming = WORDS, **headers: str) -> SessionAdmission:
         """The admission under which a handler would run now."""
         got = self.present(credential, request, **headers)
-        assert isinstance(got, SessionAdmission), (got.status, got.body)
+        assert isinstance(got, SessionAdmission), got
         return got
 
     def serve(self, credential: str | None, request: Incoming = WORDS, **headers: str) -> Answer:
@@ -190,6 +196,20 @@ class SolanaTill:
         answer = self.answer(buyer.open())
         assert answer.status == 200, (answer.status, answer.body)
         return buyer
+
+
+@pytest.fixture
+def solana_till(svm: SvmChain) -> Iterator[Callable[..., SolanaTill]]:
+    """Makes tills on a chain of the test's own."""
+    made: list[SolanaTill] = []
+
+    def make(**given: Any) -> SolanaTill:
+        made.append(SolanaTill(svm, **given))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 def _key(svm: SvmChain, seed: bytes) -> Key:
@@ -239,7 +259,7 @@ class Buyer:
                 self.key.address,
                 self.till.payee.address,
                 self.till.mint,
-                details["operator"] if "operator" in details else voucher_key.address,
+                details.get("operator", voucher_key.address),
                 self.salt,
                 int(details["recentSlot"]) - self.back_dated,
             )
@@ -263,9 +283,7 @@ class Buyer:
     @property
     def call(self) -> Open:
         """What opens the channel."""
-        splits = tuple(
-            Split(one["recipient"], one["shareBps"]) for one in self.details.get("distributionSplits", ())
-        )
+        splits = tuple(Split(one["recipient"], one["shareBps"]) for one in self.details.get("distributionSplits", ()))
         grace = int(self._opened_under.request_object()["methodDetails"]["gracePeriodSeconds"])
         return Open(self.seeds, self.till.token_program, self.fee_payer, self.deposit, grace, splits)
 
@@ -299,7 +317,7 @@ class Buyer:
         return {name: value for name, value in {**payload, **members}.items() if value is not None}
 
     @property
-    def authentication(self) -> dict[str, object]:
+    def authentication(self) -> Mapping[str, object]:
         """The proof of who pays."""
         return sign_bearer(self.key, self.channel, self._opened_under.id).members()
 
@@ -400,5 +418,3 @@ def receipt_of(answer: Answer) -> Receipt:
     value = first(answer, "payment-receipt")
     assert value is not None, (answer.status, answer.body)
     return decode_receipt(value)
-
-
