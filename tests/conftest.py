@@ -14,6 +14,8 @@ _SUPPORT = Path(__file__).parent / "support"
 pytest_plugins = [
     f"support.{path.stem}" for path in sorted(_SUPPORT.glob("*.py")) if "@pytest.fixture" in path.read_text()
 ]
+# They import each other, in any order; each must be known as a plugin before the first of them is imported.
+pytest.register_assert_rewrite(*pytest_plugins)
 
 IN_CI = os.environ.get("CI", "") == "true"
 SOAKING = os.environ.get("COINSLOT_SOAK", "") == "1"
