@@ -47,8 +47,10 @@ NAME = "solana"
 LOOK_S = 2.0
 # Different offers (splits) that are remembered at once.
 MAX_LOOKS = 256
-# A sponsor that could not pay for so many payments more lets its payers pay themselves.
+# A sponsor that could not pay for so many payments more lets its payers pay themselves. What an account must keep to
+# exist is no part of that.
 SPONSOR_RESERVE = 10
+ACCOUNT_LAMPORTS = 890_880
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class SolanaChargeSeller:
         if sponsor is None:
             return False
         most = sponsor.max_fee_lamports + (sponsor.rent_lamports * splits if self.config.create_accounts else 0)
-        return seen.sponsor_lamports >= SPONSOR_RESERVE * most
+        return seen.sponsor_lamports >= ACCOUNT_LAMPORTS + SPONSOR_RESERVE * most
 
     def terms(self, request: Mapping[str, Any]) -> Terms:
         """The terms of a request that we bound. Raises InvalidChallenge for another cluster or currency."""

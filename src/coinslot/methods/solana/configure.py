@@ -104,6 +104,8 @@ def require_payable(accept: Accept, currency: Currency) -> Flow[str]:
     """The recipient, who has a token account that can be paid into: nobody creates it (SCHG-088). T28"""
     recipient = setting("recipient", parse_address, accept.recipient)
     if currency.token_program is None:
+        if (yield from account(accept.rpc_url, recipient)) is None:  # T28: the chain takes no account with so little
+            raise ConfigError("recipient: there is no such account yet, and a small payment can't create it; fund it")
         return recipient
     place = derive_ata(recipient, currency.asset.id, currency.token_program)
     found = yield from account(accept.rpc_url, place)

@@ -1,0 +1,200 @@
+"""Both sides of a Solana charge on a real local chain, each step by hand; see the fixture `solshop`."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from coinslot.chains.solana.ata import build_create_idempotent, derive_ata
+from coinslot.chains.solana.instruction import Instruction
+from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
+from coinslot.chains.solana.programs import TOKEN_PROGRAM
+from coinslot.chains.solana.signature import Key
+from coinslot.core.canonical import encode_object
+from coinslot.core.challenge import Challenge, KeyRing
+from coinslot.core.credential import decode_credential, encode_credential
+from coinslot.core.instant import format_instant, parse_instant
+from coinslot.drive import Flow, RealWorld, run
+from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised
+from coinslot.method import Extras, Presentation, completed
+from coinslot.methods.solana.charge_payer import SolanaChargePayer
+from coinslot.methods.solana.charge_seller import SolanaChargeSeller
+from coinslot.methods.solana.method import METHOD
+from coinslot.methods.solana.settings import Accept, Wallet
+from coinslot.methods.solana.tokens import PYUSD, USDC
+from support.svm import SvmChain
+
+REALM = "api.example.com"
+DOLLAR = 1_000_000
+SOL = 1_000_000_000
+MINTS = {"USDC": USDC, "PYUSD": PYUSD}
+_RING = KeyRing((bytes(range(32)),))
+
+
+def fresh_key() -> Key:
+    """Somebody new, who has nothing."""
+    return Key(secrets.token_bytes(32))
+
+
+def key_text(key: Key) -> str:
+    """As settings take it."""
+    return "0x" + key.secret().hex()
+
+
+@dataclass(frozen=True)
+class SolanaShop:
+    """Both sides on one chain, each step by hand."""
+
+    chain: SvmChain
+    world: RealWorld
+
+    def run(self, flow: Flow[Any]) -> Any:
+        """Drive a flow against the real chain."""
+        return run(flow, self.world)
+
+    def account(self, dollars: int = 5, *, lamports: int = SOL, token: str = "USDC") -> Key:
+        """A fresh account that holds so many dollars of a token, and lamports."""
+        key = fresh_key()
+        if lamports:
+            self.chain.fund(key.address, lamports, "SOL")
+        if dollars:
+            self.chain.fund(key.address, dollars * DOLLAR, token)
+        return key
+
+    def payee(self, token: str = "USDC") -> str:
+        """Somebody who can be paid: with a token account and one unit in it, or 0.01 SOL."""
+        address = fresh_key().address
+        self.chain.fund(address, SOL // 100 if token == "SOL" else 1, token)
+        return address
+
+    def seller(self, **settings: Any) -> SolanaChargeSeller:
+        """A seller; a fresh recipient unless told otherwise."""
+        settings = {"rpc_url": self.chain.rpc_url, "network": "localnet"} | settings
+        if "recipient" not in settings:
+            settings["recipient"] = self.payee(settings.get("currency", "USDC").replace("sol", "SOL"))
+        (seller,) = self.run(METHOD.sellers(Accept(**settings)))
+        assert isinstance(seller, SolanaChargeSeller)
+        return seller
+
+    def sponsored(self, **settings: Any) -> tuple[SolanaChargeSeller, Key]:
+        """A seller that pays the fees, and the account it does so from."""
+        sponsor = self.account(0, lamports=10 * SOL)
+        return self.seller(fee_payer_key=key_text(sponsor), **settings), sponsor
+
+    def payer(self, key: Key | None = None, **settings: Any) -> SolanaChargePayer:
+        """A payer; a fresh account with five dollars unless told otherwise."""
+        key = key or self.account()
+        settings = {"rpc_url": self.chain.rpc_url, "network": "localnet"} | settings
+        (payer,) = self.run(METHOD.payers(Wallet(private_key=key_text(key), **settings)))
+        assert isinstance(payer, SolanaChargePayer)
+        return payer
+
+    def offer(self, seller: SolanaChargeSeller, price: str = "0.25", **extras: Any) -> dict[str, Any]:
+        """The request object of an offer, completed as when it is issued."""
+        return dict(self.run(completed(seller, seller.offer(Decimal(price), Extras(**extras)))))
+
+    def challenge(
+        self,
+        seller: SolanaChargeSeller,
+        price: str = "0.25",
+        *,
+        request: Mapping[str, Any] | None = None,
+        lives_s: float = 120,
+        **extras: Any,
+    ) -> Challenge:
+        """What the seller offers, bound; `request` replaces the offer."""
+        offer = self.offer(seller, price, **extras) if request is None else dict(request)
+        expires = format_instant(time.time() + lives_s)
+        opaque = encode_object({"n": secrets.token_hex(8)})
+        draft = Challenge("", REALM, "solana", "charge", encode_object(offer), expires=expires, opaque=opaque)
+        return _RING.issue(draft)
+
+    def pay(self, payer: SolanaChargePayer, challenge: Challenge) -> Presentation:
+        """What the payer presents for a challenge."""
+        shown = self.run(payer.pay(challenge, payer.terms(challenge)))
+        assert isinstance(shown, Presentation)
+        return shown
+
+    def recognised(
+        self, seller: SolanaChargeSeller, challenge: Challenge, payload: Mapping[str, Any], source: str | None
+    ) -> Recognised:
+        """A credential that travelled, recognised as the gate would."""
+        credential = decode_credential(encode_credential(challenge, payload, source).removeprefix("Payment "))
+        return Recognised(credential, seller.terms(challenge.request_object()), parse_instant(challenge.expires or ""))
+
+    def check(
+        self, seller: SolanaChargeSeller, challenge: Challenge, payload: Mapping[str, Any], source: str | None = None
+    ) -> Checked:
+        """Step 2 of the gate."""
+        checked = self.run(seller.check(self.recognised(seller, challenge, payload, source)))
+        assert isinstance(checked, Checked)
+        return checked
+
+    def prepare(self, seller: SolanaChargeSeller, checked: Checked) -> Prepared:
+        """First act of step 4."""
+        prepared = self.run(seller.prepare(checked))
+        assert isinstance(prepared, Prepared)
+        return prepared
+
+    def settle(self, seller: SolanaChargeSeller, prepared: Prepared) -> Outcome:
+        """The other two acts of step 4."""
+        self.run(seller.broadcast(prepared))
+        return self.confirm(seller, prepared)
+
+    def confirm(self, seller: SolanaChargeSeller, prepared: Prepared) -> Outcome:
+        """What the chain says."""
+        outcome: Outcome = self.run(seller.confirm(prepared))
+        return outcome
+
+    def through(self, seller: SolanaChargeSeller, challenge: Challenge, shown: Presentation) -> Outcome:
+        """Steps 2 and 4 in one go."""
+        checked = self.check(seller, challenge, shown.payload, shown.source)
+        return self.settle(seller, self.prepare(seller, checked))
+
+    def held(self, address: str, token: str = "USDC") -> int:
+        """Base units that an address holds."""
+        return self.chain.balance(address, token)
+
+    def send(self, instructions: Sequence[Instruction], *keys: Key) -> str:
+        """A transaction of anybody's, landed; its signature."""
+        raw = self.signed(instructions, *keys)
+        return str(self.chain.rpc("sendTransaction", b64encode(raw).decode(), {"encoding": "base64"}))
+
+    def signed(self, instructions: Sequence[Instruction], *keys: Key, payer: str | None = None) -> bytes:
+        """A transaction over the newest blockhash; the first key pays unless `payer` does, who then hasn't signed."""
+        message = build_message(payer or keys[0].address, instructions, self.chain.blockhash())
+        return sign_partially(message, list(keys))
+
+    def open_account(self, owner: str, mint: str = USDC, program: str = TOKEN_PROGRAM) -> str:
+        """An empty token account for somebody."""
+        funder = self.account(0)
+        self.send([build_create_idempotent(funder.address, owner, mint, program)], funder)
+        return derive_ata(owner, mint, program)
+
+
+def raw_of(shown: Presentation) -> bytes:
+    """The bytes that were presented in pull mode."""
+    return b64decode(shown.payload["transaction"])
+
+
+def payload(raw: bytes) -> dict[str, str]:
+    """The payload that presents these bytes in pull mode."""
+    return {"type": "transaction", "transaction": b64encode(raw).decode()}
+
+
+def rebuilt(
+    raw: bytes, instructions: Sequence[Instruction], *keys: Key, payer: str | None = None, version: Any = 0
+) -> bytes:
+    """The same transaction with other instructions, signed anew."""
+    told = read_transaction(raw)
+    return sign_partially(build_message(payer or told.payer, instructions, told.blockhash, version), list(keys))
+
+
+def edited(instruction: Instruction, **changes: Any) -> Instruction:
+    """An instruction with some of it changed."""
+    return replace(instruction, **changes)
