@@ -239,10 +239,33 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         str, Meta(description="most that the network may cost one payment, in SOL, rent of accounts included")
     ] = "0.01"
     tokens: Annotated[tuple[KnownToken, ...], Meta(description="more tokens that may be paid")] = ()
+    sessions: Annotated[bool, Meta(description="pay through channels where a server offers that")] = True
+    voucher_key: Annotated[
+        str | None,
+        Meta(
+            description="private key that signs vouchers in place of private_key; with it alone channels can be spent, "
+            "not opened. Whoever has it can spend all deposits, so use one for a short time",
+            extra=_SECRET,
+        ),
+    ] = None
+    channel_programs: Annotated[
+        tuple[str, ...], Meta(description="channel programs that may hold deposits, besides the pinned one")
+    ] = ()
+    max_grace_s: Annotated[
+        int,
+        Meta(ge=1, le=31 * 86_400, description="longest time that a payee may ask for to settle when you close alone"),
+    ] = 86_400
+    operator_deposit: Annotated[
+        str | None,
+        Meta(
+            description="most that a channel may hold whose vouchers the server signs, in whole tokens. Weakens: such "
+            "a server can take all of it, whatever it delivered. Without this no such channel is opened"
+        ),
+    ] = None
 
     def __repr__(self) -> str:
         """Everything but the keys."""
-        return _shown(self, frozenset({"private_key"}))
+        return _shown(self, frozenset({"private_key", "voucher_key"}))
 
 
 def setting(name: str, parse: Callable[..., T], value: object, **options: object) -> T:
