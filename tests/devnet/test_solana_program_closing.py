@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from solders.account import Account
@@ -26,6 +27,7 @@ from support.channelsvm import (
     Opening,
     State,
     Svm,
+    ata,
     read,
     refused,
     refused_by_chain,
@@ -167,6 +169,23 @@ def test_a_withdrawal_of_nothing_is_stamped_all_the_same(svm: Svm, channel: Open
     assert svm.units(channel, channel.payer.pubkey()) == before
     with refused(2300):
         svm.send(channel.withdraw(), channel.payer)
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["topUp", "withdrawPayer"])
+def test_the_payer_s_money_moves_in_the_channel_s_token_only(svm: Svm, channel: Opening, sealed: bool) -> None:
+    """Another mint, with every account that would go with it; another token program; no token program at all."""
+    other = replace(channel, mint=svm.mint(channel.program))
+    svm.hold(other, channel.payer.pubkey(), 100)
+    svm.put(ata(channel.address, other.mint, other.program), T22, b"")
+    if sealed:
+        svm.sealed(channel)
+    what, wrong = (channel.withdraw(), other.withdraw()) if sealed else (channel.top_up(5), other.top_up(5))
+    with refused(7):
+        svm.send(replace_account(wrong, 1, channel.address), channel.payer)
+    with refused(53):
+        svm.send(replace_account(what, 5, T22 if channel.program == SPL else SPL), channel.payer)
+    with refused(54):
+        svm.send(replace_account(what, 5, PROGRAM), channel.payer)
 
 
 def test_rent_waits_for_the_window(svm: Svm, channel: Opening) -> None:
