@@ -5,10 +5,14 @@ It holds no opinion on prices: whoever wraps it decides what reaches it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TypeAlias
 
 import httpx
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from multidict import CIMultiDict
+from yarl import URL
 
 from coinslot.core.header import payment_parts, split_field
 from coinslot.errors import MalformedHeader
@@ -35,11 +39,20 @@ PAYMENT_ANSWER = frozenset([b"payment-receipt", b"payment-session", b"payment-se
 PAYMENT_REQUEST = PAYMENT_ANSWER | {b"payment-authorization", b"accept-payment"}
 # The server in front says what time it is; two dates would be one too many.
 _OURS = frozenset([b"date"])
+# We answer it ourselves, when the body is asked for.
+_ANSWERED = frozenset([b"expect"])
 # Set by us; whatever a client claims in them is dropped.
 FORWARDED = frozenset([b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"])
 # An API may think for minutes before its first byte (language models do); connecting may not take that long.
 READ_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 10.0
+# Common servers close a connection that idles for five seconds; a request on its way then would be lost.
+IDLE_S = 4.0
+# As long as a head may be that we take from a client (guarded.py).
+MAX_FIELD_BYTES = 64 * 1024
+# Nothing is said to the upstream that the client did not say.
+_NOT_ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
+_SWITCHING = 101
 
 
 def _listed(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -59,7 +72,7 @@ def _pays(value: bytes) -> bool:
 def request_headers(scope: Scope) -> RawHeaders:
     """What goes upstream: the client's headers without hops and payments, and who the client is."""
     given: RawHeaders = list(scope["headers"])
-    dropped = HOP_BY_HOP | PAYMENT_REQUEST | FORWARDED | _listed(given) | {b"host"}
+    dropped = HOP_BY_HOP | PAYMENT_REQUEST | FORWARDED | _ANSWERED | _listed(given) | {b"host"}
     kept = [
         (name, value)
         for name, value in given
@@ -93,66 +106,91 @@ class Proxy:
     """Forwards to `upstream`, an http(s) URL whose path is put before every request's."""
 
     def __init__(self, upstream: str) -> None:
-        self._base = httpx.URL(upstream)
-        self._prefix = self._base.raw_path.rstrip(b"/")
-        timeout = {"connect": CONNECT_TIMEOUT_S, "read": READ_TIMEOUT_S, "write": READ_TIMEOUT_S, "pool": None}
-        self._extensions = {"timeout": timeout}
-        self._transport = httpx.AsyncHTTPTransport(
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        )
+        self._base = URL(upstream, encoded=True)
+        self._prefix = self._base.raw_path.rstrip("/")
+        self._session: ClientSession | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. An upstream that can't be reached is a 502, one that is too slow a 504."""
-        query = scope.get("query_string", b"")
-        raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
-        target = self._prefix + raw_path.split(b"?", 1)[0] + (b"?" + query if query else b"")
-        headers = request_headers(scope)
         has_body = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-        request = httpx.Request(
-            scope["method"],
-            self._base.copy_with(raw_path=target),
-            headers=headers,
-            content=_body(receive) if has_body else None,
-            extensions=self._extensions,
-        )
+        answer: ClientResponse | None = None
         try:
-            response = await self._transport.handle_async_request(request)
-        except httpx.TimeoutException:
+            async with asyncio.timeout(READ_TIMEOUT_S) as patience:
+                answer = await self._open().request(
+                    scope["method"],
+                    self._target(scope),
+                    headers=CIMultiDict((_text(name), _text(value)) for name, value in request_headers(scope)),
+                    data=_body(receive, patience) if has_body else None,
+                    allow_redirects=False,
+                )
+            if answer.status == _SWITCHING:  # what it would speak from here on is no answer to what was asked
+                raise ClientError("the upstream speaks another protocol")
+        except TimeoutError:
             await fail(send, 504, "the upstream did not answer in time")
-            return
-        except httpx.TransportError:
+        except (ClientError, ValueError):  # ValueError: aiohttp's for a field that can't be sent
             await fail(send, 502, "the upstream can't be reached")
-            return
-        await _relay(response, scope["method"], send)
+        else:
+            await _relay(answer, scope["method"], send)
+        finally:
+            if answer is not None:
+                answer.close()  # a connection whose answer was read to its end went back already
+
+    def _target(self, scope: Scope) -> URL:
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8")
+        path = self._prefix + raw_path.split(b"?", 1)[0].decode("latin-1")
+        query = scope.get("query_string", b"").decode("latin-1")
+        base = self._base
+        return URL.build(scheme=base.scheme, authority=base.raw_authority, path=path, query_string=query, encoded=True)
+
+    def _open(self) -> ClientSession:
+        if self._session is None:
+            self._session = ClientSession(
+                connector=TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=httpx.create_ssl_context()),
+                timeout=ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S),
+                cookie_jar=DummyCookieJar(),
+                skip_auto_headers=_NOT_ADDED,
+                auto_decompress=False,
+                max_line_size=MAX_FIELD_BYTES,
+                max_field_size=MAX_FIELD_BYTES,
+            )
+        return self._session
 
     async def close(self) -> None:
         """Close idle connections."""
-        await self._transport.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
 
-async def _body(receive: Receive) -> AsyncIterator[bytes]:
+def _text(field: bytes) -> str:
+    """As aiohttp takes it, which writes UTF-8: other bytes arrive as the characters that they are in Latin-1."""
+    try:
+        return field.decode("utf-8")
+    except UnicodeDecodeError:
+        return field.decode("latin-1")
+
+
+async def _body(receive: Receive, patience: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """What the client sends. The upstream's time to answer begins anew with each piece."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise httpx.WriteError("the client went away")
+            raise ClientError("the client went away")
+        patience.reschedule(asyncio.get_running_loop().time() + READ_TIMEOUT_S)
         yield message.get("body", b"")
         if not message.get("more_body", False):
             return
 
 
-async def _relay(response: httpx.Response, method: str, send: Send) -> None:
+async def _relay(answer: ClientResponse, method: str, send: Send) -> None:
     """Pass the answer on as it comes. A break in the upstream's stream breaks ours: a half must not look whole."""
-    start: Message = {"type": "http.response.start", "status": response.status_code}
-    start["headers"] = answer_headers(response.headers.raw)
-    try:
-        await send(start)
-        if method != "HEAD" and isinstance(response.stream, httpx.AsyncByteStream):
-            stream = response.stream.__aiter__()
-            async for chunk in stream:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    finally:
-        await response.aclose()
+    start: Message = {"type": "http.response.start", "status": answer.status}
+    start["headers"] = answer_headers(answer.raw_headers)
+    await send(start)
+    if method != "HEAD":
+        async for chunk in answer.content.iter_any():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def fail(send: Send, status: int, why: str) -> None:

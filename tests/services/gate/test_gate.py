@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from yarl import URL
 
 from coinslot.client.events import Paid
 from coinslot.client.wallet import wallet
@@ -291,7 +292,7 @@ def test_an_api_that_is_down_leaves_the_payment_redeemable(bank: Bank, alice: di
     with Upstream() as api, gate_for(api, {"GET /paid/*": "0.01"}, bank) as gated:
         proxy = gated.gate._proxy
         back = proxy._base
-        proxy._base = httpx.URL(down)
+        proxy._base = URL(down)
         with pay(httpx.Client(trust_env=False), wallet(toy=alice)) as paying:
             first = paying.get(gated.url + "/paid/x")
             assert first.status_code == 502
