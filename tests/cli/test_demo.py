@@ -11,9 +11,13 @@ from coinslot.cli.main import main
 pytestmark = pytest.mark.devnet
 
 
-def test_the_demo_pays_for_real(capsys: pytest.CaptureFixture[str]) -> None:
+CHAINS = pytest.mark.parametrize("chain", ["tempo", "solana"])
+
+
+@CHAINS
+def test_the_demo_pays_for_real(chain: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A chain, a gate, one payment; the seller has exactly the price, and replays get nothing new."""
-    assert main(["demo", "--json"]) == 0
+    assert main(["demo", f"--{chain}", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["seller_received_units"] == told["challenge"]["request"]["amount"] == "10000"
     assert int(told["buyer_spent_units"]) >= 10_000

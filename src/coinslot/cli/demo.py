@@ -18,7 +18,8 @@ import httpx
 import typer
 
 from coinslot.cli import demostream
-from coinslot.cli.demostage import BUYER, SELLER, DemoFailed, Scene, Story, running_gate, shown_challenge
+from coinslot.cli.demostage import BUYER, SELLER, DemoFailed, Scene, Story, node_flags, running_gate, shown_challenge
+from coinslot.cli.devnetflags import DEFAULT, with_chain_flags
 from coinslot.cli.output import console, print_json
 from coinslot.client.events import Paid
 from coinslot.client.wallet import wallet
@@ -80,7 +81,7 @@ class _Listening(httpx.HTTPTransport):
 
 def _pay(story: Story, scene: Scene, url: str, listening: _Listening) -> Paid:
     buyer = scene.chain.accounts[BUYER]
-    settings = {"rpc_url": scene.chain.rpc_url, "private_key": buyer.private_key}
+    settings = {**scene.chain.settings, "rpc_url": scene.chain.rpc_url, "private_key": buyer.private_key}
     with pay(httpx.Client(transport=listening), wallet(**{scene.method: settings})) as client:
         began = time.monotonic()
         response = client.get(url + PATH)
@@ -94,7 +95,7 @@ def _pay(story: Story, scene: Scene, url: str, listening: _Listening) -> Paid:
     )
     story.say("[bold]Payment-Receipt[/bold]")
     for name, value in done.receipt.members().items():
-        story.say(f"  {name:<10} {value}")
+        story.say(f"  {name:<12}{value}")
     story.facts["receipt"] = done.receipt.members()
     return done
 
@@ -105,7 +106,11 @@ def _balances(story: Story, scene: Scene, before: tuple[Holding, Holding], amoun
     changed = [now.amount_units - then.amount_units for then, now in zip(before, after, strict=True)]
     for who, change in zip(("buyer", "seller"), changed, strict=True):
         story.say(f"  {who:<8} {'+' if change > 0 else ''}{to_text(change, decimals)} {after[1].asset.symbol}")
-    story.say(f"  The buyer also paid the network's fee: {to_text(-changed[0] - amount_units, decimals)}.")
+    fee_units = -changed[0] - amount_units
+    if fee_units:
+        story.say(f"  The buyer also paid the network's fee: {to_text(fee_units, decimals)}.")
+    else:
+        story.say("  The network's fee was paid in the chain's own coin.")
     story.expect("what the seller got", amount_units, changed[1])
     story.facts["seller_received_units"] = str(changed[1])
     story.facts["buyer_spent_units"] = str(-changed[0])
@@ -134,7 +139,7 @@ def _replay(story: Story, scene: Scene, url: str, credential: str, api: _Api) ->
 
 
 def _tell(story: Story, chain_name: str) -> None:
-    story.chapter(f"A local {chain_name} chain, with accounts that hold test dollars")
+    story.chapter(f"A local {chain_name.capitalize()} chain, with accounts that hold test dollars")
     with (
         tempfile.TemporaryDirectory(prefix="coinslot-demo-") as folder,
         closing(find_devnet(chain_name).start()) as chain,
@@ -148,7 +153,7 @@ def _tell(story: Story, chain_name: str) -> None:
         story.chapter("A coin slot in front of an ordinary API that knows nothing of payments")
         priced = f"GET /paid/*={PRICE}"
         arguments = ["--upstream", api.url, "--price", priced, "--recipient", seller.address]
-        arguments += ["--rpc-url", chain.rpc_url, "--method", chain_name, "--realm", "demo.example", "--listen"]
+        arguments += [*node_flags(chain, chain_name), "--realm", "demo.example", "--listen"]
         arguments += ["127.0.0.1:0", "--store", f"sqlite:///{Path(folder, 'demo.sqlite')}"]
         story.say(f"$ coinslot gate --upstream {api.url} --price '{priced}' --recipient {seller.address[:10]}...")
         with running_gate(arguments, folder) as url:
@@ -169,17 +174,17 @@ def _tell(story: Story, chain_name: str) -> None:
             _replay(story, scene, url, listening.credential, api)
 
 
-def command(
+def demo(
     stream: Annotated[
         bool, typer.Option("--stream", help="A stream instead, as of a language model, paid token by token.")
     ] = False,
-    chain: Annotated[str, typer.Option("--chain", help="Which kind of local chain.")] = "tempo",
+    chain: str = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON with the facts instead.")] = False,
 ) -> None:
     """Show the whole story on this machine, for real: chain, gate, 402, payment, receipt, balances, replays.
 
     With --stream: a channel is opened, a stream is paid token by token, and closing gives back what was not spent.
-    Nothing outside this machine is touched, except that the first run fetches the chain's program through npm.
+    Nothing outside this machine is touched, except that the first run may fetch the chain's program through npm.
     """
     story = Story(as_json)
     (demostream.tell if stream else _tell)(story, chain)
@@ -189,3 +194,6 @@ def command(
     else:
         moral = "Paid for what came, and not a token more" if stream else "Paid once, served once"
         console().print(f"\n[bold green]{moral}[/bold green], in {took_s:.1f} s. Next: coinslot gate --help")
+
+
+command = with_chain_flags(demo, starts=False)

@@ -54,6 +54,14 @@ def running_gate(arguments: list[str], folder: str, secrets: Mapping[str, str] |
             process.stdout.close()
 
 
+def node_flags(chain: RunningDevnet, method: str) -> list[str]:
+    """How a gate is told of the chain."""
+    flags = ["--method", method, "--rpc-url", chain.rpc_url]
+    for name, value in chain.settings.items():
+        flags += [f"--{name.replace('_', '-')}", value]
+    return flags
+
+
 @dataclass
 class Story:
     """Tells it to a person, or keeps the facts for a program."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from coinslot.cli.demostage import BUYER, SELLER, DemoFailed, Scene, Story, running_gate, shown_challenge
+from coinslot.cli.demostage import BUYER, SELLER, DemoFailed, Scene, Story, node_flags, running_gate, shown_challenge
 from coinslot.cli.output import console
 from coinslot.client.events import Authorized, Event, Metered, Opened
 from coinslot.client.purse import Policy
@@ -202,7 +202,7 @@ def _owned(scene: Scene) -> tuple[int, int]:
 
 def tell(story: Story, chain_name: str) -> None:
     """The whole story. Raises DemoFailed where it is not as it should be."""
-    story.chapter(f"A local {chain_name} chain with payment channels, and accounts that hold test dollars")
+    story.chapter(f"A local {chain_name.capitalize()} chain with payment channels, and accounts that hold test dollars")
     with (
         tempfile.TemporaryDirectory(prefix="coinslot-demo-") as folder,
         closing(find_devnet(chain_name).start()) as chain,
@@ -216,7 +216,7 @@ def tell(story: Story, chain_name: str) -> None:
         story.chapter("A coin slot in front of a language model, which knows nothing of payments")
         priced = f"POST {PATH}={PRICE}/token"
         arguments = ["--upstream", model, "--price", priced, "--window", str(WINDOW), "--deposit", DEPOSIT]
-        arguments += ["--recipient", seller.address, "--rpc-url", chain.rpc_url, "--method", chain_name]
+        arguments += ["--recipient", seller.address, *node_flags(chain, chain_name)]
         arguments += ["--realm", "demo.example", "--listen", "127.0.0.1:0"]
         arguments += ["--store", f"sqlite:///{Path(folder, 'demo.sqlite')}"]
         story.say(f"$ coinslot gate --upstream {model} --price '{priced}' --recipient {seller.address[:10]}...")
@@ -228,7 +228,7 @@ def tell(story: Story, chain_name: str) -> None:
 
             story.chapter(f"The same question from a program with a purse (limit: {DEPOSIT} in the channel)")
             meter = _Meter(story.silent, scene.owns(seller).asset.decimals or 0)
-            settings = {"rpc_url": chain.rpc_url, "private_key": buyer.private_key}
+            settings = {**chain.settings, "rpc_url": chain.rpc_url, "private_key": buyer.private_key}
             policy = Policy(max_deposit=DEPOSIT, max_window=WINDOW)
             with (
                 closing(SqliteBook(Path(folder, "channels.sqlite"))) as book,
