@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import struct
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -11,14 +12,15 @@ from decimal import Decimal
 from typing import Any
 
 from coinslot.chains.solana.ata import build_create_idempotent, derive_ata
-from coinslot.chains.solana.instruction import Instruction
+from coinslot.chains.solana.instruction import Instruction, signer, writable
 from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
-from coinslot.chains.solana.programs import TOKEN_PROGRAM
+from coinslot.chains.solana.programs import SYSTEM_PROGRAM, TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.chains.solana.signature import Key
 from coinslot.core.canonical import encode_object
 from coinslot.core.challenge import Challenge, KeyRing
 from coinslot.core.credential import decode_credential, encode_credential
 from coinslot.core.instant import format_instant, parse_instant
+from coinslot.devnet.svm import genesis
 from coinslot.drive import Flow, RealWorld, run
 from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised
 from coinslot.method import Extras, Presentation, completed
@@ -34,6 +36,12 @@ DOLLAR = 1_000_000
 SOL = 1_000_000_000
 MINTS = {"USDC": USDC, "PYUSD": PYUSD}
 _RING = KeyRing((bytes(range(32)),))
+
+
+def fee_config(points: int) -> tuple[int, bytes]:
+    """A transfer fee of so many hundredths of a percent."""
+    fee = bytes(8) + (2**64 - 1).to_bytes(8, "little") + points.to_bytes(2, "little")
+    return 1, bytes(72) + fee * 2
 
 
 def fresh_key() -> Key:
@@ -169,6 +177,37 @@ class SolanaShop:
         """A transaction over the newest blockhash; the first key pays unless `payer` does, who then hasn't signed."""
         message = build_message(payer or keys[0].address, instructions, self.chain.blockhash())
         return sign_partially(message, list(keys))
+
+    def ata(self, owner: str, mint: str = USDC, program: str = TOKEN_PROGRAM) -> str:
+        """Where somebody's tokens are."""
+        return derive_ata(owner, mint, program)
+
+    def wipe(self, place: str) -> None:
+        """Make an account vanish, as its owner does who closes it."""
+        fields = {"lamports": 0, "data": "", "owner": SYSTEM_PROGRAM}
+        self.chain.rpc("svm_setAccount", place, fields)
+
+    def patch(self, place: str, at: int, data: bytes) -> None:
+        """Change some bytes of an account."""
+        told = self.chain.rpc("getAccountInfo", place, {"encoding": "base64"})["value"]["data"][0]
+        old = b64decode(told)
+        self.chain.rpc("svm_setAccount", place, {"data": (old[:at] + data + old[at + len(data) :]).hex()})
+
+    def set_mint(self, mint: str, *extensions: tuple[int, bytes], decimals: int = 6) -> str:
+        """A token of Token-2022 with these extensions, in the place of whatever was there."""
+        packed = b"".join(struct.pack("<HH", kind, len(data)) + data for kind, data in extensions)
+        fields = {"decimals": decimals, "supply": "1000000000", "programId": TOKEN_2022_PROGRAM}
+        self.chain.rpc("svm_setMint", mint, fields | {"extensions": packed.hex()})
+        return mint
+
+    def mint_to(self, owner: str, mint: str, units: int) -> str:
+        """A token account of Token-2022, made by its program as the mint wants it, with so many base units."""
+        authority = Key(genesis.AUTHORITY.secret())
+        place = derive_ata(owner, mint, TOKEN_2022_PROGRAM)
+        accounts = (writable(mint), writable(place), signer(authority.address))
+        minting = Instruction(TOKEN_2022_PROGRAM, accounts, b"\x07" + units.to_bytes(8, "little"))
+        self.send([build_create_idempotent(authority.address, owner, mint, TOKEN_2022_PROGRAM), minting], authority)
+        return place
 
     def open_account(self, owner: str, mint: str = USDC, program: str = TOKEN_PROGRAM) -> str:
         """An empty token account for somebody."""
