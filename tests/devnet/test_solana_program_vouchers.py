@@ -245,6 +245,14 @@ def test_a_check_of_no_or_of_two_signatures_is_refused(svm: Svm, channel: Openin
 
 
 @taken_by
+def test_nothing_may_follow_the_message(svm: Svm, channel: Opening, use: Use) -> None:
+    """The chain ignores what no offset points to; the program takes 162 bytes and no more."""
+    good = channel.check(200)
+    with refused(231):
+        send(svm, channel, use, with_data(good, good.data + b"\0"))
+
+
+@taken_by
 def test_the_byte_behind_the_count_is_zero(svm: Svm, channel: Opening, use: Use) -> None:
     """The chain ignores it; the program takes one form only."""
     good = channel.check(200)
