@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -16,6 +18,7 @@ from coinslot.errors import PortTaken
 # A dumped state or a contract is a few MB; a body beyond this is a mistake.
 BODY_BYTES = 32 * 1024 * 1024
 INTERNAL = -32603
+_LOG = logging.getLogger("coinslot.devnet")
 Answer: TypeAlias = tuple[HTTPStatus, bytes]
 # In place of an answer: the connection is cut.
 HANG_UP: Answer = (HTTPStatus.NO_CONTENT, b"")
@@ -58,7 +61,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._reply(HTTPStatus.BAD_REQUEST, error_body("send one JSON-RPC body with its Content-Length"))
             return
-        answer = self.visitor.answer(self.rfile.read(int(length)))
+        body = self.rfile.read(int(length))
+        try:
+            answer = self.visitor.answer(body)
+        except Exception:
+            self._reply(HTTPStatus.INTERNAL_SERVER_ERROR, error_body("the local chain has a bug; its log says where"))
+            raise
         if answer is HANG_UP:
             self.close_connection = True
             return
@@ -98,7 +106,9 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "localhost", self.server_address[1]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away in the middle is no news."""
+        """A client that went away in the middle is no news; everything else is a bug of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            _LOG.exception("a request could not be answered")
 
 
 class Door:

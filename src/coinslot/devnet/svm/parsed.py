@@ -21,7 +21,7 @@ from coinslot.devnet.svm.record import is_mint, is_token_account, token_units
 
 Json: TypeAlias = dict[str, object]
 _PROGRAM_NAMES = {TOKEN_PROGRAM: "spl-token", TOKEN_2022_PROGRAM: "spl-token-2022"}
-_MEMO_V1 = "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"
+MEMOS = frozenset({MEMO_PROGRAM, "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"})
 _STATES = ("uninitialized", "initialized", "frozen")
 
 
@@ -89,7 +89,7 @@ def _optional(data: bytes, at: int) -> str | None:
 
 def instruction(program: str, accounts: Sequence[str], data: bytes) -> Json | None:
     """The `program` and `parsed` of an instruction, or None where it has to be told as bytes."""
-    if program in {MEMO_PROGRAM, _MEMO_V1}:
+    if program in MEMOS:
         return {"program": "spl-memo", "parsed": data.decode("utf-8", "replace")}
     try:
         if program in _PROGRAM_NAMES:

@@ -133,6 +133,13 @@ def _message(record: Record, told: VersionedTransaction, is_parsed: bool) -> Jso
     return answer
 
 
+def memo(record: Record) -> str | None:
+    """The memos of a transaction in one line, each with its length, as lists of transactions tell them."""
+    message = VersionedTransaction.from_bytes(record.raw).message
+    texts = [bytes(call.data) for call in message.instructions if record.keys[call.program_id_index] in parsed.MEMOS]
+    return "; ".join(f"[{len(text)}] {text.decode('utf-8', 'replace')}" for text in texts) or None
+
+
 def _parsed_keys(record: Record, told: VersionedTransaction) -> list[Json]:
     message = told.message
     own, written = len(message.account_keys), record.loaded[0]

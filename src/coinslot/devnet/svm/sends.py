@@ -38,6 +38,8 @@ UNSOUND = "invalid transaction: Transaction failed to sanitize accounts offsets 
 UNSUPPORTED = "invalid transaction: Transaction version is unsupported"
 MAX_STATUSES = 256
 MAX_SIGNATURES = 1000
+# Older transactions are found only where the history is searched: nodes keep so many slots at hand.
+RECENT_SLOTS = 300
 
 
 def _read(params: Params, config: Config) -> tuple[VersionedTransaction, bytes]:
@@ -187,8 +189,9 @@ def get_signature_statuses(chain: Chain, params: Params) -> object:
     asked = listed(params[0], "the signatures")
     if len(asked) > MAX_STATUSES:
         raise refusal(f"Too many inputs provided; max {MAX_STATUSES}")
+    least = 0 if params.config(1).flag("searchTransactionHistory") else chain.slots.slot - RECENT_SLOTS
     found = (chain.records.get(signature(each)) for each in asked)
-    return in_context(chain, [_status(chain, each) if each else None for each in found])
+    return in_context(chain, [_status(chain, each) if each and each.slot >= least else None for each in found])
 
 
 def _status(chain: Chain, record: Record) -> Json:
@@ -232,7 +235,7 @@ def get_signatures_for_address(chain: Chain, params: Params) -> object:
                     "signature": record.signature,
                     "slot": record.slot,
                     "err": record.error,
-                    "memo": None,
+                    "memo": render.memo(record),
                     "blockTime": record.time_s,
                     "confirmationStatus": chain.reached(record),
                 }
