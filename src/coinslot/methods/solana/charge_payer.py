@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
 from coinslot.chains.solana.rpc import block_height, latest_blockhash
-from coinslot.chains.solana.sending import await_status, preflight_failure, send_transaction, signature_statuses
+from coinslot.chains.solana.sending import (
+    CONFIRM_WAIT_S,
+    await_status,
+    preflight_failure,
+    send_transaction,
+    signature_statuses,
+)
 from coinslot.chains.solana.signature import signature_text
 from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, random_bytes
@@ -134,7 +140,7 @@ class SolanaChargePayer:
         except RpcUnreachable:
             pass  # whether it was passed on, only the chain knows
         try:
-            status = yield from await_status(url, reference)
+            status = yield from await_status(url, reference, wait_s=CONFIRM_WAIT_S)
         except RpcUnreachable as error:
             if (yield from self._never_landed(reference, expires)):
                 raise NoPayableOffer("solana: the payment was not taken while it could be; nothing moved") from None
