@@ -112,7 +112,8 @@ class OnChain:
     """A channel as the chain has it: base units, and times in seconds since 1970 by the chain's clock.
 
     `closing_at_s`: when its payer asked to close it, None if that was never or was taken back. `exists` False: the
-    chain knows no such channel (some chains forget closed ones). `closed`: nothing can move any more.
+    chain knows no such channel (some chains forget closed ones). `closed`: nothing can move any more. `dead`: it was
+    never opened, and its opening can never appear any more.
     """
 
     key: str
@@ -121,6 +122,7 @@ class OnChain:
     settled_units: int
     closing_at_s: float | None = None
     closed: bool = False
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from coinslot.drive import Flow
 from coinslot.errors import ConfigError, UsageError
 from coinslot.method import SessionPayer, SessionSeller
 from coinslot.methods.solana.session.configure import session_config
+from coinslot.methods.solana.session.payer import SolanaSessionPayer
 from coinslot.methods.solana.session.seller import SolanaSessionSeller
+from coinslot.methods.solana.session.wallet import session_payer_config
 from coinslot.methods.solana.settings import Accept, Wallet
 
 _COMMITMENTS = ("confirmed", "finalized")
@@ -34,11 +36,15 @@ class SolanaSessions:
         return () if config is None else (SolanaSessionSeller(config),)
 
     def payers(self, wallet: msgspec.Struct) -> Flow[Sequence[SessionPayer]]:
-        """None yet."""
+        """One payer, none where the wallet wants no channels. Asks the node for its cluster.
+
+        Raises ConfigError naming the setting, ChainError.
+        """
         if not isinstance(wallet, Wallet):
             raise UsageError("not settings of a solana wallet")
-        yield from ()
-        return ()
+        if not wallet.sessions:
+            return ()
+        return (SolanaSessionPayer((yield from session_payer_config(wallet))),)
 
 
 SESSIONS = SolanaSessions()
