@@ -38,7 +38,7 @@ def any_terms(draw: st.DrawFn) -> SessionTerms:
     }
     if draw(st.booleans()):
         new |= {"blockhash": BLOCKHASH, "recent_slot": draw(units)}
-    again = {"grace_s": None, "idle_options_s": (), "blockhash": None, "recent_slot": None}
+    again: dict[str, Any] = {"grace_s": None, "idle_options_s": (), "blockhash": None, "recent_slot": None}
     again |= {"channel_id": OTHER.address, "idle_s": draw(times)}
     return replace(
         terms(),
