@@ -19,7 +19,7 @@ from solders.account import Account
 from solders.clock import Clock
 from solders.hash import Hash
 from solders.litesvm import LiteSVM
-from solders.message import Message, MessageV0, MessageV1
+from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
@@ -29,13 +29,17 @@ from coinslot.devnet.svm import failures
 from coinslot.devnet.svm.failures import Failure
 from coinslot.devnet.svm.faults import Faults
 from coinslot.devnet.svm.record import InnerInstruction, Record, Snapshot, TokenBalance, is_token_account, token_units
-from coinslot.devnet.svm.slots import FINAL_SLOTS, SLOT_S, SLOTS_PER_EPOCH, Slots
+from coinslot.devnet.svm.slots import FINAL_SLOTS, HASH_AGE, SLOT_S, SLOTS_PER_EPOCH, Slots
+from coinslot.errors import UsageError
 
+# Transactions that are remembered: about a gigabyte of them. A node of a cluster keeps two days.
+MAX_RECORDS = 200_000
 # Where an instruction stands that another one called, if the runtime doesn't say it.
 INNER_HEIGHT = 2
-AnyMessage: TypeAlias = Message | MessageV0 | MessageV1
+AnyMessage: TypeAlias = Message | MessageV0
 Commitment: TypeAlias = Literal["processed", "confirmed", "finalized"]
 
+_SYSVARS = Pubkey.from_string("Sysvar1111111111111111111111111111111111111")
 # An address lookup table's addresses begin here.
 _TABLE_HEAD = 56
 
@@ -85,7 +89,7 @@ class Chain:
         self._accounts: dict[Pubkey, Account | None] = {}  # of every account that was ever written; None: gone
         self.faults = Faults()
         self.records: dict[str, Record] = {}
-        self.by_account: dict[str, list[Record]] = {}
+        self.by_account: dict[str, deque[Record]] = {}
         self._unsettled: deque[tuple[Record, tuple[Pubkey, ...]]] = deque()
         self._past: dict[Pubkey, deque[tuple[Record, Account | None]]] = {}
 
@@ -161,9 +165,12 @@ class Chain:
             return self._newest(address)
 
     def _newest(self, address: Pubkey) -> Account | None:
-        if address in self._accounts:
-            return self._accounts[address]
-        return self._svm.get_account(address)
+        return self._accounts[address] if address in self._accounts else self._read(address)
+
+    def _read(self, address: Pubkey) -> Account | None:
+        """Without lamports an account is gone, whatever the library still knows of it."""
+        found = self._svm.get_account(address)
+        return found if found and found.lamports else None
 
     def owned_by(self, program: Pubkey, commitment: Commitment = "processed") -> list[tuple[Pubkey, Account]]:
         """Every account that a program owns."""
@@ -173,11 +180,20 @@ class Chain:
             return [(address, account) for address, account in found if account and account.owner == program]
 
     def put(self, address: Pubkey, account: Account) -> None:
-        """Place an account, past all rules and at every commitment."""
+        """Place an account, past all rules and at every commitment.
+
+        Raises UsageError for programs and sysvars that are there, and for a program whose bytes are none.
+        """
         with self.now():
+            old = self._newest(address)
+            if old and (old.executable or old.owner == _SYSVARS):
+                raise UsageError("programs and sysvars can't be replaced")  # without them the runtime itself breaks
+            try:
+                self._svm.set_account(address, account)
+            except Exception as error:  # of a class that the library doesn't export
+                raise UsageError(f"no such account can be: {error}") from error
             self._past.pop(address, None)
-            self._svm.set_account(address, account)
-            self._accounts[address] = self._svm.get_account(address)
+            self._accounts[address] = self._read(address)
 
     def add_program(self, address: Pubkey, elf: bytes) -> None:
         """Install a program."""
@@ -228,7 +244,7 @@ class Chain:
             result = self._svm.send_transaction(transaction)
             failed = isinstance(result, FailedTransactionMetadata)
             meta = result.meta() if isinstance(result, FailedTransactionMetadata) else result
-            after = {key: self._svm.get_account(key) if key in keys.writable else before[key] for key in keys.all}
+            after = {key: self._read(key) if key in keys.writable else before[key] for key in keys.all}
             payer = keys.all[0]
             if failed and _lamports(after[payer]) == _lamports(before[payer]):
                 return None
@@ -269,7 +285,13 @@ class Chain:
         """Tell of a transaction from now on."""
         self.records[record.signature] = record
         for key in set(record.keys):
-            self.by_account.setdefault(key, []).append(record)
+            self.by_account.setdefault(key, deque()).append(record)
+        oldest = next(iter(self.records.values()))
+        # what could still be sent again is never forgotten
+        if len(self.records) > MAX_RECORDS and oldest.slot < self.slots.slot - HASH_AGE:
+            del self.records[oldest.signature]
+            for key in set(oldest.keys):
+                self.by_account[key].popleft()
 
     def _forget_final(self) -> None:
         """Drop what accounts were before transactions that can't be undone any more."""
@@ -284,7 +306,7 @@ class Chain:
 
     def _keys(self, transaction: VersionedTransaction) -> _Keys | None:
         """The accounts of a transaction, or None where a lookup table doesn't have them."""
-        message = transaction.message
+        message = message_of(transaction)
         own = tuple(message.account_keys)
         writable = {key for place, key in enumerate(own) if is_writable(message, place)}
         written: list[Pubkey] = []
@@ -316,6 +338,14 @@ class Chain:
 def blockhash_text(blockhash: bytes) -> str:
     """As nodes tell it."""
     return str(Hash.from_bytes(blockhash))
+
+
+def message_of(transaction: VersionedTransaction) -> AnyMessage:
+    """The message of a transaction. Raises UsageError for a version that clusters don't take yet."""
+    message = transaction.message
+    if isinstance(message, Message | MessageV0):
+        return message
+    raise UsageError("the transaction's version is not supported")
 
 
 def is_writable(message: AnyMessage, place: int) -> bool:

@@ -11,10 +11,11 @@ from solders.account import Account
 from solders.hash import Hash
 from solders.message import from_bytes_versioned
 from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
 
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.devnet.svm import base58, render
-from coinslot.devnet.svm.chain import Chain, Commitment, blockhash_text
+from coinslot.devnet.svm.chain import Chain, Commitment, blockhash_text, message_of
 from coinslot.devnet.svm.params import Config, Params, address, integer, listed, refusal, text
 from coinslot.devnet.svm.parsed import Json, ui_amount
 from coinslot.devnet.svm.record import is_mint, is_token_account, token_units
@@ -25,6 +26,8 @@ Method: TypeAlias = Callable[[Chain, Params], object]
 # What a node takes in one call.
 MAX_ACCOUNTS = 100
 MAX_FILTERS = 4
+# 128 bytes in base58, whose cost grows with the square.
+MAX_COMPARED_TEXT = 175
 MAX_SPACE = 10 * 1024 * 1024
 # The version of the interface that is spoken here.
 _VERSION = {"solana-core": "3.0.0", "feature-set": 0}
@@ -123,7 +126,8 @@ def is_blockhash_valid(chain: Chain, params: Params) -> object:
 def get_fee_for_message(chain: Chain, params: Params) -> object:
     """What a message costs its fee payer; null where its blockhash is not recent."""
     try:
-        message = from_bytes_versioned(b64decode(params.text(0), validate=True))
+        raw = b64decode(params.text(0), validate=True)
+        message = message_of(VersionedTransaction.populate(from_bytes_versioned(raw), []))
     except (ValueError, binascii.Error) as error:
         raise refusal(f"invalid base64 encoding or message: {error}") from error
     known = chain.slots.is_valid(bytes(message.recent_blockhash))
@@ -206,6 +210,8 @@ def _filter(asked: object) -> _Filter:
 def _bytes(compare: Config) -> bytes:
     """What memcmp compares with: base58 unless it says otherwise."""
     value = compare.fields.get("bytes")
+    if isinstance(value, str | list) and len(value) > MAX_COMPARED_TEXT:
+        raise refusal("Invalid param: encoded binary data should be less than 129 bytes")
     try:
         if isinstance(value, list):
             return bytes(integer(each, "a byte", most=255) for each in value)

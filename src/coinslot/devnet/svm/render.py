@@ -10,7 +10,7 @@ from solders.message import MessageV0
 from solders.transaction import VersionedTransaction
 
 from coinslot.devnet.svm import base58, parsed
-from coinslot.devnet.svm.chain import is_writable
+from coinslot.devnet.svm.chain import is_writable, message_of
 from coinslot.devnet.svm.failures import Failure
 from coinslot.devnet.svm.params import INVALID_REQUEST, Config, refusal
 from coinslot.devnet.svm.parsed import Json
@@ -141,7 +141,7 @@ def memo(record: Record) -> str | None:
 
 
 def _parsed_keys(record: Record, told: VersionedTransaction) -> list[Json]:
-    message = told.message
+    message = message_of(told)
     own, written = len(message.account_keys), record.loaded[0]
     return [
         {

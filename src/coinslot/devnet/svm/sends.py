@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from solders.account import Account
 from solders.hash import Hash
-from solders.message import Message, MessageV0, MessageV1
+from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import SanitizeError, VersionedTransaction
 
 from coinslot.devnet.svm import base58, failures, render
-from coinslot.devnet.svm.chain import AnyMessage, Chain, Trial, blockhash_text
+from coinslot.devnet.svm.chain import AnyMessage, Chain, Trial, blockhash_text, message_of
 from coinslot.devnet.svm.params import Config, Params, address, listed, refusal, signature
 from coinslot.devnet.svm.parsed import Json
 from coinslot.devnet.svm.reads import MAX_ACCOUNTS, Method, decimals_of, in_context
@@ -35,7 +35,6 @@ SIGNATURE_FAILED = -32003
 MAX_BYTES = 1232
 MAX_TEXT = {"base64": 1644, "base58": 1683}
 UNSOUND = "invalid transaction: Transaction failed to sanitize accounts offsets correctly"
-UNSUPPORTED = "invalid transaction: Transaction version is unsupported"
 MAX_STATUSES = 256
 MAX_SIGNATURES = 1000
 # Older transactions are found only where the history is searched: nodes keep so many slots at hand.
@@ -61,8 +60,7 @@ def _read(params: Params, config: Config) -> tuple[VersionedTransaction, bytes]:
         transaction = VersionedTransaction.from_bytes(raw)
     except ValueError as error:
         raise refusal(f"failed to deserialize {name}: {error}") from error
-    if isinstance(transaction.message, MessageV1):
-        raise refusal(UNSUPPORTED)
+    message_of(transaction)
     signers = transaction.message.header.num_required_signatures
     if bytes(transaction) != raw or len(transaction.signatures) != signers:
         raise refusal(UNSOUND)
@@ -131,7 +129,7 @@ def simulate_transaction(chain: Chain, params: Params) -> object:
     if is_replaced:
         blockhash, last_valid = chain.slots.newest()
         replacement = {"blockhash": blockhash_text(blockhash), "lastValidBlockHeight": last_valid}
-        message = _with_blockhash(transaction.message, Hash.from_bytes(blockhash))
+        message = _with_blockhash(message_of(transaction), Hash.from_bytes(blockhash))
         transaction = VersionedTransaction.populate(message, transaction.signatures)
     if is_checked:
         _require_signatures(transaction)
@@ -152,8 +150,6 @@ def _with_blockhash(message: AnyMessage, blockhash: Hash) -> Message | MessageV0
         return MessageV0(
             message.header, message.account_keys, blockhash, message.instructions, message.address_table_lookups
         )
-    if not isinstance(message, Message):
-        raise refusal(UNSUPPORTED)
     header = message.header
     counts = (
         header.num_required_signatures,
