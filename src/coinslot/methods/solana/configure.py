@@ -32,15 +32,23 @@ _ACCOUNT_EXTENSIONS = 64
 # --- both sides ----------------------------------------------------------------------------------
 
 
-def own_cluster(url: str, wanted: str) -> Flow[str]:
-    """The CAIP-2 id of the cluster that the node is on, which must be the `wanted` one. T07"""
-    if wanted not in CLUSTERS:
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Which cluster a node is on: as challenges say it, and its CAIP-2 id."""
+
+    name: str
+    network: str
+
+
+def own_cluster(url: str, wanted: str | None) -> Flow[Cluster]:
+    """The cluster that the node is on, by its genesis hash; it must be the `wanted` one, if one is. T07"""
+    if wanted is not None and wanted not in CLUSTERS:
         raise ConfigError(f"network: one of {', '.join(CLUSTERS)}")
     genesis = yield from genesis_hash(url)
     found = tokens.cluster_of(genesis)
-    if found != wanted:  # T07
+    if wanted is not None and found != wanted:  # T07
         raise ConfigError(f"network: the node behind rpc_url is on {found}, not on {wanted}")
-    return tokens.network(genesis)
+    return Cluster(found, tokens.network(genesis))
 
 
 def lamports(name: str, text: str) -> int:
@@ -64,16 +72,16 @@ class Currency:
     trusted: tuple[str, ...]
 
 
-def asked_currency(accept: Accept, network: str) -> Flow[Currency]:
+def asked_currency(accept: Accept, cluster: Cluster) -> Flow[Currency]:
     """What a seller asks for, as the chain has it: its program, decimals and extensions. T29"""
     for name in accept.trusted_extensions:
         if name not in ISSUERS_POWERS:
             raise ConfigError(f"trusted_extensions: any of {', '.join(ISSUERS_POWERS)}")
-    known = tokens.pinned(accept.network)
+    known = tokens.pinned(cluster.name)
     if accept.currency == SOL:
         if accept.decimals not in (None, SOL_DECIMALS):
             raise ConfigError(f"decimals: SOL has {SOL_DECIMALS}")
-        return Currency(tokens.asset(network, SOL, None), None, ())
+        return Currency(tokens.asset(cluster.network, SOL, None), None, ())
     symbols = {token.symbol: mint for mint, token in known.items()}
     mint = setting("currency", parse_address, symbols.get(accept.currency, accept.currency))
     pin = known.get(mint)
@@ -81,7 +89,7 @@ def asked_currency(accept: Accept, network: str) -> Flow[Currency]:
     found = yield from _token(accept.rpc_url, mint, pin, trusted)
     if accept.decimals is not None and accept.decimals != found.decimals:
         raise ConfigError(f"decimals: the token has {found.decimals}")
-    return Currency(tokens.asset(network, mint, found), found.program, trusted)
+    return Currency(tokens.asset(cluster.network, mint, found), found.program, trusted)
 
 
 def _token(url: str, address: str, pin: Token | None, trusted: tuple[str, ...]) -> Flow[Token]:
@@ -145,16 +153,16 @@ def payer_config(wallet: Wallet) -> Flow[PayerConfig]:
         raise ConfigError(f"mode: one of {', '.join(MODES)}")
     own = {setting("tokens", parse_address, one.mint): _known(one) for one in wallet.tokens}
     most = lamports("max_fee", wallet.max_fee)
-    network = yield from own_cluster(wallet.rpc_url, wallet.network)
+    cluster = yield from own_cluster(wallet.rpc_url, wallet.network)
     return PayerConfig(
         rpc_url=wallet.rpc_url,
-        cluster=wallet.network,
-        network=network,
+        cluster=cluster.name,
+        network=cluster.network,
         key=key,
         mode=wallet.mode,
         unit_price=wallet.unit_price,
         max_fee_lamports=most,
-        tokens={**own, **tokens.pinned(wallet.network)},
+        tokens={**own, **tokens.pinned(cluster.name)},
     )
 
 

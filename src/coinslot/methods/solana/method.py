@@ -43,11 +43,11 @@ class SolanaMethod:
         if not isinstance(accept, Accept):
             raise UsageError("not settings of a solana seller")
         modes = _modes(accept)
-        network = yield from own_cluster(accept.rpc_url, accept.network)
-        currency = yield from asked_currency(accept, network)
+        cluster = yield from own_cluster(accept.rpc_url, accept.network)
+        currency = yield from asked_currency(accept, cluster)
         config = SellerConfig(
             rpc_url=accept.rpc_url,
-            cluster=accept.network,
+            cluster=cluster.name,
             asset=currency.asset,
             token_program=currency.token_program,
             recipient=(yield from require_payable(accept, currency)),

@@ -43,9 +43,11 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         Meta(description="digits after the token's point; asked from the chain, which must say the same"),
     ] = None
     network: Annotated[
-        str,
-        Meta(description='"mainnet", "devnet" or "localnet"; the node must be on it, as its genesis hash shows'),
-    ] = "mainnet"
+        str | None,
+        Meta(
+            description='"mainnet", "devnet" or "localnet", which the node must be on; else what its genesis hash says'
+        ),
+    ] = None
     modes: Annotated[
         tuple[str, ...] | None,
         Meta(
@@ -228,9 +230,11 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         ),
     ]
     network: Annotated[
-        str,
-        Meta(description='"mainnet", "devnet" or "localnet"; the node must be on it, as its genesis hash shows'),
-    ] = "mainnet"
+        str | None,
+        Meta(
+            description='"mainnet", "devnet" or "localnet", which the node must be on; else what its genesis hash says'
+        ),
+    ] = None
     mode: Annotated[str, Meta(description='"pull" or "push": which to choose where the server takes both')] = "pull"
     unit_price: Annotated[
         int, Meta(ge=0, le=1_000_000, description="priority fee in micro-lamports per compute unit")

@@ -64,19 +64,21 @@ def session_config(accept: Accept, commitment: Commitment) -> Flow[SessionConfig
         raise ConfigError(f"session_key: it is the key of {key.address}; only the recipient's own can close channels")
     operator = _operator(accept, key)
     splits = _splits(accept, recipient)
-    network = yield from own_cluster(accept.rpc_url, accept.network)
-    currency = yield from asked_currency(accept, network)
+    cluster = yield from own_cluster(accept.rpc_url, accept.network)
+    currency = yield from asked_currency(accept, cluster)
     token_program = yield from _channel_token(accept, currency)
     program = yield from _program(accept)
     sponsor = yield from sponsor_of(accept, token_program)
     return SessionConfig(
         rpc_url=accept.rpc_url,
-        cluster=accept.network,
+        cluster=cluster.name,
         program=program,
         asset=currency.asset,
         token_program=token_program,
         recipient=recipient,
-        till=Till(key, key if sponsor is None else sponsor.key, _treasury(accept), accept.session_unit_price),
+        till=Till(
+            key, key if sponsor is None else sponsor.key, _treasury(accept, cluster.name), accept.session_unit_price
+        ),
         grace_s=accept.grace_s,
         idle_s=accept.idle_timeout_s,
         commitment=commitment,
@@ -160,10 +162,10 @@ def _program(accept: Accept) -> Flow[str]:
     return program
 
 
-def _treasury(accept: Accept) -> str:
+def _treasury(accept: Accept, cluster: str) -> str:
     if accept.channel_treasury is not None:
         return setting("channel_treasury", parse_address, accept.channel_treasury)
-    return LOCAL_TREASURY if accept.network == LOCALNET else TREASURY_OWNER
+    return LOCAL_TREASURY if cluster == LOCALNET else TREASURY_OWNER
 
 
 def _sponsoring(accept: Accept, sponsor: Sponsor, token_program: str) -> Flow[Sponsoring]:
