@@ -33,9 +33,12 @@ def test_the_demo_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in told
 
 
-def test_a_stream_is_paid_token_by_token_and_the_rest_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+@CHAINS
+def test_a_stream_is_paid_token_by_token_and_the_rest_comes_back(
+    chain: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Many vouchers, two transactions; the chain pays out what the tokens cost and refunds the rest."""
-    assert main(["demo", "--stream", "--json"]) == 0
+    assert main(["demo", "--stream", f"--{chain}", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     price = int(told["challenge"]["request"]["amount"])
     assert told["tokens"] > 50
