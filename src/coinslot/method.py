@@ -251,6 +251,11 @@ class SessionPayer(Protocol):
     def opens_signed(self) -> bool:
         """Whether an opening carries a first voucher; else it buys nothing, and vouchers come after it."""
 
+    def signs(self, held: acts.Held) -> bool:
+        """Whether this channel's vouchers are ours to sign. Where they are its payee's, `open` gives a record that
+        authorizes the whole deposit, and requests present a proof of who pays.
+        """
+
     def terms(self, challenge: Challenge) -> acts.Terms:
         """What a challenge asks, pinned to what this payer knows: chain, escrow, tokens. Raises NoPayableOffer. T47"""
 
@@ -272,7 +277,7 @@ class SessionPayer(Protocol):
         """A signed voucher for that total. Pure: write it down before it is sent. Raises UsageError."""
 
     def payload(self, held: acts.Held, act: acts.Act, total_units: int, voucher: bytes) -> Mapping[str, Any]:
-        """What presents a signed voucher, to buy (VOUCHER) or to close (CLOSE)."""
+        """What presents a signed voucher, or a proof, to buy (VOUCHER, USE) or to close (CLOSE)."""
 
     # --- what a server says, and what the chain says
 
@@ -450,6 +455,14 @@ def tidied(seller: Seller) -> Flow[int]:
     """
     tidy: Callable[[], Flow[int]] | None = getattr(seller, "tidy", None)
     return 0 if tidy is None else (yield from tidy())
+
+
+def echoed(payer: SessionPayer, held: acts.Held, challenge: Challenge) -> Challenge:
+    """The challenge that a request from this channel echoes: a payer may publish `echoed`, where a proof belongs to the
+    challenge that opened the channel. Else the one at hand.
+    """
+    published: Callable[[acts.Held, Challenge], Challenge] | None = getattr(payer, "echoed", None)
+    return challenge if published is None else published(held, challenge)
 
 
 def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:

@@ -680,6 +680,10 @@ class ToySessionPayer:
         """See method.py."""
         return True
 
+    def signs(self, held: acts.Held) -> bool:
+        """See method.SessionPayer."""
+        return True
+
     def withdraw_after_s(self, held: acts.Held) -> float:
         """See method.py."""
         return self.grace_s

@@ -293,7 +293,8 @@ def _look(visit: Visit, held: Held) -> Flow[OnChain | None]:
 def resolve(visit: Visit, held: Held) -> Flow[Held]:
     """Bring a pending opening or top-up to its end: by the chain, else by presenting the same again, word for word.
 
-    LOST only where the chain shows nothing after its transaction has been dead for a while. Raises as `ready` does.
+    LOST only where the chain shows nothing after its transaction has been dead for a while, or proves it dead. Raises
+    as `ready` does.
     """
     state = yield from _look(visit, held)
     opening = held.standing is Standing.OPENING
@@ -302,7 +303,8 @@ def resolve(visit: Visit, held: Held) -> Flow[Held]:
     if state is not None and _happened(held, state):
         return (yield from _done(visit, held, state.deposit_units))
     at_s = yield from now()
-    if state is not None and held.dead_after_s is not None and at_s > held.dead_after_s + DEAD_MARGIN_S:
+    late = held.dead_after_s is not None and at_s > held.dead_after_s + DEAD_MARGIN_S
+    if state is not None and (state.dead or late):
         end = Standing.LOST if opening else held.standing
         return (yield from wait(visit.book.note(held.key, Word(standing=end, pending=SETTLED))))
     if held.dead_after_s is not None and at_s > held.dead_after_s:

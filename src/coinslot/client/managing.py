@@ -112,9 +112,9 @@ def _needs_words(visit: Visit, said: Said) -> bool:
     return said.status >= 400 and said.problem is None and visit.verb != "POST"
 
 
-def refresh(visit: Visit, fresh: Challenge) -> None:
-    """Go on under a fresh challenge of the same terms."""
-    visit.challenge, visit.remembered = fresh, False
+def refresh(visit: Visit, fresh: Challenge, *, plain: bool = False) -> None:
+    """Go on under a fresh challenge of the same terms. `plain`: it answers no credential, so it is about no channel."""
+    visit.challenge, visit.remembered = fresh, not plain
     try:
         visit.expires_at_s = parse_instant(fresh.expires or "")
     except MalformedHeader:
@@ -137,4 +137,4 @@ def ensure_challenge(visit: Visit, held: Held | None, *, anew: bool = False) -> 
             f"{visit.origin} offers no fresh challenge under the same terms (HTTP {said.status}). Nothing was signed.",
             status=said.status,
         )
-    refresh(visit, said.fresh)
+    refresh(visit, said.fresh, plain=True)

@@ -16,7 +16,7 @@ from coinslot.drive import Flow, call, failpoint, now, sleep, wait
 from coinslot.errors import StoreBusy
 from coinslot.intents import charge
 from coinslot.intents.acts import Act, Balance, Held, Terms
-from coinslot.method import SessionPayer
+from coinslot.method import SessionPayer, echoed
 from coinslot.store.book import Book, Draw, Lease, Limit, Scope, Word
 
 # How long a request waits for its turn on a channel: others may be waiting for a block.
@@ -30,7 +30,7 @@ DAY_S = 24 * 3600.0
 class Visit:
     """`challenge` is the one that credentials echo now; it is replaced by fresh ones under the same `terms`.
 
-    `remembered`: it is from an earlier request.
+    `remembered`: it is from an earlier request, or answers a credential, and may not be one to open a channel under.
     """
 
     purse: Purse
@@ -64,15 +64,17 @@ class Visit:
         asset = self.terms.asset
         return Scope(asset.network, self.payer.method, self.payer.account, self.terms.recipient, asset.key)
 
-    def credential(self, payload: object) -> tuple[str, str]:
-        """The header that presents a payload."""
+    def credential(self, payload: object, challenge: Challenge | None = None) -> tuple[str, str]:
+        """The header that presents a payload, under the challenge at hand or another one."""
         assert isinstance(payload, dict)  # noqa: S101 - what payers return
-        value = encode_credential(self.challenge, payload, self.payer.source())
-        return header_of(self.challenge), value
+        echo = challenge or self.challenge
+        return header_of(echo), encode_credential(echo, payload, self.payer.source())
 
-    def voucher(self, held: Held, act: Act = Act.VOUCHER) -> tuple[str, str]:
-        """The header that presents the highest voucher of a channel."""
-        return self.credential(dict(self.payer.payload(held, act, held.signed_units, held.voucher)))
+    def voucher(self, held: Held) -> tuple[str, str]:
+        """The header that presents the highest voucher of a channel, or the proof of who pays."""
+        act = Act.VOUCHER if self.payer.signs(held) else Act.USE
+        payload = dict(self.payer.payload(held, act, held.signed_units, held.voucher))
+        return self.credential(payload, echoed(self.payer, held, self.challenge))
 
 
 def header_of(challenge: Challenge) -> str:

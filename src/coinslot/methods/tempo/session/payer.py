@@ -120,6 +120,10 @@ class TempoSessionPayer:
         """An open carries its first voucher (TSES "Open Payload")."""
         return True
 
+    def signs(self, held: acts.Held) -> bool:
+        """Always: no payee signs for its payers here."""
+        return True
+
     def withdraw_after_s(self, held: acts.Held) -> float:
         """How long after a request to close to wait before withdrawing (TSES-189)."""
         return float(WITHDRAW_AFTER_S)
