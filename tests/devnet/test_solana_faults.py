@@ -54,6 +54,37 @@ def test_a_transaction_can_be_forgotten(svm: SvmChain) -> None:
     assert svm.balance(to, "SOL") == 10**7
 
 
+def test_a_transaction_can_land_late(svm: SvmChain) -> None:
+    """After so many slots, once; or never, if its blockhash is too old by then."""
+    svm.timing(slot_ms=0)
+    raw, signature, to = payment(svm)
+    late, _, lost = payment(svm)
+    svm.faults.land_late(3)
+    assert post(svm.rpc_url, "svm_fault", "landLate", {"slots": 151})["result"] is True
+    assert post(svm.rpc_url, "sendTransaction", raw, {"encoding": "base64"})["result"] == signature
+    post(svm.rpc_url, "sendTransaction", late, {"encoding": "base64"})
+    svm.running.advance_slots(2)
+    assert svm.rpc("getSignatureStatuses", [signature])["value"] == [None]
+    svm.running.advance_slots(1)
+    assert svm.rpc("getSignatureStatuses", [signature])["value"][0]["err"] is None
+    svm.running.advance_slots(200)
+    assert [svm.balance(each, "SOL") for each in (to, lost)] == [10**7, 0]
+
+
+def test_what_was_under_way_lands_though_nobody_looked(svm: SvmChain) -> None:
+    """It was in time, whenever that is noticed; unless every blockhash expired before."""
+    svm.timing(slot_ms=0)
+    svm.faults.land_late(3, count=2)
+    raw, _, to = payment(svm)
+    post(svm.rpc_url, "sendTransaction", raw, {"encoding": "base64"})
+    svm.running.advance_slots(500)
+    raw, _, lost = payment(svm)
+    post(svm.rpc_url, "sendTransaction", raw, {"encoding": "base64"})
+    svm.running.expire_blockhashes()
+    svm.running.advance_slots(3)
+    assert [svm.balance(each, "SOL") for each in (to, lost)] == [10**7, 0]
+
+
 def test_every_blockhash_can_expire(svm: SvmChain) -> None:
     """What was signed before is refused; a fresh blockhash is good."""
     raw, _, _ = payment(svm)

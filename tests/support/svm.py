@@ -34,7 +34,7 @@ class SvmChain:
 
     @property
     def faults(self) -> Faults:
-        """lose_answer, never_land, refuse, http, slow, clear."""
+        """lose_answer, never_land, land_late, refuse, http, slow, clear."""
         return self.running.faults
 
     def keypair(self, *, lamports: int = LAMPORTS, **units: int) -> Keypair:
@@ -55,7 +55,7 @@ class SvmChain:
         return self.running.balance(address, token)
 
     def rpc(self, method: str, *params: object) -> Any:
-        """The result of a call without HTTP and without faults; raises coinslot.errors.RpcRefused."""
+        """The result of a call without HTTP and its faults; raises coinslot.errors.RpcRefused."""
         return self.running.rpc(method, *params)
 
     def blockhash(self) -> str:

@@ -86,7 +86,7 @@ class RunningSolana:
         return self.chain.faults
 
     def rpc(self, method: str, *params: object) -> object:
-        """The result of one JSON-RPC call, without HTTP and without faults. Raises RpcRefused."""
+        """The result of one JSON-RPC call, without HTTP and its faults. Raises RpcRefused."""
         return facade.call(self.chain, method, *params)
 
     def fund(self, address: str, units: int, token: str | None = None) -> str:

@@ -88,6 +88,7 @@ class Chain:
         self._clock = (-1, -1)
         self._accounts: dict[Pubkey, Account | None] = {}  # of every account that was ever written; None: gone
         self.faults = Faults()
+        self._underway: list[tuple[int, VersionedTransaction, bytes]] = []  # with the slot in which they land
         self.records: dict[str, Record] = {}
         self.by_account: dict[str, deque[Record]] = {}
         self._unsettled: deque[tuple[Record, tuple[Pubkey, ...]]] = deque()
@@ -107,11 +108,13 @@ class Chain:
         clock = (self.slots.slot, int(self._wall()) + self.skew_s)
         if clock == self._clock:
             return
-        if clock[0] != self._clock[0]:
-            self._forget_final()
+        is_new_slot = clock[0] != self._clock[0]
         self._clock = clock
         epoch = self.slots.slot // SLOTS_PER_EPOCH
         self._svm.set_clock(Clock(self.slots.slot, clock[1], epoch, epoch + 1, clock[1]))
+        if is_new_slot:
+            self._forget_final()
+            self._land_due()
 
     @property
     def time_s(self) -> int:
@@ -142,6 +145,7 @@ class Chain:
         """No transaction signed so far will be taken any more."""
         with self.now():
             self.slots.expire()
+            self._underway.clear()
             self._set_clock()
 
     def reached(self, record: Record) -> Commitment:
@@ -231,14 +235,17 @@ class Chain:
         unsigned = [Signature.default()] * message.header.num_required_signatures
         return self.simulate(VersionedTransaction.populate(message, unsigned)).fee
 
-    def land(self, transaction: VersionedTransaction, raw: bytes, *, final: bool = False) -> Record | None:
+    def land(
+        self, transaction: VersionedTransaction, raw: bytes, *, final: bool = False, is_recent: bool = False
+    ) -> Record | None:
         """Execute a transaction whose signatures are good. None: it can't land, and nothing moved.
 
-        A transaction that fails lands as well, for its fee.
+        A transaction that fails lands as well, for its fee. `is_recent`: its blockhash is known to be good.
         """
         with self.now():
             keys = self._keys(transaction)
-            if keys is None or self.check(transaction) is not None:
+            failure = self.check(transaction)
+            if keys is None or (failure is not None and not (is_recent and failure == failures.BLOCKHASH_NOT_FOUND)):
                 return None
             before = {key: self._newest(key) for key in keys.all}
             result = self._svm.send_transaction(transaction)
@@ -268,6 +275,23 @@ class Chain:
             )
             self._keep(record, {key: before[key] for key in keys.writable}, after)
             return record
+
+    def land_after(self, slots: int, transaction: VersionedTransaction, raw: bytes) -> None:
+        """Execute a transaction when so many slots have passed, if its blockhash is good until then."""
+        with self.now():
+            if not slots:
+                self.land(transaction, raw)
+                return
+            made_at, due = self.slots.hashes.get(bytes(transaction.message.recent_blockhash)), self.slots.slot + slots
+            if made_at is not None and due - made_at <= HASH_AGE:
+                self._underway.append((due, transaction, raw))
+
+    def _land_due(self) -> None:
+        """Land what was under way. Its blockhash was good when it was due, which may be a while ago if nobody looked."""
+        due = [each for each in self._underway if each[0] <= self.slots.slot]
+        self._underway = [each for each in self._underway if each[0] > self.slots.slot]
+        for _, transaction, raw in due:
+            self.land(transaction, raw, is_recent=True)
 
     def _keep(self, record: Record, before: dict[Pubkey, Account | None], after: dict[Pubkey, Account | None]) -> None:
         self.remember(record)

@@ -180,7 +180,7 @@ def expire_blockhashes(chain: Chain, params: Params) -> object:
 def fault(chain: Chain, params: Params) -> object:
     """[kind, {method, count, ...}]: spoil the next calls.
 
-    Kinds: loseAnswer; neverLand; refuse {code, message, data}; http {status}; slow {delayMs}.
+    Kinds: loseAnswer; neverLand; landLate {slots}; refuse {code, message, data}; http {status}; slow {delayMs}.
     """
     kind, config = params.text(0), params.config(1)
     count = config.integer("count", 1, MAX_COUNT) or 1
@@ -190,6 +190,8 @@ def fault(chain: Chain, params: Params) -> object:
             chain.faults.lose_answer(method or SEND, count)
         case "neverLand":
             chain.faults.never_land(count)
+        case "landLate":
+            chain.faults.land_late(config.integer("slots", 1, MAX_SLOTS) or 1, count)
         case "refuse":
             code = config.fields.get("code", -32603)
             if type(code) is not int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 
 SEND = "sendTransaction"
@@ -27,7 +28,7 @@ class Faults:
     """Faults by method, oldest first; `ANY` stands for every method that no other fault is for."""
 
     _waiting: dict[str, list[Fault]] = field(default_factory=dict)
-    _dropped: int = 0
+    _fates: deque[int | None] = field(default_factory=deque)  # slots until a transaction lands; None: never
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def lose_answer(self, method: str = SEND, count: int = 1) -> None:
@@ -36,8 +37,11 @@ class Faults:
 
     def never_land(self, count: int = 1) -> None:
         """Answer the signatures of the next transactions, and forget about them."""
-        with self._lock:
-            self._dropped += count
+        self._plan(None, count)
+
+    def land_late(self, slots: int, count: int = 1) -> None:
+        """Answer the signatures of the next transactions, which land so many slots later, if they still can."""
+        self._plan(slots, count)
 
     def refuse(
         self,
@@ -64,7 +68,7 @@ class Faults:
         """Nothing goes wrong any more."""
         with self._lock:
             self._waiting.clear()
-            self._dropped = 0
+            self._fates.clear()
 
     def _add(self, method: str, fault: Fault, count: int) -> None:
         with self._lock:
@@ -78,10 +82,11 @@ class Faults:
                     return self._waiting[name].pop(0)
             return None
 
-    def takes_next(self) -> bool:
-        """Whether the next transaction gets to the chain; uses up one that doesn't."""
+    def next_delay(self) -> int | None:
+        """Slots until the transaction at hand lands: 0 unless planned otherwise; None: never. Uses up a plan."""
         with self._lock:
-            if not self._dropped:
-                return True
-            self._dropped -= 1
-            return False
+            return self._fates.popleft() if self._fates else 0
+
+    def _plan(self, slots: int | None, count: int) -> None:
+        with self._lock:
+            self._fates.extend([slots] * count)

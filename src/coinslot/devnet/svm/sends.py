@@ -111,9 +111,9 @@ def send_transaction(chain: Chain, params: Params) -> object:
             raise refusal(what, PREFLIGHT_FAILED, _trial_fields(trial))
     elif not _verified(transaction):
         return str(transaction.signatures[0])  # it is passed on, and whoever makes the next block drops it
-    if not chain.faults.takes_next():
-        return str(transaction.signatures[0])
-    chain.land(transaction, raw)
+    delay = chain.faults.next_delay()
+    if delay is not None:
+        chain.land_after(delay, transaction, raw)
     return str(transaction.signatures[0])
 
 
