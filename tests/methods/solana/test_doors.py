@@ -20,7 +20,7 @@ from support.cutting_proxy import CuttingProxy
 from support.serving import asgi_server
 from support.solanashop import DOLLAR, SolanaShop, key_text
 
-ORIGIN_POLICY = {"max_per_request": "0.5"}
+POLICY = Policy(max_per_request="0.5")
 
 
 async def page(scope: Any, receive: Any, send: Any) -> None:
@@ -69,7 +69,7 @@ def test_a_client_in_a_thread_pays(stand: Stand) -> None:
     """The answer carries the receipt, and the money has moved."""
     with (
         asgi_server(stand.app, lifespan="on") as url,
-        pay(httpx.Client(), stand.purse(), Policy(**ORIGIN_POLICY)) as client,
+        pay(httpx.Client(), stand.purse(), POLICY) as client,
     ):
         answer = client.get(f"{url}/paid/report")
         assert (answer.status_code, answer.text) == (200, "paid for")
@@ -83,7 +83,7 @@ def test_a_client_in_a_task_pays_many_at_once(stand: Stand) -> None:
     """Each request is a payment of its own, also of one wallet at one moment."""
 
     async def main(url: str) -> list[httpx.Response]:
-        async with pay(httpx.AsyncClient(timeout=30), stand.purse(), Policy(**ORIGIN_POLICY)) as client:
+        async with pay(httpx.AsyncClient(timeout=30), stand.purse(), POLICY) as client:
             return list(await asyncio.gather(*(client.get(f"{url}/paid/{number}") for number in range(6))))
 
     with asgi_server(stand.app, lifespan="on") as url:
@@ -99,7 +99,7 @@ def test_a_lost_answer_is_presented_again_and_not_paid_again(solshop: SolanaShop
     with (
         asgi_server(stand.app, lifespan="on") as url,
         closing(CuttingProxy(("127.0.0.1", urlsplit(url).port or 0))) as proxy,
-        pay(httpx.Client(), stand.purse(), Policy(**ORIGIN_POLICY)) as client,
+        pay(httpx.Client(), stand.purse(), POLICY) as client,
     ):
         proxy.lose_answer(b"Authorization: Payment")
         page_url = f"http://127.0.0.1:{proxy.port}/paid/report"
@@ -122,6 +122,6 @@ def test_the_purse_says_no_before_anything_is_signed(solshop: SolanaShop) -> Non
         ):
             client.get(f"{url}/paid/report")
         poor = stand.purse(key=solshop.account(0))
-        with pay(httpx.Client(), poor, Policy(**ORIGIN_POLICY)) as client, pytest.raises(NoPayableOffer):
+        with pay(httpx.Client(), poor, POLICY) as client, pytest.raises(NoPayableOffer):
             client.get(f"{url}/paid/report")
     assert stand.earned == 0

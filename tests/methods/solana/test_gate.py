@@ -179,8 +179,7 @@ def test_an_answer_lost_after_the_node_took_it_costs_nobody_a_second_payment(
     solshop: SolanaShop, faulty_svm: FaultyNode, sponsored: bool
 ) -> None:
     """503 with the signature and no fresh challenge; the same credential is admitted once the node speaks again."""
-    make = (lambda **settings: solshop.sponsored(**settings)[0]) if sponsored else solshop.seller
-    seller = make(rpc_url=faulty_svm.url)
+    seller = solshop.sponsored(rpc_url=faulty_svm.url)[0] if sponsored else solshop.seller(rpc_url=faulty_svm.url)
     till = Till(solshop, seller)
     challenge = till.offered()
     header = credential(challenge, solshop.pay(solshop.payer(), challenge))

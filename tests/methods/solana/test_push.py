@@ -102,7 +102,7 @@ def test_a_payment_without_a_memo_is_not_pushed(solshop: SolanaShop) -> None:
 def test_a_payment_is_never_older_than_its_offer(solshop: SolanaShop, settings: dict[str, Any]) -> None:
     """Where no reference of its own ties it to the offer, its slot does: an old one pays nothing new."""
     seller = solshop.seller(**settings)
-    extras = {} if settings else {"external_id": "the report"}
+    extras: dict[str, Any] = {} if settings else {"external_id": "the report"}
     key = solshop.account()
     first = solshop.challenge(seller, **extras)
     signature = solshop.send(honest(seller, first, key), key)
