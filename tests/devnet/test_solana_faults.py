@@ -85,6 +85,17 @@ def test_what_was_under_way_lands_though_nobody_looked(svm: SvmChain) -> None:
     assert [svm.balance(each, "SOL") for each in (to, lost)] == [10**7, 0]
 
 
+def test_what_was_sent_again_meanwhile_lands_once(svm: SvmChain) -> None:
+    """The one under way is late for its own party, however late that is noticed."""
+    svm.timing(slot_ms=0)
+    svm.faults.land_late(3)
+    raw, _, to = payment(svm)
+    for _ in range(2):
+        post(svm.rpc_url, "sendTransaction", raw, {"encoding": "base64"})
+    svm.running.advance_slots(500)
+    assert svm.balance(to, "SOL") == 10**7
+
+
 def test_every_blockhash_can_expire(svm: SvmChain) -> None:
     """What was signed before is refused; a fresh blockhash is good."""
     raw, _, _ = payment(svm)

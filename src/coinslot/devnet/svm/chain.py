@@ -215,10 +215,13 @@ class Chain:
 
     # --- transactions ----------------------------------------------------------------------------
 
-    def check(self, transaction: VersionedTransaction) -> Failure | None:
-        """Why the chain won't even begin with a transaction: its blockhash is not recent, or it was there before."""
+    def check(self, transaction: VersionedTransaction, *, is_recent: bool = False) -> Failure | None:
+        """Why the chain won't even begin with a transaction: its blockhash is not recent, or it was there before.
+
+        `is_recent`: its blockhash is known to be good.
+        """
         with self.now():
-            if not self.slots.is_valid(bytes(transaction.message.recent_blockhash)):
+            if not is_recent and not self.slots.is_valid(bytes(transaction.message.recent_blockhash)):
                 return failures.BLOCKHASH_NOT_FOUND
             return failures.ALREADY_PROCESSED if str(transaction.signatures[0]) in self.records else None
 
@@ -240,12 +243,11 @@ class Chain:
     ) -> Record | None:
         """Execute a transaction whose signatures are good. None: it can't land, and nothing moved.
 
-        A transaction that fails lands as well, for its fee. `is_recent`: its blockhash is known to be good.
+        A transaction that fails lands as well, for its fee.
         """
         with self.now():
             keys = self._keys(transaction)
-            failure = self.check(transaction)
-            if keys is None or (failure is not None and not (is_recent and failure == failures.BLOCKHASH_NOT_FOUND)):
+            if keys is None or self.check(transaction, is_recent=is_recent) is not None:
                 return None
             before = {key: self._newest(key) for key in keys.all}
             result = self._svm.send_transaction(transaction)
@@ -287,7 +289,7 @@ class Chain:
                 self._underway.append((due, transaction, raw))
 
     def _land_due(self) -> None:
-        """Land what was under way. Its blockhash was good when it was due, which may be a while ago if nobody looked."""
+        """Land what was under way: its blockhash was good when it was due, long ago perhaps, if nobody looked."""
         due = [each for each in self._underway if each[0] <= self.slots.slot]
         self._underway = [each for each in self._underway if each[0] > self.slots.slot]
         for _, transaction, raw in due:
