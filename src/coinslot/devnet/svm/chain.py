@@ -32,8 +32,8 @@ from coinslot.devnet.svm.record import InnerInstruction, Record, Snapshot, Token
 from coinslot.devnet.svm.slots import FINAL_SLOTS, HASH_AGE, SLOT_S, SLOTS_PER_EPOCH, Slots
 from coinslot.errors import UsageError
 
-# Transactions that are remembered: about a gigabyte of them. A node of a cluster keeps two days.
-MAX_RECORDS = 200_000
+# Transactions that are remembered, of 5 kB each: half a gigabyte. A node of a cluster keeps two days.
+MAX_RECORDS = 100_000
 # Where an instruction stands that another one called, if the runtime doesn't say it.
 INNER_HEIGHT = 2
 AnyMessage: TypeAlias = Message | MessageV0
