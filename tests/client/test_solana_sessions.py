@@ -36,3 +36,28 @@ def test_a_channel_is_opened_used_topped_up_and_closed(svm: SvmChain, tmp_path: 
     assert svm.balance(str(owner.pubkey())) - before == 5 * COST
     assert svm.balance(str(payer.pubkey())) == 5 * DOLLAR - 5 * COST
     book.close()
+
+
+def test_a_channel_whose_server_signs_is_used_refilled_and_closed(svm: SvmChain, tmp_path: Path) -> None:
+    """One proof for every request, under the challenge of the opening; the deposit is all that was ever authorized."""
+    owner, payer, events = owner_of(svm), client_of(svm), list[Event]()
+    book, purse = SqliteBook(tmp_path / "book.sqlite"), {"operator_deposit": "0.004"}
+    before = svm.balance(str(owner.pubkey()))
+    with shop(svm, owner, voucher_signer="operator", suggested_deposit="0.002") as url:
+        with (
+            paying(svm, payer, book, events, purse=purse) as client,
+            session(client, f"{url}/9", max_deposit="0.01") as paid,
+        ):
+            assert [paid.get().status_code for _ in range(2)] == [200] * 2
+            held = only(book)
+            assert (held.deposit_units, held.signed_units, held.spent_units) == (2 * COST, 2 * COST, 2 * COST)
+            assert paid.get().status_code == 200
+            assert only(book).deposit_units == only(book).signed_units == 4 * COST
+            assert only(book).spent_units == 3 * COST
+            paid.close()
+    assert only(book).standing is Standing.CLOSED
+    kinds = [type(one) for one in events]
+    assert [kinds.count(kind) for kind in (Opened, ToppedUp, Closed)] == [1, 1, 1]
+    assert svm.balance(str(owner.pubkey())) - before == 3 * COST
+    assert svm.balance(str(payer.pubkey())) == 5 * DOLLAR - 3 * COST
+    book.close()

@@ -4,6 +4,7 @@
 
     2xx                      bought; its receipt is noted, up to what we signed
     2xx, nothing bought      an equal voucher was known there: once more with a higher one
+    402, deposit used up     of a channel whose payee signs: more deposit, and the same proof once more (using.py)
     402, fresh challenge     the terms are as before, or nothing more happens: once more, with the higher voucher that
                              this request's price allows, or the same one where only the challenge was too old
     410, or no known reason  the chain says whether the channel is gone; then once more with another one
@@ -34,6 +35,7 @@ from coinslot.client.presenting import (
 )
 from coinslot.client.purse import Purse
 from coinslot.client.streaming import Tap
+from coinslot.client.using import ready_to_use, refilled
 from coinslot.client.visit import Visit, note, sign, turn
 from coinslot.client.watermark import Purchase, Streams
 from coinslot.core.challenge import Challenge
@@ -86,6 +88,7 @@ class _Attempts:
     signed: int = 0
     presented: int = 0
     moved: bool = False
+    may_refill: bool = True
 
     @property
     def may_sign(self) -> bool:
@@ -94,7 +97,7 @@ class _Attempts:
     def on(self, held: Held) -> None:
         """Go on with another record: of this channel, or of another one."""
         if held.key != self.held.key or held.signed_units > self.held.signed_units:
-            self.purchase = Purchase.on(held, self.visit.terms.amount_units, self.visit.window)
+            self.purchase = self.visit.purchase(held)
         self.held = held
 
 
@@ -112,7 +115,8 @@ def buy(
         visit.purse.tally.begin(held, visit.terms.asset)
         given = errand.fields(KEY_HEADER)
         key = (KEY_HEADER, given[0] if given else f'"{(yield from random_bytes(16)).hex()}"')
-        attempts = _Attempts(visit, body, key, held, Purchase.on(held, visit.terms.amount_units, visit.window))
+        held = yield from ready_to_use(visit, held)
+        attempts = _Attempts(visit, body, key, held, visit.purchase(held))
         return (yield from _until_bought(attempts, errand, journey, remembered=remembered))
     finally:
         lease.release()
@@ -133,11 +137,12 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
         if 200 <= answer.status < 300:
             said = balance_in(visit.payer, answer)
             attempts.held = yield from note(visit, attempts.held, said)
-            if not _nothing_bought(answer, said, attempts.held) or not attempts.may_sign:
+            nothing = attempts.purchase.signs and _nothing_bought(answer, said, attempts.held)
+            if not nothing or not attempts.may_sign:
                 return _bought(attempts, answer, said, journey, resume)
             yield from said_of(visit, answer, credential, attempts.held)
             # an old backup met its equal. F05
-            attempts.purchase = Purchase.on(attempts.held, visit.terms.amount_units, visit.window)
+            attempts.purchase = visit.purchase(attempts.held)
             total = attempts.purchase.first_units
             continue
         challenged = answer.status == PAYMENT_REQUIRED and bool(offers(answer)[0])
@@ -252,11 +257,22 @@ def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:
     if said.problem is not None and said.problem not in SHORT and not missing:
         total = yield from _caught_up(attempts)
         return (yield from _elsewhere(attempts)) if total is None else total
+    if missing and not attempts.purchase.signs:
+        return (yield from _refilled(attempts, missing))
     if (said.problem or "").endswith("delta-too-small"):  # a server's least step may be more than ours
         attempts.purchase = replace(attempts.purchase, opened=False)
     if not attempts.may_sign:
         return None
     return attempts.purchase.next_units(attempts.held.signed_units, missing)
+
+
+def _refilled(attempts: _Attempts, missing: int) -> Flow[int | None]:
+    """What its payee signs for is used up: more deposit, once for a request. T46"""
+    if not attempts.may_refill:
+        return None
+    attempts.may_refill = False
+    attempts.on((yield from refilled(attempts.visit, attempts.held, missing)))
+    return attempts.purchase.first_units
 
 
 def _caught_up(attempts: _Attempts) -> Flow[int | None]:

@@ -136,7 +136,6 @@ def _opened(visit: Visit) -> Flow[Held]:
     at_s = yield from now()
     # Deployed servers want the first voucher to cover one unit; the request that follows needs little more.
     first_units = visit.terms.amount_units if visit.payer.opens_signed else 0
-    draw = yield from drawing(visit, first_units)
     with visit.purse.tally.drawn(first_units, budget_of(visit)):  # T22
         move = yield from visit.payer.open(visit.challenge, visit.terms, deposit_units, first_units)
         held = replace(
@@ -150,12 +149,15 @@ def _opened(visit: Visit) -> Flow[Held]:
             used_at_s=at_s,
         )
         failpoint("client.opening")
+        authorized = held.signed_units  # all of the deposit, where its payee signs
+        draw = yield from drawing(visit, authorized)
         most = visit.purse.policy.units("max_locked", visit.terms.asset)
         draw = replace(draw, most_locked_units=most)  # again, in the one step that others wait for. T22
-        yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01
+        with visit.purse.tally.drawn(authorized - first_units, budget_of(visit)):
+            yield from wait(visit.book.begin(held, draw))  # before anything is sent. F01
     failpoint("client.opened")
-    if first_units:
-        visit.purse.observe(Authorized(visit.origin, held.channel_id, held.asset, first_units, first_units))
+    if authorized:
+        visit.purse.observe(Authorized(visit.origin, held.channel_id, held.asset, authorized, authorized))
     return (yield from _present_move(visit, held))
 
 
@@ -201,6 +203,11 @@ def covered(visit: Visit, held: Held, total_units: int) -> Flow[Held]:
     missing = total_units - held.deposit_units
     if missing <= 0:
         return held
+    return (yield from top_up(visit, held, (yield from addition(visit, held, missing))))
+
+
+def addition(visit: Visit, held: Held, missing: int) -> Flow[int]:
+    """How much to add where so much is missing: the server's wish, within our limits. Raises PolicyRefused."""
     most = visit.purse.policy.units("max_deposit", visit.terms.asset) or 0
     room = min(most - held.deposit_units, (yield from _unlocked(visit, most)))
     if missing > room:
@@ -211,7 +218,7 @@ def covered(visit: Visit, held: Held, total_units: int) -> Flow[Held]:
             "Nothing was signed."
         )
     wish = visit.terms.suggested_deposit_units or held.deposit_units
-    return (yield from top_up(visit, held, min(room, max(missing, wish))))
+    return min(room, max(missing, wish))
 
 
 def top_up(visit: Visit, held: Held, additional_units: int) -> Flow[Held]:

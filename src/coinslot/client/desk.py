@@ -53,12 +53,20 @@ class Tally:
         budget in base units. Raises PolicyRefused. T22
         """
         if not self._allowance.draw(units, most_units):
-            raise PolicyRefused(f"the session's budget of {self.budget or 0:f} is used up. Nothing was signed.")
+            raise self._used_up()
         try:
             yield
         except BaseException:
             self._allowance.give_back(units)
             raise
+
+    def require(self, units: int, most_units: int | None) -> None:
+        """That so much more is within the budget now; nothing is drawn. Raises PolicyRefused. T22"""
+        if most_units is not None and self.authorized_units + units > most_units:  # T22
+            raise self._used_up()
+
+    def _used_up(self) -> PolicyRefused:
+        return PolicyRefused(f"the session's budget of {self.budget or 0:f} is used up. Nothing was signed.")
 
     def begin(self, held: Held, asset: Asset) -> None:
         """This channel is used."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from coinslot.client.events import Authorized, Recovered
 from coinslot.client.purse import Purse, units_of
 from coinslot.client.terms import WHOLE, as_charge
+from coinslot.client.watermark import Purchase
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.credential import encode_credential
 from coinslot.drive import Flow, call, failpoint, now, sleep, wait
@@ -18,6 +19,7 @@ from coinslot.intents import charge
 from coinslot.intents.acts import Act, Balance, Held, Terms
 from coinslot.method import SessionPayer, echoed
 from coinslot.store.book import Book, Draw, Lease, Limit, Scope, Word
+from coinslot.store.book_rules import within
 
 # How long a request waits for its turn on a channel: others may be waiting for a block.
 TURN_S = 120.0
@@ -57,6 +59,10 @@ class Visit:
     def window(self) -> int:
         """How many units may be paid before they come: of what is counted while it is delivered, the policy's."""
         return 1 if self.terms.unit_type in WHOLE else self.purse.policy.max_window
+
+    def purchase(self, held: Held) -> Purchase:
+        """A request that begins now, on this channel."""
+        return Purchase.on(held, self.terms.amount_units, self.window, signs=self.payer.signs(held))
 
     @property
     def scope(self) -> Scope:
@@ -120,6 +126,17 @@ def budget_of(visit: Visit) -> int | None:
 def drawing(visit: Visit, added_units: int) -> Flow[Draw]:
     """What a voucher that adds so much draws on the budgets of the book."""
     return Draw(visit.origin, visit.terms.asset.key, added_units, (yield from now()), _limits(visit))
+
+
+def affordable(visit: Visit, added_units: int) -> Flow[None]:
+    """That the budgets allow so much more. Raises PolicyRefused. T22"""
+    draw = yield from drawing(visit, added_units)
+    visit.purse.tally.require(added_units, budget_of(visit))
+    drawn = []
+    for limit in draw.limits:
+        since_s = draw.at_s - limit.window_s
+        drawn.append((limit, (yield from wait(visit.book.drawn(draw.asset, since_s, limit.origin)))))
+    within(drawn, draw)
 
 
 def _limits(visit: Visit) -> tuple[Limit, ...]:

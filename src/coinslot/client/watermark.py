@@ -34,7 +34,8 @@ def unused_from(held: Held) -> int:
 class Purchase:
     """One request on one channel. All in base units; `signed_units` is what was signed when it began. `opened`: the
     channel is known to be unused, so that no claim of the server can be true by which the first request costs more.
-    `window`: how many units of a metered answer may be paid before they come.
+    `window`: how many units of a metered answer may be paid before they come. `signs`: False where the payee signs, and
+    all that is deposited was authorized when it was.
     """
 
     signed_units: int
@@ -42,29 +43,37 @@ class Purchase:
     price_units: int
     opened: bool = False
     window: int = 1
+    signs: bool = True
 
     @classmethod
-    def on(cls, held: Held, price_units: int, window: int = 1) -> Purchase:
+    def on(cls, held: Held, price_units: int, window: int = 1, *, signs: bool = True) -> Purchase:
         """A request that begins now."""
+        if not signs:
+            return cls(held.signed_units, held.signed_units, price_units, window=window, signs=False)
         unused = held.spent_units == 0 and held.acknowledged_units == held.signed_units <= price_units
         return cls(held.signed_units, min(unused_from(held), held.signed_units), price_units, unused, window)
 
     @property
     def most_units(self) -> int:
         """The highest total that this request may ever need. T24"""
+        if not self.signs:
+            return self.signed_units
         above = self.basis_units if self.opened else self.signed_units
         return max(self.signed_units + STEP_UNITS, above + self.price_units)
 
     @property
     def first_units(self) -> int:
         """The total to sign first."""
-        return min(self.most_units, max(self.signed_units + STEP_UNITS, self.basis_units + self.price_units))
+        step = STEP_UNITS if self.signs else 0
+        return min(self.most_units, max(self.signed_units + step, self.basis_units + self.price_units))
 
     def next_units(self, signed_units: int, missing_units: int = 0) -> int | None:
         """The total to sign if that was not enough; None if this request has nothing more to give. T46
 
         `missing_units` is what the server says is missing: it counts for metered answers, up to a window of them.
         """
+        if not self.signs:
+            return None
         wanted = signed_units + missing_units
         if self.most_units < wanted <= self.signed_units + self.price_units * self.window:  # T24
             return wanted

@@ -1,0 +1,26 @@
+"""Channels whose payee signs the vouchers: a request presents a proof of who pays, the same each time.
+
+What protects such a payer is the deposit: the payee can take all of it, whatever it delivered. So all that is deposited
+counts as authorized from the moment it is, in the budgets, too; receipts are believed up to it, and no further.
+"""
+
+from __future__ import annotations
+
+from coinslot.client import channels
+from coinslot.client.visit import Visit, affordable, sign
+from coinslot.drive import Flow
+from coinslot.intents.acts import Held
+
+
+def ready_to_use(visit: Visit, held: Held) -> Flow[Held]:
+    """The channel, all that it holds authorized where its payee signs; others as they are. Raises PolicyRefused."""
+    if visit.payer.signs(held) or held.signed_units == held.deposit_units:
+        return held
+    return (yield from sign(visit, held, held.deposit_units))
+
+
+def refilled(visit: Visit, held: Held, missing_units: int) -> Flow[Held]:
+    """The channel with more deposit, within the policy and the budgets. Raises as channels.ready does."""
+    added = yield from channels.addition(visit, held, missing_units)
+    yield from affordable(visit, added)  # T22: what is deposited can't be taken back by not signing for it
+    return (yield from ready_to_use(visit, (yield from channels.top_up(visit, held, added))))
