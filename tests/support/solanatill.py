@@ -105,7 +105,7 @@ class SolanaTill:
         self.svm = svm
         self.world = SetWorld()
         self.world.at_s = time.time()
-        self.store: SessionStore = store if store is not None else MemoryStore()
+        self.store: SessionStore = store if store is not None else MemoryStore(clock=self.world.now)
         self.payee, self.payer = _key(svm, seed + b"payee"), _key(svm, seed + b"fees")
         self.operator = _key(svm, seed + b"operator") if operator else None
         self.mint, self.token_program = mint, TOKEN_2022_PROGRAM if mint == PYUSD else TOKEN_PROGRAM

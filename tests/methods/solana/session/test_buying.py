@@ -30,10 +30,10 @@ Tills = Callable[..., SolanaTill]
 CENTURY = 4_102_444_800  # what deployed clients write
 
 
-def refused(till: SolanaTill, credential: str, slug: str = "verification-failed", **headers: str) -> dict[str, Any]:
+def refused(till: SolanaTill, credential: str, slug: str = "verification-failed") -> dict[str, Any]:
     """The problem: one of the document's three, with a fresh challenge; nothing ran."""
     runs = till.runs
-    answer = till.serve(credential, **headers)
+    answer = till.serve(credential)
     told = problem(answer)
     assert (answer.status, told["slug"], till.runs) == (402, slug, runs), told
     assert offered(answer)

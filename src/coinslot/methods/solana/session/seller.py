@@ -61,6 +61,7 @@ from coinslot.methods.solana.session.receipt import NeedVoucher, SessionReceipt
 from coinslot.methods.solana.session.recent import Recent
 from coinslot.methods.solana.session.record import NAME, Recorded, channel_key, proof_hash, read_record, recorded_of
 from coinslot.methods.solana.session.rent import collect_rent
+from coinslot.methods.solana.session.snapshot import CHANNEL_HEADER, SNAPSHOT_HEADER, snapshot_of
 from coinslot.methods.solana.session.sponsoring import Sponsoring
 from coinslot.methods.solana.session.terms import (
     SessionTerms,
@@ -73,7 +74,6 @@ from coinslot.methods.solana.session.transaction import Opening, ToppingUp, read
 from coinslot.methods.solana.session.voucher import SignedVoucher, sign_voucher
 from coinslot.money import Asset, to_units
 
-CHANNEL_HEADER = "Payment-Session"
 # An amount on the chain is a u64.
 BITS = 64
 _ACTS: Mapping[type[Payload], acts.Act] = {
@@ -494,8 +494,12 @@ class SolanaSessionSeller:
         return resuming(request, channel.id, agreed)
 
     def headers(self, channel: session.Channel, required_units: int) -> tuple[tuple[str, str], ...]:
-        """The channel's id, as other methods tell it."""
-        return ((CHANNEL_HEADER, channel.id),)
+        """The channel's id, and the highest voucher that its client signed: a client that lost its store can see by its
+        own signature how far it went. What we signed for a channel is nobody's but ours. F04
+        """
+        named = ((CHANNEL_HEADER, channel.id),)
+        snapshot = None if read_record(channel.state).operator else snapshot_of(channel)
+        return named if snapshot is None else (*named, (SNAPSHOT_HEADER, snapshot.encode()))
 
     def named(self, problem: Problem) -> Problem:
         """In the three words that this document has (SSES-243), with the detail and the members of the problem."""
