@@ -228,6 +228,13 @@ MUTATIONS: list[Mutation] = [
         '    if "" in (told.expires, told.digest, told.opaque, told.header):',
         _CREDENTIAL + "test_an_empty_member_is_refused",
     ),
+    Mutation(
+        "F28",
+        "core/credential.py",
+        "_known_challenge if len(echo) <= KEPT_ECHO_BYTES else _read_challenge",
+        "_known_challenge",
+        _CREDENTIAL + "test_a_long_echo_is_not_kept",
+    ),
     _off(
         "T41",
         "core/credential.py",

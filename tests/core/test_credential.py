@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from coinslot.core.canonical import MAX_WIRE_BYTES, base64url_encode, encode_object
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge, KeyRing
 from coinslot.core.credential import (
+    KEPT_ECHO_BYTES,
     MAX_SOURCE_CHARS,
     decode_credential,
     encode_credential,
@@ -327,3 +328,20 @@ def test_verification_needs_the_key_only() -> None:
     assert found is not None
     assert ring.issued(found.challenge)
     assert found.source == "did:x:y"
+
+
+def test_an_echo_that_comes_again_is_read_once() -> None:
+    """Voucher after voucher brings it; equal bytes are the same challenge, and a changed one is another."""
+    first, second = (decode_credential(encode_credential(CHALLENGE, {"n": n}, None)[8:]) for n in (1, 2))
+    assert first.challenge is second.challenge
+    changed = decode_credential(encode_credential(dataclasses.replace(CHALLENGE, realm="other"), {"n": 1}, None)[8:])
+    assert (changed.challenge.realm, first.challenge.realm) == ("other", CHALLENGE.realm)
+
+
+@pytest.mark.guard("F28")
+def test_a_long_echo_is_not_kept() -> None:
+    """What a stranger sends costs us no memory that lasts."""
+    long = dataclasses.replace(CHALLENGE, description="d" * KEPT_ECHO_BYTES)
+    first, second = (decode_credential(encode_credential(long, {"n": 1}, None)[8:]) for _ in range(2))
+    assert first == second
+    assert first.challenge is not second.challenge

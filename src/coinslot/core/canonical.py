@@ -145,16 +145,16 @@ def decode_object(text: str) -> dict[str, Any]:
     return parse_object(base64url_decode(text))
 
 
-_SCALARS, _NAMES = {str, bool, type(None)}, {str}
+_SCALARS, _NAMES = frozenset([str, bool, type(None)]), frozenset([str])
 _sorting = msgspec.json.Encoder(order="deterministic")
 
 
 def _plain(value: object) -> bool:
     """Whether a value holds nothing but strings, safe integers, booleans, null, and lists and objects of those."""
     if isinstance(value, dict):
-        # The sets answer for a flat object, such as a receipt, at a fifth of the cost of the calls.
-        flat = _SCALARS.issuperset(map(type, value.values()))
-        return _NAMES.issuperset(map(type, value)) and (flat or all(map(_plain, value.values())))
+        # Only what is not plain at first sight is looked at by itself: a call each would cost five times as much.
+        others = [item for item in value.values() if type(item) not in _SCALARS]
+        return _NAMES.issuperset(map(type, value)) and all(map(_plain, others))
     if type(value) in _SCALARS:
         return True
     if isinstance(value, int):

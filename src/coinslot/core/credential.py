@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -11,12 +12,17 @@ import msgspec
 from coinslot.core.canonical import MAX_WIRE_BYTES, base64url_decode, encode_object, parse_object
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.header import payment_tokens
+from coinslot.core.record import quick
 from coinslot.errors import BadRequest, MalformedCredential, MalformedHeader
 
 # Longer sources are no DID we know; the text goes into the ledger.
 MAX_SOURCE_CHARS = 512
+# Voucher after voucher of a session echoes one challenge, some 700 bytes: so many are kept read, 10 MB at most. F28
+KEPT_ECHOES = 2048
+KEPT_ECHO_BYTES = 2048
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A claim: the echoed challenge, who says to pay, and the method's proof as raw JSON text.
@@ -50,27 +56,57 @@ class _WireChallenge(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Wire(msgspec.Struct, frozen=True, omit_defaults=True):
-    challenge: _WireChallenge
+    challenge: msgspec.Raw
     payload: msgspec.Raw
     source: str | None = None
 
 
 # Decoding into known fields does in C what from_members does in Python, and costs a quarter.
-_decoder = msgspec.json.Decoder(_Wire)
+_wire = msgspec.json.Decoder(_Wire)
+_wire_challenge = msgspec.json.Decoder(_WireChallenge)
 _encoder = msgspec.json.Encoder()
 
 
-def _read(raw: bytes) -> _Wire:
-    """The fields of a credential; a member that stands twice is refused (in the payload, when that is read).
+def _require_once(raw: bytes, told: _Wire | _WireChallenge) -> None:
+    """That no member of this object stands twice. Raises MalformedHeader.
 
     The fast decoder keeps the last of two members. But whatever it drops is missing when its answer is written again,
     and nothing grows in between: as many bytes as before mean that nothing was dropped. Else (unknown members, spaces,
     escapes) the slow, strict parser looks.
     """
-    wire = _decoder.decode(raw)
-    if len(_encoder.encode(wire)) != len(raw):
+    if len(_encoder.encode(told)) != len(raw):
         parse_object(raw)  # T09
-    return wire
+
+
+def _read_challenge(raw: bytes) -> Challenge:
+    """The echoed challenge. Raises ValueError, RecursionError, MalformedHeader, MalformedCredential."""
+    told = _wire_challenge.decode(raw)
+    _require_once(raw, told)
+    if not (told.id and told.realm and told.method and told.intent and told.request):
+        raise MalformedCredential("a challenge whose id, realm, method, intent or request is empty")
+    if "" in (told.expires, told.digest, told.opaque, told.header):  # T09: see from_members
+        raise MalformedCredential("a challenge with an empty member")
+    return Challenge(
+        told.id, told.realm, told.method, told.intent, told.request,
+        told.expires, told.digest, told.opaque, told.header, told.description,
+    )  # fmt: skip
+
+
+# The same bytes, the same challenge: reading says nothing of who issued it.
+_known_challenge = lru_cache(maxsize=KEPT_ECHOES)(_read_challenge)
+
+
+def _read(raw: bytes) -> Credential:
+    """A credential from its JSON. What it raises besides MalformedCredential may hold the text."""
+    wire = _wire.decode(raw)
+    _require_once(raw, wire)
+    if wire.source is not None and len(wire.source) > MAX_SOURCE_CHARS:
+        raise MalformedCredential("source is too long")
+    payload, echo = bytes(wire.payload), bytes(wire.challenge)
+    if payload[:1] != b"{":
+        raise MalformedCredential("payload is not an object")
+    known = _known_challenge if len(echo) <= KEPT_ECHO_BYTES else _read_challenge  # F28
+    return Credential(known(echo), payload, wire.source)
 
 
 def decode_credential(token: str) -> Credential:
@@ -78,26 +114,11 @@ def decode_credential(token: str) -> Credential:
     if len(token) > MAX_WIRE_BYTES:  # T41
         raise MalformedCredential(f"a credential of more than {MAX_WIRE_BYTES} characters")
     try:
-        wire = _read(base64url_decode(token))
+        return _read(base64url_decode(token))
     except MalformedHeader as error:
         raise MalformedCredential(str(error)) from None
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; their contexts may hold the text
         raise MalformedCredential("not the JSON object of a credential") from None  # T38
-    told = wire.challenge
-    if not (told.id and told.realm and told.method and told.intent and told.request):
-        raise MalformedCredential("a challenge whose id, realm, method, intent or request is empty")
-    if "" in (told.expires, told.digest, told.opaque, told.header):  # T09: see from_members
-        raise MalformedCredential("a challenge with an empty member")
-    if wire.source is not None and len(wire.source) > MAX_SOURCE_CHARS:
-        raise MalformedCredential("source is too long")
-    payload = bytes(wire.payload)
-    if payload[:1] != b"{":
-        raise MalformedCredential("payload is not an object")
-    challenge = Challenge(
-        told.id, told.realm, told.method, told.intent, told.request,
-        told.expires, told.digest, told.opaque, told.header, told.description,
-    )  # fmt: skip
-    return Credential(challenge, payload, wire.source)
 
 
 def find_credential(authorization: Iterable[str], alternate: Iterable[str]) -> Credential | None:

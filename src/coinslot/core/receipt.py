@@ -9,12 +9,14 @@ from typing import Any
 
 from coinslot.core.canonical import decode_object, encode_object
 from coinslot.core.instant import parse_instant
+from coinslot.core.record import quick
 from coinslot.errors import MalformedHeader
 
 _OWN = ("status", "method", "timestamp", "reference")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """`reference` is the method's own (a transaction hash), `timestamp` RFC 3339 text, `extra` what the method adds."""

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
 from coinslot.core.credential import Credential
+from coinslot.core.record import quick
 from coinslot.intents.charge import Budget, Pending, Refused
 from coinslot.intents.session import Channel, Voucher
 from coinslot.money import Asset
@@ -66,6 +67,7 @@ class Tariff:
     suggested_deposit: Decimal | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A credential whose challenge we issued, for this path and price. `terms` are our own, read from what we bound."""
@@ -75,6 +77,7 @@ class Claimed:
     expires_at_s: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Presented:
     """A payload whose shape is right; nothing in it is proven yet.

@@ -29,6 +29,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from coinslot.core.challenge import Challenge
+from coinslot.core.record import quick
 from coinslot.errors import LedgerError, UsageError
 
 INTENT = "session"
@@ -95,6 +96,7 @@ class Rules:
     pen: Pen | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Voucher:
     """A signed total of `amount_units` for a channel. `raw` is the method's own record of it, signature included."""
@@ -104,6 +106,7 @@ class Voucher:
     raw: bytes = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Channel:
     """A channel as recorded. Amounts in base units of `asset` (a money.Asset key), times in seconds since 1970.
@@ -175,6 +178,7 @@ class Why(StrEnum):
     KEY_REUSED = "key-reused"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Spent:
     """The cost was taken, once, for this request: deliver. `channel` is the record after it."""

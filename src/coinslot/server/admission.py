@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from coinslot.core.receipt import Receipt
+from coinslot.core.record import quick
 from coinslot.server.meter import Meter
 from coinslot.store.protocol import Lease
 
@@ -29,6 +30,7 @@ class ChargeAdmission(Admission):
     lease: Lease
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SessionAdmission(Admission):
     """Bought from a channel: what it costs is spent, or set aside in the meter's window.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from coinslot.core.canonical import canonical
 from coinslot.core.credential import Credential
 from coinslot.core.header import printable_ascii
+from coinslot.core.record import quick
 from coinslot.errors import BadRequest, MalformedCredential, UsageError, VerificationFailed
 from coinslot.intents.acts import Act, Claimed, Presented
 from coinslot.intents.session import Rules, Voucher
@@ -19,6 +20,7 @@ from coinslot.server.request import Incoming
 MAX_IDEMPOTENCY_KEY = 255
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request with an authenticated credential of a session, and who it is."""
@@ -42,6 +44,7 @@ class Asked:
         return self.price.metering is not None and request.method == "POST" and request.bodiless
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Case:
     """An asked request with whom it pays and what it presents."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from coinslot.core.canonical import base64url_encode
+from coinslot.core.record import quick
 
 # A body is held in memory while it is bound to a challenge and to a payment; larger ones answer 413 or opt out.
 MAX_BOUND_BODY = 1024 * 1024
@@ -16,6 +17,7 @@ REMEMBERED_PATHS = 1024
 REMEMBERED_PATH_CHARS = 256
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """`path` is decoded as the application routes it, `query` raw, header names lower-case, each with all its values.

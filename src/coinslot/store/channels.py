@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from coinslot.core.record import quick
 from coinslot.intents.session import Channel, Close, Refused, Rules, Spent, Stage, Stale, Voucher
 from coinslot.ledger import Entry
 from coinslot.store.protocol import Claim, Delivery, Lease, OverBudget, Store, Taken
@@ -52,6 +53,7 @@ class Known:
 OpenResult: TypeAlias = Opened | Known | Taken | OverBudget
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Order:
     """A wish to buy on the channel `key` for `cost_units`, under a voucher that came with it (or none).

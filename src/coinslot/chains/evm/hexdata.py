@@ -8,7 +8,6 @@ from coinslot.errors import UsageError
 
 # What a node or a counterparty may send us in one hex string; transactions are capped at 128 KiB by nodes.
 MAX_DATA_BYTES = 128 * 1024
-_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*\Z", re.ASCII)
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}\Z", re.ASCII)
 
 
@@ -27,11 +26,15 @@ def parse_hex(text: object, *, size: int | None = None, most: int = MAX_DATA_BYT
     limit = most if size is None else size
     if len(text) > 2 + 2 * limit:
         raise UsageError(f"hex data is longer than {limit} bytes")
-    if not _HEX.match(text):
+    try:
+        data = bytes.fromhex(text[2:])
+    except ValueError:
+        data = None
+    if data is None or text[:2] != "0x" or len(text) != 2 + 2 * len(data):  # fromhex passes over white space
         raise UsageError("hex data is 0x and an even number of hex digits")
-    if size is not None and len(text) != 2 + 2 * size:
+    if size is not None and len(data) != size:
         raise UsageError(f"hex data is not {size} bytes long")
-    return bytes.fromhex(text[2:])
+    return data
 
 
 def parse_quantity(text: object) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from coinslot.chains.evm.hexdata import parse_hex, to_hex
+from coinslot.core.record import quick
 from coinslot.errors import MalformedCredential, UsageError, VerificationFailed
 from coinslot.methods.tempo.pull import MAX_RAW_BYTES
 from coinslot.methods.tempo.session.channel import ChannelRef, read_channel_ref
@@ -58,6 +59,7 @@ class TopUpPayload:
         return told | {"additionalDeposit": str(self.additional_units)}
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class VoucherPayload:
     """A voucher."""

@@ -105,12 +105,14 @@ class TempoSessionSeller:
 
     config: SessionConfig
     _scheme: VoucherScheme = field(init=False, repr=False)
+    _network: str = field(init=False, repr=False)
     _prefix: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Compute what never changes."""
         object.__setattr__(self, "_scheme", scheme_of(self.config.escrow))
-        object.__setattr__(self, "_prefix", f"{self.network}/")
+        object.__setattr__(self, "_network", network(self.config.escrow.chain_id))
+        object.__setattr__(self, "_prefix", f"{self._network}/")
 
     @property
     def method(self) -> str:
@@ -125,7 +127,7 @@ class TempoSessionSeller:
     @property
     def network(self) -> str:
         """The CAIP-2 id of the chain."""
-        return network(self.config.escrow.chain_id)
+        return self._network
 
     @property
     def grace_s(self) -> float:
