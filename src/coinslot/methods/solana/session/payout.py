@@ -105,13 +105,19 @@ class _Case:
 
     @property
     def voucher(self) -> SignedVoucher | None:
-        """What raises the settled amount, if anything does (SSES-136). Raises UsageError for another's voucher."""
-        if not self.close.raw or self.close.voucher_units <= self.state.settled_units:
+        """What raises the settled amount, if anything does (SSES-136). Raises VerificationFailed for another's voucher.
+
+        Of a channel that we sign for the voucher itself says how far it goes: also one whose key we have changed.
+        """
+        if not self.close.raw:
             return None
         voucher = decode_voucher(self.close.raw)
-        if (voucher.channel_id, voucher.cumulative_units) != (self.recorded.id, self.close.voucher_units):  # T08
-            raise UsageError("the voucher on record is of another channel, or for another amount")
-        return None if voucher.has_expired(self.chain_s, -CHAIN_SKEW_S) else voucher
+        units = voucher.cumulative_units if self.recorded.operator else self.close.voucher_units
+        if (voucher.channel_id, voucher.cumulative_units) != (self.recorded.id, units):  # T08
+            raise VerificationFailed("the voucher on record is of another channel, or for another amount")
+        if units <= self.state.settled_units or voucher.has_expired(self.chain_s, -CHAIN_SKEW_S):
+            return None
+        return voucher
 
     @property
     def in_time(self) -> bool:

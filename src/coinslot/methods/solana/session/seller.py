@@ -61,11 +61,13 @@ from coinslot.methods.solana.session.receipt import NeedVoucher, SessionReceipt
 from coinslot.methods.solana.session.recent import Recent
 from coinslot.methods.solana.session.record import NAME, Recorded, channel_key, proof_hash, read_record, recorded_of
 from coinslot.methods.solana.session.rent import collect_rent
+from coinslot.methods.solana.session.resume import Resumable
 from coinslot.methods.solana.session.snapshot import CHANNEL_HEADER, SNAPSHOT_HEADER, snapshot_of
 from coinslot.methods.solana.session.sponsoring import Sponsoring
 from coinslot.methods.solana.session.terms import (
     SessionTerms,
     completed,
+    opening_anew,
     read_session_terms,
     resuming,
     write_session_request,
@@ -124,10 +126,12 @@ class SolanaSessionSeller:
 
     config: SessionConfig
     _recent: Recent = field(init=False, repr=False)
+    _resumable: Resumable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """What changes by the moment is kept apart."""
         object.__setattr__(self, "_recent", Recent(self.config.rpc_url, self.config.commitment))
+        object.__setattr__(self, "_resumable", Resumable(self.config.rpc_url, self.config.commitment))
 
     @property
     def method(self) -> str:
@@ -190,9 +194,13 @@ class SolanaSessionSeller:
         return request
 
     def complete(self, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
-        """With the blockhash and the slot to open a new channel on, as the node says them now. Raises ChainError."""
+        """With what the chain says now: to go on with a channel, that it is open; else the blockhash and the slot to
+        open a new one on. Raises ChainError.
+        """
         if request["methodDetails"].get("channelId") is not None:  # SSES-066 SSES-068
-            return request
+            if (yield from self._resumable.is_open(self._read_terms(request))):  # SSES-212
+                return request
+            request = opening_anew(request, self.config.idle_options_s)
         recent = yield from self._recent.blockhash()
         return completed(request, recent.blockhash, recent.slot)
 

@@ -265,3 +265,15 @@ def resuming(request: Mapping[str, Any], channel_id: str, idle_s: int) -> dict[s
     gone = ("recentBlockhash", "recentSlot", "idleTimeoutOptionsSeconds")
     details = {name: value for name, value in request["methodDetails"].items() if name not in gone}
     return dict(request) | {"methodDetails": details | {"channelId": channel_id, "idleTimeoutSeconds": idle_s}}
+
+
+def opening_anew(request: Mapping[str, Any], idle_options_s: tuple[int, ...]) -> dict[str, Any]:
+    """The same request without the channel that it named: to open a new one, once it is `completed`."""
+    details = {
+        name: value
+        for name, value in request["methodDetails"].items()
+        if name not in ("channelId", "idleTimeoutSeconds")
+    }
+    if idle_options_s:
+        details["idleTimeoutOptionsSeconds"] = list(idle_options_s)
+    return dict(request) | {"methodDetails": details}
