@@ -53,6 +53,30 @@ def test_a_careful_seller_waits_until_it_is_final(solshop: SolanaShop) -> None:
     assert isinstance(solshop.confirm(seller, prepared), Settled)
 
 
+class Eager(RealWorld):
+    """A node that shows transactions before they are final, whatever it is asked."""
+
+    def rpc(self, effect: Rpc) -> object:
+        """With another commitment than the one asked for."""
+        if effect.method == "getTransaction":
+            signature, config = effect.params
+            assert isinstance(config, dict)
+            effect = replace(effect, params=[signature, config | {"commitment": "confirmed"}])
+        return super().rpc(effect)
+
+
+@pytest.mark.guard("T33")
+def test_a_node_that_shows_too_much_is_not_believed_too_early(solshop: SolanaShop) -> None:
+    """The status decides, too."""
+    seller = solshop.seller(commitment="finalized")
+    prepared = prepared_by(solshop, seller)
+    with closing(Eager()) as world:
+        shop = replace(solshop, world=world)
+        assert isinstance(shop.settle(seller, prepared), Pending)
+        solshop.chain.running.advance_slots(33)
+        assert isinstance(shop.confirm(seller, prepared), Settled)
+
+
 @pytest.mark.guard("F13")
 def test_a_payment_that_never_landed_is_refused_once_it_never_can(solshop: SolanaShop) -> None:
     """Pending while its blockhash is good, and until the chain's own clock is past the margin."""

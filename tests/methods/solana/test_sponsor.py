@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -12,7 +11,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from solders.message import MessageAddressTableLookup, MessageV0, to_bytes_versioned
+from solders.message import MessageAddressTableLookup, MessageHeader, MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
 
 from coinslot.chains.solana.ata import build_create_idempotent, derive_ata
@@ -199,6 +198,17 @@ def with_idle_account(case: Case) -> bytes:
         for each in made.instructions
     ]
     return _raw(case, _with(made, account_keys=keys, instructions=moved))
+
+
+def with_idle_reader(case: Case) -> bytes:
+    """An account that no instruction takes, without any right."""
+    made = _message(case, case.good)
+    head = made.header
+    more = MessageHeader(
+        head.num_required_signatures, head.num_readonly_signed_accounts, head.num_readonly_unsigned_accounts + 1
+    )
+    keys = [*made.account_keys, Pubkey.from_string(case.thief.address)]
+    return _raw(case, _with(made, header=more, account_keys=keys))
 
 
 def with_written_mint(case: Case) -> bytes:
@@ -414,6 +424,7 @@ VECTORS: dict[str, tuple[Callable[[Case], bytes], str]] = {
     ),
     "a table": (with_lookup, "looks accounts up"),
     "an idle account": (with_idle_account, "doesn't need"),
+    "an idle account that is only read": (with_idle_reader, "doesn't need"),
     "a right to write": (with_written_mint, "doesn't need"),
     "one account more for a transfer": (
         swapped(is_transfer, lambda c, each: replace(each, accounts=(*each.accounts, writable(c.ata(c.sponsor))))),
@@ -565,9 +576,11 @@ def test_a_sponsor_that_changed_signs_nothing_for_the_old_one(solshop: SolanaSho
     seller, _ = solshop.sponsored()
     challenge = solshop.challenge(seller)
     shown = solshop.pay(solshop.payer(), challenge)
-    other = replace(seller, config=dataclasses.replace(seller.config, sponsor=None))
-    with pytest.raises(RailUnavailable, match="any more"):
-        solshop.check(other, challenge, shown.payload)
+    another, _ = solshop.sponsored(recipient=seller.config.recipient)
+    for sponsor in (None, another.config.sponsor):
+        other = replace(seller, config=replace(seller.config, sponsor=sponsor))
+        with pytest.raises(RailUnavailable, match="any more"):
+            solshop.check(other, challenge, shown.payload)
 
 
 # --- fuzzing -------------------------------------------------------------------------------------
