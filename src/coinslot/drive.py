@@ -361,15 +361,43 @@ async def _perform_async(effect: Effect, world: AsyncWorld) -> object:
 
 
 class _Arrivals:
-    """Wakes the tasks of one event loop whose futures other threads resolved: many at one signal.
+    """Wakes the tasks of one event loop whose futures other threads resolved: many at one signal, all by one timer.
 
-    A store acknowledges dozens of writes at once; a signal for each would cost as much as the writes.
+    A store acknowledges dozens of writes at once; a signal for each, and a timer, would cost as much as the writes.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)  # F28: this stands in a dictionary for as long as its loop lives, and no longer
         self._arrived: deque[asyncio.Future[None]] = deque()
         self._signalled = False
+        # Who waits and until when, the longest first, since all wait for as long.
+        self._until_s: dict[asyncio.Future[None], float] = {}
+        self._timed = False
+
+    async def wait(self, future: Future[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Until it is done, or for as long as is waited for a store."""
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._until_s[waiter] = loop.time() + STORE_WAIT_S
+        if not self._timed:
+            self._timed = True
+            loop.call_later(STORE_WAIT_S, self._sweep, loop)
+        future.add_done_callback(lambda _: self.tell(waiter))
+        try:
+            await waiter
+        finally:
+            del self._until_s[waiter]
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake who has waited long enough, and come again when the next one has."""
+        next_s = None
+        for waiter, until_s in self._until_s.items():
+            if until_s > loop.time():
+                next_s = until_s
+                break
+            _end(waiter)
+        self._timed = next_s is not None
+        if next_s is not None:
+            loop.call_at(next_s, self._sweep, loop)
 
     def tell(self, waiter: asyncio.Future[None]) -> None:
         """Wake one. Called from any thread."""
@@ -402,13 +430,7 @@ async def _arrival(future: Future[Any]) -> object:
         arrivals = _arrivals.get(loop)
         if arrivals is None:
             arrivals = _arrivals[loop] = _Arrivals(loop)
-        waiter: asyncio.Future[None] = loop.create_future()
-        future.add_done_callback(lambda _: arrivals.tell(waiter))
-        timer = loop.call_later(STORE_WAIT_S, _end, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
+        await arrivals.wait(future, loop)
         if not future.done():
             raise StoreBroken(_NO_ANSWER)
     return future.result()

@@ -97,7 +97,8 @@ class Gate:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_counter", Sessions(self.issuer, self.store, self.patience_s, self._tell))
+        tell = None if self.observe is None else self._tell
+        object.__setattr__(self, "_counter", Sessions(self.issuer, self.store, self.patience_s, tell))
 
     # --- the door asks ---------------------------------------------------------------------------
 
@@ -187,7 +188,7 @@ class Gate:
         """
         echo = credential.challenge
         known = self._echoed.get(echo.id)
-        if known is not None and known[0] == echo and known[1].get("s") == path_scope(request):
+        if known is not None and (known[0] is echo or known[0] == echo) and known[1].get("s") == path_scope(request):
             return credential, known[1]
         if echo.realm != self.issuer.realm or not self.issuer.keys.issued(echo):
             _known_intent(price, echo)

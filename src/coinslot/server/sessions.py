@@ -126,7 +126,7 @@ class Sessions:
     issuer: Issuer
     store: SessionStore
     patience_s: float
-    tell: Callable[[Event], None] = field(repr=False)
+    tell: Callable[[Event], None] | None = field(repr=False)  # None: nobody listens
     _teller: Teller = field(init=False, repr=False)
     _deposits: Deposits = field(init=False, repr=False)
     _closing: Closing = field(init=False, repr=False)
@@ -136,7 +136,7 @@ class Sessions:
     _watched: dict[str, tuple[float, float | None]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        teller = Teller(self.issuer, self.store, self.tell)
+        teller = Teller(self.issuer, self.store, self.tell or _nobody)
         object.__setattr__(self, "_teller", teller)
         object.__setattr__(self, "_deposits", Deposits(teller, self.patience_s))
         object.__setattr__(self, "_closing", Closing(teller, self.patience_s))
@@ -178,7 +178,8 @@ class Sessions:
         credential = asked.credential
         name = (id(asked.price), credential.challenge.id)
         echo = self._echoes.get(name)
-        if echo is None or echo.offers is not offers or echo.challenge != credential.challenge:
+        known = echo is not None and (echo.challenge is credential.challenge or echo.challenge == credential.challenge)
+        if echo is None or not known or echo.offers is not offers:
             if len(self._echoes) >= REMEMBERED_ECHOES:  # F28
                 self._echoes.clear()
             echo = self._echoes[name] = _read_echo(asked, offers)
@@ -318,18 +319,9 @@ class Sessions:
         self, case: Case, payer: str, order: Order, channel: Channel, at_s: float, meter: Meter | None = None
     ) -> SessionAdmission:
         receipt = case.seller.receipt(channel, case.challenge_id, at_s, order.units, None)
-        self.tell(
-            Bought(
-                case.asked.request.path,
-                case.seller.method,
-                payer,
-                channel.asset,
-                order.cost_units,
-                channel.id,
-                case.challenge_id,
-                channel.accepted,
-            )
-        )
+        if self.tell is not None:
+            path, bought = case.asked.request.path, (channel.asset, order.cost_units, channel.id)
+            self.tell(Bought(path, case.seller.method, payer, *bought, case.challenge_id, channel.accepted))
         headers = (("payment-session", channel.id),)
         return SessionAdmission(
             receipt, payer, channel.asset, channel.key, order.idempotency_key, meter, headers=headers
@@ -408,6 +400,10 @@ class Sessions:
                 extra = offer.seller.headers(channel, channel.spent + channel.reserved)
                 break
         return Answer(NO_CONTENT, (("cache-control", "no-store"), *extra, ("content-length", "0")), b"")
+
+
+def _nobody(_: Event) -> None:
+    """Listens."""
 
 
 def _same(one: Terms, other: Terms) -> bool:
