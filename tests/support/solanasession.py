@@ -15,6 +15,7 @@ from solders.keypair import Keypair
 from coinslot.client.events import Event
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
+from coinslot.core.challenge import Challenge, parse_challenges
 from coinslot.intents.acts import Held
 from coinslot.store.book import Book
 from coinslot.transports.asgi import CoinslotMiddleware
@@ -87,3 +88,11 @@ def only(book: Book) -> Held:
     """The only channel."""
     (held,) = book.all().result()
     return held
+
+
+def asked(url: str) -> Challenge:
+    """The session that a shop offers to anybody."""
+    with httpx.Client(trust_env=False) as plain:
+        answer = plain.get(url)
+    found, _ = parse_challenges(answer.headers.get_list("www-authenticate"))
+    return next(one for one in found if one.intent == "session")

@@ -16,7 +16,7 @@ from coinslot.chains.solana.instruction import Instruction
 from coinslot.chains.solana.rpc import accounts
 from coinslot.drive import Flow
 from coinslot.errors import NoPayableOffer
-from coinslot.methods.solana.session.beneficiaries import beneficiaries, missing, unusable
+from coinslot.methods.solana.session.beneficiaries import beneficiaries, create, missing, unusable
 from coinslot.methods.solana.session.channel import ChannelAccount, Status, escrow_account
 from coinslot.methods.solana.session.program import (
     RequestClose,
@@ -33,7 +33,7 @@ from coinslot.methods.solana.session.record import Recorded
 # Compute units: about twice of what was measured, a token account that must be created first included.
 REQUEST_UNITS = 20_000
 WITHDRAW_UNITS = 120_000
-DISTRIBUTE_UNITS = 150_000
+DISTRIBUTE_UNITS = 200_000
 # The clock of the chain is an estimate of its validators, and runs behind others by some seconds.
 CLOCK_SLACK_S = 30
 
@@ -97,7 +97,10 @@ def payout(url: str, recorded: Recorded, state: ChannelAccount, treasury_owner: 
     escrow = escrow_account(recorded.id, recorded.seeds.mint, recorded.token_program)
     found = yield from accounts(url, [escrow, *(each.account for each in whose)])
     pairs = list(zip(whose, found[1:], strict=True))
-    if any(missing(account) for _, account in pairs) or unusable(recorded, pairs, found[0]):  # T32
+    lacking = [each for each, account in pairs if missing(account)]
+    if any(each.owner != treasury_owner for each in lacking) or unusable(recorded, pairs, found[0]):  # T32
         return []
+    # the program looks at the treasury's account in any case; its rent is half of what comes back
+    creating = [create(each, recorded.seeds.payer, recorded) for each in lacking]
     call = distribute_of(recorded.id, state, recorded.token_program, treasury_owner, recorded.splits)
-    return [build_distribute(recorded.program, call)]
+    return [*creating, build_distribute(recorded.program, call)]
