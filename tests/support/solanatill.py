@@ -12,6 +12,7 @@ of the method, so that a mistake that both sides make alike does not hide.
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -99,15 +100,15 @@ class SolanaTill:
         operator: bool = False,
         sponsored: bool = True,
         mint: str = USDC,
-        seed: bytes = b"",
+        seed: str = "",
         **config: Any,
     ) -> None:
         self.svm = svm
         self.world = SetWorld()
         self.world.at_s = time.time()
         self.store: SessionStore = store if store is not None else MemoryStore(clock=self.world.now)
-        self.payee, self.payer = _key(svm, seed + b"payee"), _key(svm, seed + b"fees")
-        self.operator = _key(svm, seed + b"operator") if operator else None
+        self.payee, self.payer = _key(svm, "payee", seed), _key(svm, "fees", seed)
+        self.operator = _key(svm, "operator", seed) if operator else None
         self.mint, self.token_program = mint, TOKEN_2022_PROGRAM if mint == PYUSD else TOKEN_PROGRAM
         genesis = str(svm.rpc("getGenesisHash"))
         given: dict[str, Any] = {
@@ -161,7 +162,7 @@ class SolanaTill:
         assert isinstance(got, SessionAdmission), got
         return got
 
-    def serve(self, credential: str | None, request: Incoming = WORDS, **headers: str) -> Answer:
+    def serve(self, credential: str | None, request: Incoming = WORDS, **headers: Any) -> Answer:
         """The gate's answer, or that of a handler that ran."""
         got = self.present(credential, request, **headers)
         if isinstance(got, Answer):
@@ -212,12 +213,13 @@ def solana_till(svm: SvmChain) -> Iterator[Callable[..., SolanaTill]]:
         one.close()
 
 
-def _key(svm: SvmChain, seed: bytes) -> Key:
+def _key(svm: SvmChain, name: str, seed: str) -> Key:
     """A key with some SOL: the same for the same seed, a new one for none."""
-    pair = svm.keypair() if len(seed) < 16 else Keypair.from_seed(seed[:32].ljust(32, b"\0"))
-    if len(seed) >= 16:
-        svm.fund(str(pair.pubkey()), 10**9, "SOL")
-    return key_of(pair)
+    if not seed:
+        return key_of(svm.keypair())
+    key = Key(hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    svm.fund(key.address, 10**9, "SOL")
+    return key
 
 
 @dataclass

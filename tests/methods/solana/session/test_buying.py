@@ -382,7 +382,7 @@ def test_who_runs_dry_is_told_to_go_on_with_its_channel(solana_till: Tills) -> N
         {"grace_s": 60},
         {"operator": True},
         {"mint": "2b1kV6DkPAnxd5ixfnxCpjxmKwqjjaYmCZfHsFu24GXo"},
-        {"seed": b"x" * 32},
+        {"seed": "another"},
     ],
     ids=["grace", "signer", "token", "payee"],
 )
@@ -391,9 +391,9 @@ def test_a_channel_of_other_terms_pays_only_terms_that_it_fits(
 ) -> None:
     """Another signer, token, or payee; another grace period is the business of new channels."""
     store = open_store(f"sqlite:///{tmp_path}/payments.db")
-    till = solana_till(store=store, seed=b"the same for both" * 2)
+    till = solana_till(store=store, seed="both")
     buyer = till.buyer()
-    other = solana_till(store=store, **({"seed": b"the same for both" * 2} | changes))
+    other = solana_till(store=store, **({"seed": "both"} | changes))
     fits = "grace_s" in changes
     assert other.seller.takes(buyer.record, other.seller.terms(other.challenge().request_object())) is fits
 

@@ -189,7 +189,7 @@ def test_a_sponsor_bounds_what_a_payer_bids_and_binds(solana_till: Tills) -> Non
     """Fees, compute units, and the rent of channels that a payer may open in a day."""
     till = solana_till(sponsored=False)
     limits = sponsor(till.payer, max_fee_lamports=20_000, payer_daily_lamports=2 * 5_020_000)
-    till = solana_till(sponsoring=limits, seed=b"the same for both" * 2)
+    till = solana_till(sponsoring=limits, seed="both")
     buyer = till.client()
     opens = build_open(PROGRAM_ID, replace(buyer.call, rent_payer=till.payer.address))
     bids: list[tuple[Instruction, ...]] = [
