@@ -25,7 +25,7 @@ HELD_AS = {"sol": "SOL"}
 
 
 @pytest.mark.spec("SCHG-052", "SCHG-053", "SCHG-055", "SCHG-056", "SCHG-114", "SCHG-153", "SCHG-154", "SCHG-155")
-@pytest.mark.spec("SCHG-070", "SCHG-076", "SCHG-165", "SCHG-166", "SCHG-020")
+@pytest.mark.spec("SCHG-070", "SCHG-076", "SCHG-165", "SCHG-166", "SCHG-156")
 @pytest.mark.parametrize("mode", ["pull", "push"])
 @pytest.mark.parametrize("currency", ["USDC", "PYUSD", "sol"])
 def test_a_charge_is_paid_to_the_unit(solshop: SolanaShop, currency: str, mode: str) -> None:

@@ -112,6 +112,7 @@ def test_a_lost_answer_is_presented_again_and_not_paid_again(solshop: SolanaShop
     assert stand.earned == DOLLAR // 4
 
 
+@pytest.mark.spec("SCHG-183", "SCHG-184", "SCHG-185")
 def test_the_purse_says_no_before_anything_is_signed(solshop: SolanaShop) -> None:
     """More than its limit, and what it does not hold."""
     stand = Stand(solshop)
@@ -124,4 +125,51 @@ def test_the_purse_says_no_before_anything_is_signed(solshop: SolanaShop) -> Non
         poor = stand.purse(key=solshop.account(0))
         with pay(httpx.Client(), poor, POLICY) as client, pytest.raises(NoPayableOffer):
             client.get(f"{url}/paid/report")
+    assert stand.earned == 0
+
+
+@pytest.mark.guard("T47")
+@pytest.mark.spec("SCHG-186", "SCHG-188")
+def test_the_purse_pays_only_those_whom_its_owner_names(solshop: SolanaShop) -> None:
+    """The recipient, and every payee of a split: a share for somebody else is refused as a whole."""
+    stand, other = Stand(solshop), solshop.payee()
+    shared = stand.slot.price("0.25", splits={other: "0.05"})
+    app = CoinslotMiddleware(page, stand.slot, {"GET /paid/*": "0.25", "GET /shared": shared})
+    both = {stand.recipient, other}
+    with asgi_server(app, lifespan="on") as url:
+        for named, path, paid in (
+            (both, "/shared", True),
+            ({stand.recipient}, "/shared", False),
+            ({other}, "/paid/report", False),
+        ):
+            policy = Policy(max_per_request="0.5", recipients=named)
+            with pay(httpx.Client(), stand.purse(), policy) as client:
+                if paid:
+                    assert client.get(f"{url}{path}").text == "paid for"
+                else:
+                    with pytest.raises(PolicyRefused, match="recipients"):
+                        client.get(f"{url}{path}")
+    assert stand.earned == DOLLAR // 5
+
+
+@pytest.mark.spec("SCHG-180")
+def test_no_credential_leaves_over_plain_http(solshop: SolanaShop) -> None:
+    """Anyone between could take it."""
+    stand = Stand(solshop)
+    asked: list[httpx.Request] = []
+
+    async def main() -> None:
+        async def note(request: httpx.Request) -> None:
+            asked.append(request)
+
+        inner = httpx.AsyncClient(transport=httpx.ASGITransport(stand.app), event_hooks={"request": [note]})
+        async with pay(inner, stand.purse(), POLICY) as client:
+            try:
+                await client.get("http://shop.example/paid/report")
+            finally:
+                await stand.slot.async_world.aclose()
+
+    with pytest.raises(PolicyRefused, match="not encrypted"):
+        asyncio.run(main())
+    assert all("authorization" not in request.headers for request in asked)
     assert stand.earned == 0
