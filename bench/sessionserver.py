@@ -29,6 +29,7 @@ from coinslot.drive import RealAsyncWorld, run_async
 from coinslot.server.answer import Answer, paid_headers
 from coinslot.server.discovery import Service
 from coinslot.server.price import Price
+from coinslot.services.collecting import spare_what_stands
 from coinslot.services.gate import GateService
 from coinslot.services.guarded import GuardedProtocol
 from coinslot.services.metrics import Metrics
@@ -152,6 +153,7 @@ def main() -> None:
     pin_as_told()
     kind, store, channels, other = (*sys.argv[1:], "")[:4]
     app = application(kind, store, int(channels), other)
+    spare_what_stands()
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     bound.listen(512)

@@ -13,6 +13,7 @@ from bench.sessionrig import DEPOSIT, PRICE, Purse, challenge, fill, issuer, pur
 from coinslot.core.credential import Credential, find_credential
 from coinslot.core.receipt import Receipt
 from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async
+from coinslot.intents.acts import Claimed
 from coinslot.intents.session import Spent, Voucher
 from coinslot.server.admission import SessionAdmission
 from coinslot.server.answer import paid_headers
@@ -82,8 +83,9 @@ def steps() -> Iterator[Row]:
         _best(lambda: gate._counter._recognise(asked, price.fixed, now)),
         "us",
     )
-    presented = mine.read(credential.payload_object(), terms)
-    yield "a voucher, in memory: its signature", _best(lambda: mine.verify(presented, owner.key.address)), "us"
+    presented, claimed = mine.read(credential.payload_object(), terms), Claimed(credential, terms, now)
+    verified = (presented, owner.channel, claimed, now)
+    yield "a voucher, in memory: its signature", _best(lambda: mine.verify(*verified)), "us"
     yield "a voucher, in memory: accept and spend", _best(_buying(owner)), "us"
     channel = store.find_channel(owner.channel.key).result()
     assert channel is not None

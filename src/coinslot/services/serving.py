@@ -13,6 +13,7 @@ from uvicorn.supervisors import Multiprocess
 
 from coinslot.drive import RealWorld, run, wait
 from coinslot.errors import ConfigError, UsageError
+from coinslot.services.collecting import spare_what_stands
 from coinslot.services.config import GateConfig
 from coinslot.services.gate import GateService
 from coinslot.services.guarded import GuardedProtocol
@@ -45,7 +46,9 @@ def check_config(config: GateConfig) -> dict[str, object]:
 
 def create() -> GateService:
     """The application of a worker process."""
-    return GateService(msgspec.json.decode(os.environ[_VARIABLE], type=GateConfig))
+    made = GateService(msgspec.json.decode(os.environ[_VARIABLE], type=GateConfig))
+    spare_what_stands()
+    return made
 
 
 class _Server(uvicorn.Server):
@@ -108,6 +111,7 @@ def serve(config: GateConfig, ready: Callable[[str], None]) -> None:
     )
     try:
         if config.workers == 1:
+            spare_what_stands()
             _Server(settings, lambda: ready(url)).run(sockets=[bound])
         else:
             check_config(config)
