@@ -165,6 +165,20 @@ def test_only_a_body_that_fails_counts(
     assert (done.status, len(done.failed)) == (status, failed), done.output
 
 
+def test_rubbish_that_is_found_in_the_end_changes_no_result(runner: Runner, copied: Path, tmp_path: Path) -> None:
+    """What a failed test left open is told as an error when pytest is over; the test has failed all the same."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    test = tmp_path / "test_it.py"
+    test.write_text(
+        "class Kept:\n"
+        "    def __del__(self):\n        raise ValueError('rubbish')\n"
+        "def test_it():\n    kept = Kept()\n    kept.itself = kept\n    assert 0\n"
+    )
+    done = runner.run(str(test), copied, tmp_path)
+    assert (done.status, len(done.failed)) == (1, 1), done.output
+    assert "rubbish" in done.output
+
+
 def test_a_test_that_hangs_is_ended(
     runner: Runner, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

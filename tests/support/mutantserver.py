@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ PRELOADED = (
 ).split()
 # How often the end of a fork is looked for: little beside the half second that the shortest one takes.
 POLL_S = 0.005
+# A status that pytest does not use.
+CRASHED = 70
 # Enough of an error to tell its kind.
 MESSAGE = 500
 
@@ -50,6 +53,11 @@ class Record:
 
     def __init__(self) -> None:
         self.failed: list[str] = []
+        self.status = CRASHED
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Keep how the tests ended; what is told of rubbish when pytest cleans up after them changes that no more."""
+        self.status = int(exitstatus)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the error's first words."""
@@ -86,9 +94,12 @@ def run(request: dict[str, object]) -> int:
     sys.argv = ["pytest"]
     record = Record()
     arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(request["node"])]
-    code = int(pytest.main(arguments, plugins=[record]))
+    try:
+        pytest.main(arguments, plugins=[record])
+    except Exception:  # an unclosed file found by the last collection of garbage is raised from here
+        traceback.print_exc()
     (folder / "report.json").write_text(json.dumps(record.failed), encoding="utf-8")
-    return code
+    return record.status
 
 
 def wait(pid: int, seconds: float) -> int | None:
@@ -115,7 +126,7 @@ def main() -> None:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            code = 70
+            code = CRASHED
             try:
                 code = run(request)
             finally:
