@@ -29,6 +29,7 @@ from coinslot.methods.solana.session.voucher import decode_voucher
 from coinslot.server.settler import Policy
 from support.solanaopening import key
 from support.solanatill import COST, DEPOSIT, GRACE_S, PURSE, PYUSD, USDC, Buyer, SolanaTill, holding, receipt_of
+from support.strike import struck_at
 from support.till import problem
 
 Tills = Callable[..., SolanaTill]
@@ -413,7 +414,7 @@ def test_channels_are_seen_as_the_chain_has_them(solana_till: Tills) -> None:
 
 
 @pytest.mark.spec("SSES-152", "SSES-213", "SSES-281", "SSES-282")
-@pytest.mark.guard("T47", "T08", "F12")
+@pytest.mark.guard("T07", "T08", "F12")
 def test_what_is_not_our_channel_is_a_fault_and_no_news(solana_till: Tills) -> None:
     """Another owner, another shape, another channel's data, another version: nobody is told that it is closed."""
     till = solana_till()
@@ -520,6 +521,24 @@ def test_a_close_whose_answer_was_lost_is_known_by_the_chain(solana_till: Tills)
     till.svm.faults.lose_answer()
     assert till.answer(buyer.close()).status == 204
     assert buyer.purse == PURSE - COST
+
+
+@pytest.mark.guard("F09", "F11")
+def test_a_close_in_several_transactions_that_was_cut_short_goes_on(solana_till: Tills) -> None:
+    """The first of them landed, the server died: the same parcel is sent again, and nobody is paid twice."""
+    splits = tuple(Split(key(f"somebody {at}").address, 1_000) for at in range(8))
+    till = solana_till(splits=splits)
+    buyer = bought(till)
+    with struck_at("solana.sent"):
+        till.answer(buyer.close())
+    (sent,) = till.store.jobs_of(buyer.store_key, 5).result()
+    assert len(read_parcel(sent.raw or b"")[0].transactions) > 1
+    assert buyer.record.stage is Stage.CLOSING
+    till.world.at_s += 60
+    till.watch()
+    assert till.settle().closed == 1
+    assert [holding(till, one.recipient) for one in splits] == [COST // 10] * 8
+    assert (holding(till, till.payee.address), buyer.purse) == (COST // 5, PURSE - COST)
 
 
 @pytest.mark.guard("F11")

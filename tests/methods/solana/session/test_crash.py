@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ CASES = [
 
 def present(till: SolanaTill, credential: str, key: str | None) -> int:
     """Come again while the dead server's lease holds; whoever waits is told so, and never billed."""
-    headers = {} if key is None else {"idempotency_key": key}
+    headers: dict[str, Any] = {} if key is None else {"idempotency_key": key}
     deadline = time.monotonic() + 30
     status = till.serve(credential, **headers).status
     while status in (409, 503) and time.monotonic() < deadline:

@@ -25,7 +25,7 @@ from coinslot.methods.solana.session.program import build_open
 from coinslot.methods.solana.session.record import read_record
 from coinslot.store.protocol import Query
 from support.solanaopening import key
-from support.solanatill import COST, DEPOSIT, PYUSD, Buyer, SolanaTill, receipt_of, sponsor
+from support.solanatill import COST, DEPOSIT, PURSE, PYUSD, Buyer, SolanaTill, receipt_of, sponsor
 from support.svm import SvmChain
 from support.till import first, offered, problem
 
@@ -240,6 +240,22 @@ def test_an_opening_told_again_opens_nothing_again(solana_till: Tills) -> None:
     before = till.svm.balance(till.payer.address, "SOL")
     answer = till.answer(buyer.open())
     assert (answer.status, till.svm.balance(till.payer.address, "SOL")) == (200, before)
+
+
+@pytest.mark.spec("SSES-029", "SSES-006", "SSES-010")
+@pytest.mark.guard("T06", "T08")
+def test_the_same_channel_is_not_opened_by_another_transaction(solana_till: Tills) -> None:
+    """With its salt and slot it is the same; nothing more is deposited. Another salt is another channel."""
+    till = solana_till()
+    buyer = till.buyer()
+    again = buyer.signed(build_unit_limit(199_999), build_open(PROGRAM_ID, buyer.call))
+    assert till.answer(buyer.open(raw=again)).status == 200
+    assert (buyer.purse, buyer.record.deposit) == (PURSE - DEPOSIT, DEPOSIT)
+    other = Buyer(till, buyer.key, buyer.challenge, salt=buyer.salt ^ 1)
+    assert till.answer(other.open()).status == 200
+    assert (buyer.purse, other.channel == buyer.channel) == (PURSE - 2 * DEPOSIT, False)
+    assert till.answer(buyer.close()).status == 204
+    assert till.answer(buyer.open(raw=again)).status == 402
 
 
 @pytest.mark.guard("T35", "F11")

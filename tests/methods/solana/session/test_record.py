@@ -57,7 +57,7 @@ def test_a_record_that_was_changed_is_of_another_channel(part: str) -> None:
         recorded_of(changed, MINE.id)
 
 
-@pytest.mark.guard("T16")
+@pytest.mark.guard("T38")
 @pytest.mark.spec("SSES-250")
 def test_of_a_proof_only_its_hash_is_kept() -> None:
     """Who reads the database can't present it."""

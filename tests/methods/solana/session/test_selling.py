@@ -271,7 +271,7 @@ def test_a_stream_over_http_is_paid_by_the_event(
 
 
 @pytest.mark.spec("SSES-212", "SSES-213", "SSES-152")
-@pytest.mark.guard("T27", "T47")
+@pytest.mark.guard("T07", "T27")
 def test_only_a_channel_that_the_chain_shows_open_is_suggested(solana_till: Tills) -> None:
     """A challenge that names one is not issued for one that is closing, changed, or gone: then it is for a new one."""
     till = solana_till(idle_options_s=(60, 600))

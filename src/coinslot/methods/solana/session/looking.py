@@ -2,7 +2,7 @@
 
 Accounts are read a hundred at a time. A channel that is drained is deallocated sooner or later: then nothing is there,
 as nothing is there before its opening landed. What stands at a channel's address and is not that channel, by its owner,
-its shape, or any member that never changes, is a fault of the node and no news of the channel. F12 T47
+its shape, or any member that never changes, is a fault of the node and no news of the channel. F12 T07
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def own_state(recorded: Recorded, found: Account | None) -> ChannelAccount | Non
     if found is None or (found.owner == SYSTEM_PROGRAM and not found.data):
         return None
     try:
-        state = read_channel(recorded.program, found)  # T47: owner, shape, and the address by its own terms
+        state = read_channel(recorded.program, found)  # T07: owner, shape, and the address by its own terms
     except BadTransaction as error:
         raise RpcUnreachable(f"what stands at {recorded.id} is not that channel: {error}") from None
     same = (

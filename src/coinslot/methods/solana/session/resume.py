@@ -38,7 +38,7 @@ class Resumable:
         if found is None:
             return False
         try:
-            state = read_channel(terms.program, found)  # T47: owner, discriminator, version, address
+            state = read_channel(terms.program, found)  # T07: owner, discriminator, version, address
         except BadTransaction:
             return False
         fits = (

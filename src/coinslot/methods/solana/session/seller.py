@@ -295,7 +295,7 @@ class SolanaSessionSeller:
         """That this is the proof that was bound to the channel when it was opened (SSES-093 SSES-095 SSES-215)."""
         if shown is None or not recorded.operator or recorded.challenge_id is None or recorded.proof is None:
             raise SignerMismatch("no proof is bound to this channel", channel_id=channel.id)
-        if not hmac.compare_digest(proof_hash(shown.signature), recorded.proof):  # T16
+        if not hmac.compare_digest(proof_hash(shown.signature), recorded.proof):  # T38
             raise InvalidVoucher("not the proof that is bound to this channel", channel_id=channel.id)
         shown.verify(channel.id, channel.payer, recorded.challenge_id)  # T13 T15
 
@@ -408,7 +408,7 @@ class SolanaSessionSeller:
             idle_s=opening.idle_s,
             operator=terms.operator is not None,
             challenge_id=claimed.credential.challenge.id,
-            proof=None if proof is None else proof_hash(proof.signature),  # T16
+            proof=None if proof is None else proof_hash(proof.signature),  # T38
         )
         return session.Channel(
             key=recorded.key,
