@@ -421,6 +421,14 @@ def keys_of(method: Method) -> Keyed:
     return keys
 
 
+def key_reader(keys: Keyed) -> Callable[[str], str]:
+    """What tells in our spelling a private key that another program of a chain wrote: a method may publish `read_key`
+    with its keys. It gives back what it doesn't know, and raises UsageError, which never repeats the key.
+    """
+    published: Callable[[str], str] | None = getattr(keys, "read_key", None)
+    return published or str
+
+
 def sessions_of(method: Method) -> Sessions | None:
     """What a method publishes about sessions, or None."""
     found: Sessions | None = getattr(method, "sessions", None)

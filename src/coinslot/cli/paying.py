@@ -13,7 +13,7 @@ from coinslot.client.wallet import Wallet
 from coinslot.client.wallet import wallet as wallet_of
 from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
-from coinslot.method import keys_of, load
+from coinslot.method import key_reader, keys_of, load
 from coinslot.services.keystore import KEY_VARIABLE, Keystore, choose_wallet, find_key, home
 
 WalletOption = Annotated[
@@ -76,7 +76,7 @@ def _key(method: str, wallet: str | None, passphrase_file: Path | None, dry: boo
     keys = keys_of(load(method))
     if dry and wallet is None:
         return run(keys.new_key(), RealWorld())
-    found = find_key(wallet, Keystore(home(environment()) / "wallets"), ask, environment())
+    found = find_key(wallet, Keystore(home(environment()) / "wallets"), ask, environment(), key_reader(keys))
     if found.wallet is not None and found.wallet.method != method:
         raise ConfigError(f"wallet {found.wallet.name!r} is of method {found.wallet.method!r}, not {method!r}")
     return found.private_key

@@ -7,6 +7,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -15,8 +16,8 @@ from coinslot.errors import UsageError
 from coinslot.services.keystore import MAX_PASSPHRASE_BYTES, parse_key, parse_passphrase
 
 PASSPHRASE_VARIABLE = "COINSLOT_PASSPHRASE"
-# 64 digits, "0x", and room for line ends and spaces around them.
-_MAX_KEY_BYTES = 256
+# 64 digits and "0x", or 64 numbers of up to three digits in a list, with line ends and spaces around them.
+_MAX_KEY_BYTES = 1024
 STDIN = Path("-")
 
 
@@ -39,13 +40,13 @@ def read_passphrase(file: Path | None, question: str, *, twice: bool = False) ->
     return text
 
 
-def read_key(file: Path | None) -> str:
+def read_key(file: Path | None, read: Callable[[str], str] = str) -> str:
     """A private key to import: from `file` ("-": standard input), else from standard input if that is not a terminal,
-    else asked. Raises UsageError, which never repeats it.
+    else asked. `read` knows other spellings (see method.key_reader). Raises UsageError, which never repeats it.
     """
     if file is None and sys.stdin.isatty():
-        return parse_key(_ask("Private key (64 hex digits, not shown): ", "--key-file FILE").strip())
-    return parse_key(_read(file or STDIN, _MAX_KEY_BYTES, "key file").strip())
+        return parse_key(read(_ask("Private key (not shown): ", "--key-file FILE").strip()))
+    return parse_key(read(_read(file or STDIN, _MAX_KEY_BYTES, "key file").strip()))
 
 
 def _ask(question: str, instead: str) -> str:

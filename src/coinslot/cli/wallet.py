@@ -24,7 +24,7 @@ from coinslot.errors import (
     WalletExists,
     WalletLocked,
 )
-from coinslot.method import Holding, Keyed, keys_of
+from coinslot.method import Holding, Keyed, key_reader, keys_of
 from coinslot.money import to_text
 from coinslot.services.accepting import VARIABLE
 from coinslot.services.keystore import Keystore, Wallet, choose_wallet, home
@@ -71,14 +71,16 @@ def import_key(
     passphrase_file: PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep an existing private key: 64 hex digits from a prompt, a file or standard input, never an argument."""
+    """Keep an existing private key: 64 hex digits, or as its chain's wallets export it. From a prompt, a file or
+    standard input, never an argument.
+    """
     if context.args:  # told here, since the usual complaint would repeat what may be a key. T38
         raise UsageError(
             "import takes a name and nothing else. If that was a key: other users could read it just now, and it is in "
             "your shell's history; take a new one"
         )
     store, (method, keys) = _free(name), _keyed(method)
-    key = read_key(key_file)
+    key = read_key(key_file, key_reader(keys))
     _told(_keep(store, name, (method, keys), key, passphrase_file), "Imported wallet", as_json)
 
 

@@ -305,16 +305,21 @@ def _stretch(passphrase: bytes, stretch: _Stretch) -> bytes:
 
 
 def find_key(
-    wallet: str | None, keystore: Keystore, passphrase: Callable[[str], str], environ: Mapping[str, str]
+    wallet: str | None,
+    keystore: Keystore,
+    passphrase: Callable[[str], str],
+    environ: Mapping[str, str],
+    read: Callable[[str], str] = str,
 ) -> FoundKey:
     """The key to pay with: of the named wallet, else COINSLOT_PRIVATE_KEY, else of the default or only wallet.
 
-    `passphrase` is asked with the wallet's name, only if one is opened. Raises ConfigError where there is no key or no
+    `passphrase` is asked with the wallet's name, only if one is opened; `read` knows other spellings of a key (see
+    method.key_reader). Raises ConfigError where there is no key or no
     telling which; UsageError, WalletError, WalletLocked.
     """
     if wallet is None and (given := environ.get(KEY_VARIABLE, "")):
         try:
-            return FoundKey(parse_key(given.strip()), None)
+            return FoundKey(parse_key(read(given.strip())), None)
         except UsageError as error:
             raise ConfigError(f"{KEY_VARIABLE}: {error}") from None
     if wallet is None:

@@ -16,6 +16,8 @@ from coinslot.method import Holding
 from coinslot.methods.solana import tokens
 from coinslot.methods.solana.tokens import SOL, Token
 
+# 64 bytes in base58 are longer, 32 bytes in hex shorter.
+_LEAST_PAIR = 80
 _SEED = re.compile(r"0x[0-9a-f]{64}\Z", re.ASCII)
 
 
@@ -43,6 +45,14 @@ class SolanaKeys:
     def address_of(self, private_key: str) -> str:
         """The address that a private key signs for. Raises UsageError, which never repeats the key."""
         return parse_key(private_key).address
+
+    def read_key(self, text: str) -> str:
+        """A key pair as wallets export it (base58 of 64 bytes), or as a keygen file has it, as 0x and its seed in hex;
+        other texts as they are. Raises UsageError, which never repeats it.
+        """
+        if not text.startswith("[") and len(text) < _LEAST_PAIR:
+            return text
+        return "0x" + parse_key(text).secret().hex()
 
     def balances(self, rpc_url: str, address: str, assets: Sequence[str]) -> Flow[Sequence[Holding]]:
         """What an address owns of these ("sol", or mints), or of SOL and what we know on the node's cluster.
