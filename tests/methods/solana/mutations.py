@@ -43,7 +43,7 @@ MUTATIONS = [
     Mutation(
         "T05",
         SELLER,
-        "return (pulled.referred and is_reference(terms.external_id)) or terms.fee_payer is not None",
+        "return pulled.referred and is_reference(terms.external_id)",
         "return True",
         f"{HERE}/test_pull_refused.py::test_a_transaction_that_is_there_already_pays_only_the_challenge_it_names",
     ),
@@ -261,6 +261,13 @@ MUTATIONS = [
         "if payer != prepared.payer:",
         "if False:",
         f"{HERE}/test_settle.py::test_anothers_payment_is_not_this_ones",
+    ),
+    Mutation(
+        "T33",
+        PUSH,
+        "    verify_signatures(landed.transaction)\n",
+        "",
+        f"{HERE}/test_settle.py::test_a_transaction_that_nobody_signed_is_no_answer",
     ),
     # T34, T35: between looking and sending
     Mutation(

@@ -224,6 +224,17 @@ def test_a_transaction_that_is_there_already_pays_only_the_challenge_it_names(so
                 solshop.prepare(seller, checked)
 
 
+@pytest.mark.guard("T05")
+def test_a_sponsored_transaction_that_is_there_already_pays_nothing_else(solshop: SolanaShop) -> None:
+    """Another process of the same sponsor may have sent it, for another challenge of equal terms."""
+    seller, _ = solshop.sponsored(reference=False)
+    one, other = solshop.challenge(seller), solshop.challenge(seller)
+    shown = solshop.pay(solshop.payer(), one)
+    assert isinstance(solshop.through(seller, one, shown), Settled)
+    with pytest.raises(VerificationFailed, match="on the chain already"):
+        solshop.prepare(seller, solshop.check(seller, other, shown.payload))
+
+
 @pytest.mark.spec("SCHG-119", "SCHG-193")
 @pytest.mark.parametrize("simulate", [True, False])
 def test_a_stale_blockhash_is_refused_before_anything_is_sent(solshop: SolanaShop, simulate: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -13,7 +15,7 @@ import pytest
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM
 from coinslot.chains.solana.token import TransferChecked, build_transfer_checked
 from coinslot.drive import RealWorld, Rpc
-from coinslot.errors import RpcUnreachable
+from coinslot.errors import BadSignature, RpcUnreachable
 from coinslot.intents.charge import Pending, Prepared, Refused, Settled
 from coinslot.methods.solana.charge_seller import SolanaChargeSeller
 from coinslot.methods.solana.terms import SolanaTerms
@@ -223,6 +225,30 @@ def test_a_transaction_that_failed_on_the_chain_is_refused_for_good(solshop: Sol
     assert isinstance(outcome, Refused)
     assert "failed" in outcome.reason
     assert solshop.held(seller.config.recipient) == 1
+
+
+@pytest.mark.guard("T33")
+@pytest.mark.parametrize("mode", ["pull", "push"])
+def test_a_transaction_that_nobody_signed_is_no_answer(solshop: SolanaShop, faulty_svm: FaultyNode, mode: str) -> None:
+    """A node that makes one up under a real signature proves nothing, neither a payment nor that there was none."""
+    seller = solshop.seller(rpc_url=faulty_svm.url)
+    challenge = solshop.challenge(seller)
+    shown = solshop.pay(solshop.payer(mode=mode), challenge)
+    asked: Callable[[], object] = lambda: solshop.check(seller, challenge, shown.payload)  # noqa: E731
+    if mode == "pull":
+        prepared = solshop.prepare(seller, solshop.check(seller, challenge, shown.payload))
+        solshop.run(seller.broadcast(prepared))
+        asked = lambda: solshop.confirm(seller, prepared)  # noqa: E731
+
+    def forged(told: dict[str, Any]) -> dict[str, Any]:
+        raw = bytearray(b64decode(told["transaction"][0]))
+        at = raw.index(bytes((12,)) + (DOLLAR // 4).to_bytes(8, "little")) + 9
+        raw[at] ^= 1
+        return told | {"transaction": [b64encode(bytes(raw)).decode(), "base64"]}
+
+    faulty_svm.on("getTransaction", edit(forged))
+    with pytest.raises(BadSignature):
+        asked()
 
 
 @pytest.mark.guard("T33")

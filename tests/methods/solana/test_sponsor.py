@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from solders.message import MessageAddressTableLookup, MessageHeader, MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
@@ -661,36 +661,32 @@ def fuzzed(hall: SolanaShop) -> Case:
     return case
 
 
-@pytest.fixture(scope="module")
-def taken() -> set[str]:
-    """The proofs that examples used up."""
-    return set()
-
-
 @pytest.mark.guard("T30")
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(edits=changes())
+@example(edits=[("move", 0, 1, 0, 0)])  # the order of what it may cost means nothing: this one gets through
+@example(edits=[("remove", 0, 0, 0, 0)])  # so does one that bids nothing
 def test_whatever_is_sponsored_pays_exactly_and_costs_no_more_than_allowed(
-    fuzzed: Case, taken: set[str], edits: list[tuple[str, int, int, int, int]]
+    fuzzed: Case, edits: list[tuple[str, int, int, int, int]]
 ) -> None:
     """However the honest transaction is edited: if it is taken at all, it does what was asked on the real SVM."""
     case, shop = fuzzed, fuzzed.shop
     config = case.seller.config
     assert config.sponsor is not None
+    shop.chain.running.advance_slots(1)  # a blockhash of its own: the same bytes again would be the same payment
     try:
         instructions = mutated(case, edits)
         message = build_message(case.sponsor.address, instructions, shop.chain.blockhash())
         wanted = read_transaction(sign_partially(message, [])).signers
         keys = [key for key in (case.payer, case.thief) if key.address in wanted]
         checked = case.check(sign_partially(message, keys))
-        assume(checked.proof not in taken)  # the same bytes again are the same payment
         prepared = shop.prepare(case.seller, checked)
-        taken.add(checked.proof)
     except (Problem, ChainError, ValueError):
         return
     legs = [(leg.recipient, leg.amount_units) for leg in case.terms.legs]
     before = [shop.held(recipient) for recipient, _ in legs]
     purse, gold = shop.held(case.sponsor.address, "SOL"), shop.held(case.sponsor.address)
+    event("sponsored")
     outcome = shop.settle(case.seller, prepared)
     cost = purse - shop.held(case.sponsor.address, "SOL")
     assert cost <= config.sponsor.max_fee_lamports + config.sponsor.rent_lamports

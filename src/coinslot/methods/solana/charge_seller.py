@@ -200,9 +200,8 @@ class SolanaChargeSeller:
             raise InvalidChallenge(str(error)) from None
 
     def _bound(self, terms: SolanaTerms, pulled: Pulled) -> bool:
-        """Whether a transaction can't be another payment: it carries a reference of this challenge alone, or it waited
-        for our signature."""
-        return (pulled.referred and is_reference(terms.external_id)) or terms.fee_payer is not None
+        """Whether a transaction can't be another payment: it carries a reference that no other challenge has. T05"""
+        return pulled.referred and is_reference(terms.external_id)
 
     # --- what is presented -----------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ must not be older than the offer. T05 T16
 
 from __future__ import annotations
 
+from coinslot.chains.solana.message import verify_signatures
 from coinslot.chains.solana.rpc import Commitment
 from coinslot.chains.solana.sending import POLL_S, Landed, get_transaction
 from coinslot.chains.solana.signature import parse_signature, signature_text
@@ -54,8 +55,9 @@ def check_push(
 def require_paid(landed: Landed, terms: SolanaTerms, token_program: str | None) -> str:
     """Who paid every leg, by the balances and not only by instructions. T32
 
-    Raises VerificationFailed.
+    Raises VerificationFailed, or BadSignature: the node shows what nobody signed. T33
     """
+    verify_signatures(landed.transaction)
     if landed.failure is not None:
         raise VerificationFailed(f"the transaction failed: {landed.failure.text}")
     taken = require_legs(terms, token_program, find_parts(landed.transaction).transfers)
