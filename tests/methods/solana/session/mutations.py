@@ -89,3 +89,209 @@ MUTATIONS = [
         f"{PROGRAMS}::test_another_program_is_not_the_channels",
     ),
 ]
+
+# --- the server's side ----------------------------------------------------------------------------
+
+TRANSACTION, SELLER, LOOKING, RESUME, PAYOUT, RECORD, LANDING, CONFIGURE, SPONSORING, RECENT = (
+    f"{ROOM}/{name}.py"
+    for name in (
+        "transaction", "seller", "looking", "resume", "payout", "record", "landing",
+        "configure", "sponsoring", "recent",
+    )
+)  # fmt: skip
+READING, OPENING, BUYING, CLOSING, SELLING, RECORDS = (
+    f"{HERE}/test_{name}.py" for name in ("transaction", "opening", "buying", "closing", "selling", "record")
+)
+DOES_MORE = f"{READING}::test_an_opening_that_does_more_is_refused"
+SAID = f"{READING}::test_what_is_said_of_an_opening_must_be_what_it_does"
+ANOTHER = f"{READING}::test_an_opening_of_another_channel_than_was_asked_for_is_refused"
+NOT_OURS = f"{CLOSING}::test_what_is_not_our_channel_is_a_fault_and_no_news"
+
+MUTATIONS += [
+    Mutation(
+        "T31",
+        TRANSACTION,
+        "if transaction.lookups:",
+        "if transaction.lookups == 7:",
+        f"{READING}::test_accounts_from_a_lookup_table_are_refused",
+    ),
+    Mutation(
+        "T31",
+        TRANSACTION,
+        "if any(account.address not in named for account in transaction.accounts):",
+        "if any(account.address == 7 for account in transaction.accounts):",
+        f"{READING}::test_accounts_that_no_instruction_uses_are_refused",
+    ),
+    Mutation("T31", TRANSACTION, "if each is None or each.program != BUDGET_PROGRAM:", "if each is None:", DOES_MORE),
+    Mutation(
+        "T13",
+        TRANSACTION,
+        "verify_signatures(transaction, unsigned=() if fee_payer is None else (fee_payer,))",
+        "len(str(verify_signatures))",
+        f"{READING}::test_only_the_payers_own_signature_opens_a_channel",
+    ),
+    Mutation(
+        "T31",
+        TRANSACTION,
+        "if fee_payer == payer:",
+        "if fee_payer == 7:",
+        f"{READING}::test_who_pays_the_fee_is_who_was_agreed_on",
+    ),
+    Mutation(
+        "T31",
+        TRANSACTION,
+        "if set(transaction.signers) != {fee_payer or payer, payer}:",
+        "if set(transaction.signers) == {7}:",
+        f"{READING}::test_another_signer_is_not_taken",
+    ),
+    Mutation("T08", TRANSACTION, "(payload.channel_id == channel_id, ", "(True or channel_id, ", SAID),
+    Mutation("T28", TRANSACTION, "(payload.grace_s == call.grace_s == terms.grace_s, ", "(True, ", ANOTHER),
+    Mutation(
+        "T26",
+        TRANSACTION,
+        "if call.deposit_units < terms.minimum_deposit_units:",
+        "if call.deposit_units < 1:",
+        ANOTHER,
+    ),
+    Mutation(
+        "T15",
+        TRANSACTION,
+        "if call.seeds.authorized_signer != terms.operator:",
+        "if call.seeds.authorized_signer == 7:",
+        f"{READING}::test_where_the_server_signs_the_channel_names_its_key",
+    ),
+    Mutation(
+        "T08",
+        TRANSACTION,
+        "(payload.channel_id == recorded.id == call.channel, ",
+        "(True, ",
+        f"{READING}::test_what_is_said_of_a_top_up_must_be_what_it_does",
+    ),
+    Mutation(
+        "T08",
+        RECORD,
+        "if recorded.id != channel_id:",
+        "if recorded.id == 7:",
+        f"{RECORDS}::test_a_record_that_was_changed_is_of_another_channel",
+    ),
+    Mutation(
+        "T38",
+        SELLER,
+        "proof=None if proof is None else proof_hash(proof.signature),",
+        "proof=None if proof is None else str(shown.authentication.members()['signature']),",
+        f"{BUYING}::test_nothing_in_the_database_can_be_presented",
+    ),
+    Mutation(
+        "T15",
+        SELLER,
+        "shown.verify(channel.id, channel.payer, recorded.challenge_id)",
+        "len(str(shown))",
+        f"{BUYING}::test_a_proof_that_was_not_bound_buys_nothing",
+    ),
+    Mutation(
+        "T13",
+        SELLER,
+        "voucher.verify(channel.signer)",
+        "len(str(voucher))",
+        f"{BUYING}::test_only_the_channels_signer_signs_its_vouchers",
+    ),
+    Mutation(
+        "T07",
+        SELLER,
+        "if (recorded.program, recorded.splits) != (mine.program, mine.splits):",
+        "if recorded.operator == (mine.operator is None):",
+        f"{BUYING}::test_a_channel_of_another_program_or_other_splits_does_not_fit",
+    ),
+    Mutation(
+        "T35",
+        SELLER,
+        "if not (yield from known(config.rpc_url, handed)):",
+        "if handed is not None:",
+        f"{OPENING}::test_an_opening_that_landed_unseen_is_recorded_when_it_comes_again",
+    ),
+    Mutation(
+        "T31",
+        SPONSORING,
+        "if shape.fee_lamports > self.sponsor.max_fee_lamports:",
+        "if shape.fee_lamports < 0:",
+        f"{OPENING}::test_a_sponsor_bounds_what_a_payer_bids_and_binds",
+    ),
+    Mutation(
+        "T31",
+        SPONSORING,
+        "return shape.fee_lamports + (self.rent_lamports if opens else 0)",
+        "return shape.fee_lamports",
+        f"{OPENING}::test_a_sponsor_bounds_what_a_payer_bids_and_binds",
+    ),
+    Mutation(
+        "T07",
+        LOOKING,
+        "state = read_channel(recorded.program, found)",
+        "from coinslot.methods.solana.session.channel import read_channel_account as r; state = r(found.data)",
+        NOT_OURS,
+    ),
+    Mutation("T28", LOOKING, "and state.grace_s == recorded.grace_s", "and True", NOT_OURS),
+    Mutation(
+        "F12",
+        LOOKING,
+        "return OnChain(channel.key, False, 0, 0)",
+        "return OnChain(channel.key, True, 0, 0, closed=True)",
+        f"{CLOSING}::test_a_gift_to_a_channel_that_is_gone_does_not_bring_it_back",
+    ),
+    Mutation(
+        "T27",
+        LOOKING,
+        "if state.status is Status.CLOSING:",
+        "if state.status is None:",
+        f"{CLOSING}::test_channels_are_seen_as_the_chain_has_them",
+    ),
+    Mutation(
+        "T27",
+        RESUME,
+        "state.status is Status.OPEN",
+        "state.status is not None",
+        f"{SELLING}::test_only_a_channel_that_the_chain_shows_open_is_suggested",
+    ),
+    Mutation(
+        "F12",
+        LANDING,
+        "if chain_s is None or chain_s <= dead_after_s:",
+        "if chain_s is None:",
+        f"{OPENING}::test_an_opening_that_never_landed_is_dead_when_the_finalized_chain_says_so",
+    ),
+    Mutation(
+        "T32",
+        PAYOUT,
+        "if state.settled_units < settled or (closes and state.status is not Status.DISTRIBUTED):",
+        "if state.settled_units < 0:",
+        f"{CLOSING}::test_a_node_that_is_behind_confirms_nothing",
+    ),
+    Mutation(
+        "T32",
+        PAYOUT,
+        "if reason:",
+        "if reason == 7:",
+        f"{CLOSING}::test_who_is_frozen_is_not_forfeited",
+    ),
+    Mutation(
+        "F11",
+        RECENT,
+        "if self._told is not None and 0 <= at_s - self._told[0] < KEEP_SILENT_S:",
+        "if self._told == 7:",
+        f"{OPENING}::test_without_an_answer_of_the_node_the_last_blockhash_is_given_out",
+    ),
+    Mutation(
+        "T28",
+        CONFIGURE,
+        "if key.address != recipient:",
+        "if key.address == 7:",
+        f"{SELLING}::test_settings_that_could_not_work_are_refused_by_name",
+    ),
+    Mutation(
+        "T29",
+        CONFIGURE,
+        "if others:",
+        "if others == 7:",
+        f"{SELLING}::test_a_token_with_an_extension_that_channels_do_not_take_is_refused",
+    ),
+]

@@ -16,6 +16,7 @@ from coinslot.errors import SignerMismatch, VerificationFailed
 from coinslot.intents import acts, session
 from coinslot.intents.session import Stage
 from coinslot.methods.solana.session.bearer import sign_bearer
+from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.record import read_record
 from coinslot.methods.solana.session.voucher import decode_voucher, sign_voucher
 from coinslot.server.answer import Answer
@@ -408,6 +409,18 @@ def test_a_channel_of_other_terms_pays_only_terms_that_it_fits(
     other = solana_till(store=store, **({"seed": "both"} | changes))
     fits = "grace_s" in changes
     assert other.seller.takes(buyer.record, other.seller.terms(other.challenge().request_object())) is fits
+
+
+@pytest.mark.guard("T07")
+def test_a_channel_of_another_program_or_other_splits_does_not_fit(solana_till: Tills) -> None:
+    """What is signed for it could not be collected as these terms say."""
+    till = solana_till()
+    buyer = till.buyer()
+    kept = read_record(buyer.record.state)
+    terms = till.seller.terms(buyer.request)
+    assert till.seller.takes(buyer.record, terms)
+    for other in (replace(kept, program=key("a program").address), replace(kept, splits=(Split(kept.rent_payer, 5),))):
+        assert not till.seller.takes(replace(buyer.record, state=other.encode()), terms)
 
 
 def test_an_altered_challenge_is_none_of_ours(solana_till: Tills) -> None:

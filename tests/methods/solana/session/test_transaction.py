@@ -107,7 +107,7 @@ SAID = [
 
 
 @pytest.mark.spec("SSES-117")
-@pytest.mark.guard("T31")
+@pytest.mark.guard("T08", "T31")
 @pytest.mark.parametrize("said", SAID)
 def test_what_is_said_of_an_opening_must_be_what_it_does(said: dict[str, Any]) -> None:
     """The transaction counts; an envelope that says otherwise is refused."""
