@@ -10,11 +10,13 @@ import pytest
 from coinslot.chains.solana.message import read_transaction
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.chains.solana.sending import get_transaction
+from coinslot.chains.solana.tokens import ExtensionKind
 from coinslot.errors import ChainError, InvalidChallenge, UsageError
 from coinslot.intents.charge import Settled
 from coinslot.method import Extras, completed
 from coinslot.methods.solana.charge_seller import SolanaChargeSeller
 from coinslot.methods.solana.memo import is_reference
+from coinslot.methods.solana.settings import KnownToken
 from coinslot.methods.solana.tokens import PYUSD, USDC
 from coinslot.methods.solana.transaction.read import find_parts
 from support.rpcfault import FaultyNode, drop
@@ -82,6 +84,41 @@ def test_splits_are_paid_one_by_one(solshop: SolanaShop, currency: str, sponsore
     unit = QUARTER[currency] * 4 // 100
     gained = [solshop.held(each, name) - was for each, was in zip(others, had, strict=True)]
     assert gained == [14 * unit, 10 * unit, unit]
+
+
+@pytest.mark.guard("T29")
+@pytest.mark.parametrize("sponsored", [False, True])
+def test_a_token_with_harmless_extensions_is_paid(solshop: SolanaShop, sponsored: bool) -> None:
+    """Those of a real dollar token of Token-2022, on its real program: a fee of zero, no hook, powers of its issuer."""
+    mint = solshop.set_mint(
+        fresh_key().address,
+        (ExtensionKind.MINT_CLOSE_AUTHORITY, bytes(32)),
+        (ExtensionKind.PERMANENT_DELEGATE, bytes(range(32))),
+        fee_config(0),
+        (ExtensionKind.CONFIDENTIAL_TRANSFER_MINT, bytes(65)),
+        (ExtensionKind.TRANSFER_HOOK, bytes(64)),
+        (ExtensionKind.METADATA_POINTER, bytes(64)),
+    )
+    recipient, other, key = fresh_key().address, fresh_key().address, solshop.account(0, lamports=SOL)
+    for owner in (recipient, key.address):
+        solshop.mint_to(owner, mint, DOLLAR)
+    settings: dict[str, Any] = {
+        "currency": mint,
+        "recipient": recipient,
+        "trusted_extensions": ("permanentDelegate",),
+        "create_split_accounts": True,
+    }
+    seller = solshop.sponsored(**settings)[0] if sponsored else solshop.seller(**settings)
+    payer = solshop.payer(key, tokens=(KnownToken(mint=mint, decimals=6, token_2022=True),))
+    challenge = solshop.challenge(seller, splits=((other, Decimal("0.05")),))
+    shown = solshop.pay(payer, challenge)
+    checked = solshop.check(seller, challenge, shown.payload)
+    outcome = solshop.settle(seller, solshop.prepare(seller, checked))
+    assert isinstance(outcome, Settled), outcome
+    assert (solshop.held(recipient, mint), solshop.held(other, mint)) == (DOLLAR + 200_000, 50_000)
+    if sponsored:  # the account of a token with extensions is larger, and its rent within what was set aside
+        landed = solshop.run(get_transaction(solshop.chain.rpc_url, outcome.reference))
+        assert landed.lamports_before[0] - landed.lamports_after[0] <= checked.budgets[0].units
 
 
 @pytest.mark.parametrize("sponsored", [False, True])
