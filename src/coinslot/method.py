@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeAlias, TypeGuard
 import msgspec
 
 from coinslot.core.challenge import Challenge
+from coinslot.core.credential import Credential
 from coinslot.core.receipt import Receipt
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError, Problem
@@ -442,6 +443,15 @@ def sellers_of(method: Method, accept: msgspec.Struct) -> Flow[Sequence[Seller]]
     if sessions is not None:
         sellers += yield from sessions.sellers(accept)
     return sellers
+
+
+def presented(seller: SessionSeller, credential: Credential, terms: acts.Terms) -> acts.Presented:
+    """The act of a credential, as `read` has it. A seller may publish `read_voucher`, which knows what comes again and
+    again from its plainest JSON, and answers None for all that `read` shall look at. Raises what `read` raises.
+    """
+    quick: Callable[[bytes, acts.Terms], acts.Presented | None] | None = getattr(seller, "read_voucher", None)
+    found = None if quick is None else quick(credential.payload, terms)
+    return seller.read(credential.payload_object(), terms) if found is None else found
 
 
 def completed(seller: Seller, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:

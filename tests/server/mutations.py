@@ -434,8 +434,8 @@ MUTATIONS = [
     Mutation(
         "T10",
         SESSIONS,
-        "if at_s >= echo.expires_at_s:",
-        "if at_s < 0:",
+        "if at_s >= echo.expires_at_s and",
+        "if at_s < 0 and",
         VOUCHERS + "test_an_expired_challenge_is_answered_with_a_fresh_one",
     ),
     Mutation(

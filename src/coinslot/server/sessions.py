@@ -40,6 +40,7 @@ from coinslot.intents import session
 from coinslot.intents.acts import Act, Claimed, Terms
 from coinslot.intents.session import Channel, Rules, Spent, Stage, Stale, Voucher
 from coinslot.method import SessionSeller, sells_sessions
+from coinslot.method import presented as presented_by
 from coinslot.server.admission import SessionAdmission
 from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.closing import Closing
@@ -184,7 +185,7 @@ class Sessions:
                 self._echoes.clear()
             echo = self._echoes[name] = _read_echo(asked, offers)
         try:
-            presented = echo.seller.read(credential.payload_object(), echo.terms)
+            presented = presented_by(echo.seller, credential, echo.terms)
             if at_s >= echo.expires_at_s and presented.act is not Act.USE:  # T10: of a proof, only its opening expires
                 kind = ChallengeNotFound if presented.act is Act.TOP_UP else PaymentExpired
                 raise kind("this challenge has expired; present the same under a fresh one")

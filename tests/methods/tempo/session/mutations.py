@@ -12,6 +12,8 @@ SNAPSHOT, CALLS, TRANSACTION, RESERVE = (
 )
 ELSEWHERE = f"{HERE}/test_channel.py::test_the_same_channel_elsewhere_has_another_id"
 WRONG_ID = f"{HERE}/test_payload.py::test_an_id_that_is_not_its_descriptors_is_refused"
+QUICK = f"{HERE}/test_payload.py::test_what_is_read_quickly_is_what_is_read"
+NOT_KEPT = f"{HERE}/test_payload.py::test_a_long_descriptor_is_not_kept"
 BY_NAME = f"{HERE}/test_voucher.py::test_what_is_not_taken_is_refused_by_name"
 SIGNER = f"{HERE}/test_voucher.py::test_only_the_expected_signer_is_taken"
 NOT_BELIEVED = f"{HERE}/test_snapshot.py::test_another_channel_is_not_believed"
@@ -33,6 +35,9 @@ SELLER, FUNDING, PAYOUT, LOOKING = (f"{ROOM}/{name}.py" for name in ("seller", "
 FUNDED, PAID = f"{HERE}/test_funding.py", f"{HERE}/test_payout.py"
 
 MUTATIONS = [
+    Mutation("T07", PAYLOAD, "if channel.id != told.channelId:", "if False:", QUICK),
+    Mutation("T09", PAYLOAD, "or len(_compact.encode(told)) != len(raw):", "or False:", QUICK),
+    Mutation("F28", PAYLOAD, " or len(descriptor) > MAX_DESCRIPTOR_BYTES:", ":", NOT_KEPT),
     Mutation(
         "T26",
         SELLER,
@@ -50,7 +55,7 @@ MUTATIONS = [
     Mutation(
         "T15",
         SELLER,
-        "self._scheme.verify(voucher.channel, voucher.amount_units, voucher.raw, signer)",
+        "self._scheme.verify(voucher.channel, voucher.amount_units, voucher.raw, channel.signer)",
         "pass",
         f"{HERE}/test_seller.py::test_a_voucher_of_somebody_else_is_refused",
     ),

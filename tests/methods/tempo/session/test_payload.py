@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from coinslot.core.canonical import canonical, parse_object
 from coinslot.errors import MalformedCredential, VerificationFailed
 from coinslot.methods.tempo.session.escrow import V2, Escrow, pinned_escrow
 from coinslot.methods.tempo.session.payload import (
@@ -15,6 +20,7 @@ from coinslot.methods.tempo.session.payload import (
     Payload,
     TopUpPayload,
     VoucherPayload,
+    read_known_voucher,
     read_payload,
 )
 from support.tempochannel import ALPHA, BOTH, E1, E2, KEY, PAYEE, channel
@@ -160,3 +166,78 @@ def test_no_payload_shows_its_signature_or_transaction() -> None:
     for one in payloads(E2).values():
         assert "signature" not in repr(one)
         assert "transaction" not in repr(one)
+
+
+def changed(members: dict[str, Any], how: str) -> bytes:
+    """The JSON of a payload, spoilt or spelled otherwise in one place."""
+    raw = canonical(members)
+    spelled: dict[str, Callable[[], bytes]] = {
+        "as it is": lambda: raw,
+        "spaces": lambda: json.dumps(members, indent=1).encode(),
+        "a member more": lambda: canonical({**members, "more": 1}),
+        "a member more below": lambda: canonical({**members, "descriptor": {**members["descriptor"], "more": 1}}),
+        "a member twice": lambda: raw[:-1] + b',"signature":"0x00"}',
+        "a member twice below": lambda: raw.replace(b'"operator"', b'"salt":"0x00","operator"'),
+        "upper case": lambda: raw.replace(b"ab", b"AB"),
+        "an escape": lambda: raw.replace(b'"voucher"', b'"v\\u006fucher"'),
+        "another id": lambda: canonical({**members, "channelId": "0x" + "77" * 32}),
+        "another salt": lambda: canonical(
+            {**members, "descriptor": {**members["descriptor"], "salt": "0x" + "77" * 32}}
+        ),
+        "no descriptor": lambda: canonical({k: v for k, v in members.items() if k != "descriptor"}),
+        "a descriptor of another kind": lambda: canonical({**members, "descriptor": [1]}),
+        "an amount of another kind": lambda: canonical({**members, "cumulativeAmount": 250_000}),
+        "a negative amount": lambda: canonical({**members, "cumulativeAmount": "-1"}),
+        "too large an amount": lambda: canonical({**members, "cumulativeAmount": str(2**96)}),
+        "odd hex": lambda: canonical({**members, "signature": members.get("signature", "0x0")[:-1]}),
+        "a white space in hex": lambda: canonical({**members, "signature": "0x00 11"}),
+        "a very long descriptor": lambda: raw.replace(b'"descriptor":{', b'"descriptor":{' + b" " * 600),
+        "half of it": lambda: raw[: len(raw) // 2],
+        "no text": lambda: raw.replace(b"voucher", b"\xff\xfe"),
+        "nothing": lambda: b"{}",
+    }
+    return spelled[how]()
+
+
+SPELLINGS = [
+    "as it is", "spaces", "a member more", "a member more below", "a member twice", "a member twice below",
+    "upper case", "an escape", "another id", "another salt", "no descriptor", "a descriptor of another kind",
+    "an amount of another kind", "a negative amount", "too large an amount", "odd hex", "a white space in hex",
+    "a very long descriptor", "half of it", "no text", "nothing",
+]  # fmt: skip
+
+
+@pytest.mark.guard("T07")
+@pytest.mark.guard("T08")
+@pytest.mark.guard("T09")
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("how", SPELLINGS)
+def test_what_is_read_quickly_is_what_is_read(action: str, how: str) -> None:
+    """A quick answer equals the thorough one, and where that refuses there is no quick answer, whatever came before."""
+    good = payloads(E2)[action].members()
+    read_known_voucher(canonical(payloads(E2)["voucher"].members()), E2)
+    raw = changed(good, how)
+    quick = read_known_voucher(raw, E2)
+    if quick is not None:
+        assert quick == read_payload(parse_object(raw), E2)
+    assert read_known_voucher(raw, E1) is None
+    if action == "voucher" and how == "as it is":
+        assert quick == payloads(E2)["voucher"]
+
+
+@pytest.mark.guard("F28")
+def test_a_long_descriptor_is_not_kept() -> None:
+    """What a stranger sends costs us no memory that lasts: such a voucher is read from the start each time."""
+    raw = changed(payloads(E2)["voucher"].members(), "a very long descriptor")
+    assert read_known_voucher(raw, E2) is None
+    assert read_payload(parse_object(raw), E2) == payloads(E2)["voucher"]
+
+
+@given(at=st.integers(0, 2000), byte=st.integers(0, 255))
+def test_no_other_byte_is_read_otherwise(at: int, byte: int) -> None:
+    """Any byte of a voucher's JSON changed: both ways of reading agree, or the quick one has no answer."""
+    raw = bytearray(canonical(payloads(E2)["voucher"].members()))
+    raw[at % len(raw)] = byte
+    quick = read_known_voucher(bytes(raw), E2)
+    if quick is not None:
+        assert quick == read_payload(parse_object(bytes(raw)), E2)

@@ -11,7 +11,7 @@ of the owner's settings.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from coinslot.errors import UsageError
@@ -25,16 +25,19 @@ WITHDRAW_AFTER_S = 16 * 60
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A session protocol: its name on the wire, its EIP-712 domain, the width of its amounts."""
+    """A session protocol: its name on the wire, its EIP-712 domain, the width of its amounts.
+
+    `max_units` is the largest amount, in base units.
+    """
 
     name: str
     domain_name: str
     amount_bits: int
+    max_units: int = field(init=False, compare=False)
 
-    @property
-    def max_units(self) -> int:
-        """The largest amount, in base units."""
-        return int(2**self.amount_bits - 1)
+    def __post_init__(self) -> None:
+        """Compute what never changes."""
+        object.__setattr__(self, "max_units", 2**self.amount_bits - 1)
 
     @property
     def voucher_type(self) -> str:

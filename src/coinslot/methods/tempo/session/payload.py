@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
+import msgspec
+
 from coinslot.chains.evm.hexdata import parse_hex, to_hex
+from coinslot.core.canonical import parse_object
 from coinslot.core.record import quick
-from coinslot.errors import MalformedCredential, UsageError, VerificationFailed
+from coinslot.errors import MalformedCredential, MalformedHeader, UsageError, VerificationFailed
 from coinslot.methods.tempo.pull import MAX_RAW_BYTES
-from coinslot.methods.tempo.session.channel import ChannelRef, read_channel_ref
+from coinslot.methods.tempo.session.channel import KEPT_DESCRIPTORS, ChannelRef, read_channel_ref
 from coinslot.methods.tempo.session.escrow import V2, Escrow
 from coinslot.methods.tempo.session.fields import read_address, read_units, read_word
 from coinslot.methods.tempo.session.voucher import MAX_SIGNATURE_BYTES
@@ -115,6 +119,54 @@ def read_payload(payload: Mapping[str, Any], escrow: Escrow) -> Payload:
                 raise UsageError("action is not open, topUp, voucher or close")
     except UsageError as error:
         raise MalformedCredential(f"payload.{error}") from None
+
+
+# --- the voucher that comes again and again ------------------------------------------------------
+
+# The descriptor of a voucher as compact writers write it; longer ones are no descriptors that anybody writes.
+MAX_DESCRIPTOR_BYTES = 600
+
+
+class _Voucher(msgspec.Struct, frozen=True):
+    action: str
+    channelId: str
+    cumulativeAmount: str
+    descriptor: msgspec.Raw
+    signature: str
+
+
+_quick, _compact = msgspec.json.Decoder(_Voucher), msgspec.json.Encoder()
+
+
+def read_known_voucher(raw: bytes, escrow: Escrow) -> VoucherPayload | None:
+    """A v2 voucher from its plainest JSON, with what its descriptor stands for known from the one before; else None.
+
+    What it reads `read_payload` reads alike, three times as slowly. None of its doubts is an answer: whatever is wrong,
+    odd or new in any member is for `read_payload` to say.
+    """
+    try:
+        told = _quick.decode(raw)
+        if told.action != VOUCHER or len(_compact.encode(told)) != len(raw):  # T09: nothing stands twice or beside
+            return None
+        descriptor = bytes(told.descriptor)
+        if escrow.version is not V2 or len(descriptor) > MAX_DESCRIPTOR_BYTES:  # F28
+            return None
+        channel = _known_channel(escrow, descriptor)
+        if channel.id != told.channelId:  # T07 T08 TSES-012
+            return None
+        units = read_units(told.cumulativeAmount, "cumulativeAmount", escrow.version.max_units)
+        return VoucherPayload(channel, units, parse_hex(told.signature, most=MAX_SIGNATURE_BYTES))
+    except (ValueError, RecursionError, MalformedHeader, UsageError, VerificationFailed):
+        return None
+
+
+@lru_cache(maxsize=KEPT_DESCRIPTORS)
+def _known_channel(escrow: Escrow, descriptor: bytes) -> ChannelRef:
+    """The channel of a descriptor in JSON. Raises MalformedHeader, UsageError, VerificationFailed."""
+    return read_channel_ref(escrow, parse_object(descriptor))
+
+
+# --- single members ------------------------------------------------------------------------------
 
 
 def _channel(payload: Mapping[str, Any], escrow: Escrow) -> ChannelRef:

@@ -50,6 +50,7 @@ from coinslot.methods.tempo.session.payload import (
     Payload,
     TopUpPayload,
     VoucherPayload,
+    read_known_voucher,
     read_payload,
 )
 from coinslot.methods.tempo.session.receipt import NeedVoucher, SessionReceipt
@@ -205,7 +206,18 @@ class TempoSessionSeller:
         VerificationFailed.
         """
         mine = _own(terms)
-        shown = read_payload(payload, mine.escrow)
+        return self._presented(read_payload(payload, mine.escrow), mine)
+
+    def read_voucher(self, payload: bytes, terms: acts.Terms) -> acts.Presented | None:
+        """The same from the JSON itself, for vouchers of a channel that were seen before; None: `read` is to look.
+
+        Raises VerificationFailed.
+        """
+        mine = _own(terms)
+        known = read_known_voucher(payload, mine.escrow)
+        return None if known is None else self._presented(known, mine)
+
+    def _presented(self, shown: Payload, mine: SessionTerms) -> acts.Presented:
         channel = shown.channel
         if channel.descriptor is not None:
             require_parties(channel.descriptor, mine)  # TSES-117
