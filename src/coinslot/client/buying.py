@@ -245,7 +245,7 @@ def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:
     if said.fresh is None:  # other terms: T46 T47
         return None
     refresh(visit, said.fresh)
-    known = attempts.held.signed_units
+    known, acknowledged = attempts.held.signed_units, attempts.held.acknowledged_units
     found = yield from channels.believed(visit, said.fields, attempts.held)
     if found is not None and found.standing is Standing.OPEN:
         attempts.on(found)  # an old backup catches up. F05
@@ -255,6 +255,9 @@ def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:
         return attempts.held.signed_units
     missing = _missing(problem)
     if said.problem is not None and said.problem not in SHORT and not missing:
+        if acknowledged < known <= attempts.held.acknowledged_units:  # an old backup met its equal. F05
+            attempts.purchase = visit.purchase(attempts.held)
+            return attempts.purchase.first_units if attempts.may_sign else None
         total = yield from _caught_up(attempts)
         return (yield from _elsewhere(attempts)) if total is None else total
     if missing and not attempts.purchase.signs:

@@ -76,7 +76,8 @@ def believed(visit: Visit, fields: Mapping[str, str], held: Held | None) -> Flow
     if known is not None and (held is None or known.key != held.key):
         found = visit.payer.hint(visit.challenge, visit.terms, fields, known) or known
     if known is not None:  # how much is deposited, we know better
-        return (yield from adopt(visit, replace(found, deposit_units=known.deposit_units)))
+        found = replace(found, deposit_units=known.deposit_units, origin=known.origin or visit.origin)
+        return (yield from adopt(visit, found))
     state = yield from visit.payer.look(found)  # before new money follows
     if not state.exists or state.closed or state.closing_at_s is not None or state.deposit_units < found.signed_units:
         return None

@@ -25,7 +25,7 @@ from coinslot.errors import (
     PolicyRefused,
     UsageError,
 )
-from coinslot.intents.acts import Act, Held, Standing
+from coinslot.intents.acts import Act, Held, OnChain, Standing
 from coinslot.intents.session import INTENT
 from coinslot.method import SessionPayer
 from coinslot.store.book import SETTLED, Word, scope_of
@@ -141,29 +141,33 @@ def _close(visit: Visit, held: Held) -> Flow[Held]:
         yield from wait(visit.book.note(held.key, Word(standing=Standing.OPEN)))
         raise _not_closed(visit, said)
     held = yield from note(visit, held, said.balance)
-    if not (yield from _shown_closed(visit, held)):  # T24: an ended record is never looked at again, nor its deposit
+    state = yield from _shown_closed(visit, held)
+    if state is None:  # T24: an ended record is never looked at again, nor its deposit
         raise PaymentOutcomeUnknown(
             f"{visit.origin} says that it closed the channel, and the chain does not show that yet; look again.",
             reference=held.channel_id,
         )
-    held = yield from wait(visit.book.note(held.key, Word(standing=Standing.CLOSED, pending=SETTLED)))
+    word = Word(standing=Standing.CLOSED, pending=SETTLED, settled_units=state.settled_units)
+    held = yield from wait(visit.book.note(held.key, word))
     reference = None
     visit.purse.observe(Closed(visit.origin, held.channel_id, held.asset, held.spent_units, reference))
     return held
 
 
-def _shown_closed(visit: Visit, held: Held) -> Flow[bool]:
-    """Whether the chain has it so, too, on a second look if need be: a node may lag. False where it can't be asked."""
+def _shown_closed(visit: Visit, held: Held) -> Flow[OnChain | None]:
+    """The channel as the chain shows it closed, on a second look if need be: a node may lag. None where it doesn't, or
+    can't be asked.
+    """
     try:
         for last in (False, True):
             state = yield from visit.payer.look(held)
             if state.closed or not state.exists:
-                return True
+                return state
             if not last:
                 yield from sleep(channels.SECOND_LOOK_S)
     except ChainError:
         pass
-    return False
+    return None
 
 
 def _ask_to_close(visit: Visit, held: Held, total_units: int) -> Flow[Said]:

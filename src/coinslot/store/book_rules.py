@@ -77,6 +77,7 @@ def merged(old: Held | None, found: Held) -> Held:
             settled_units=max(old.settled_units, found.settled_units),
             standing=Standing.OPEN if old.standing is Standing.OPENING else old.standing,
             state=old.state or found.state,
+            origin=old.origin or found.origin,
         )
     )
 

@@ -138,19 +138,21 @@ def test_an_old_backup_catches_up_by_its_own_signature(svm: SvmChain, tmp_path: 
 
 
 @pytest.mark.guard("F04")
-def test_a_lost_book_finds_its_channels_on_the_chain(svm: SvmChain, world: RealWorld) -> None:
+@pytest.mark.parametrize("before", [1, 3])
+def test_a_lost_book_finds_its_channels_on_the_chain(svm: SvmChain, world: RealWorld, before: int) -> None:
     """By their payer; splits come from the opening. The server then proves the rest, and the channel is used on."""
     pair, book, events = client_of(svm), MemoryBook(), list[Event]()
     other = owner_of(svm)
     splits = [{"recipient": str(other.pubkey()), "bps": 2_500}]
     with shop(svm, owner_of(svm), session_splits=splits) as url:
         with paying(svm, pair, MemoryBook(), []) as client:
-            assert [client.get(url).status_code for _ in range(3)] == [200] * 3
+            assert [client.get(url).status_code for _ in range(before)] == [200] * before
         (found,) = run(leaving.find(book, payer_of(svm, pair, world), 0.0), world)
         assert (found.deposit_units, found.signed_units, found.standing) == (DEPOSIT, 0, Standing.OPEN)
         with paying(svm, pair, book, events) as client:
             assert client.get(url).status_code == 200
-    assert (only(book).key, only(book).signed_units) == (found.key, 4 * COST)
+    assert (only(book).key, only(book).signed_units) == (found.key, (before + 1) * COST)
+    assert only(book).origin == url
     assert not [one for one in events if isinstance(one, Opened)]
 
 
