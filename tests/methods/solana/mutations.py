@@ -106,13 +106,20 @@ MUTATIONS = [
         "if False:",
         f"{HERE}/test_payer.py::test_it_neither_sponsors_nor_pays_itself",
     ),
-    # T16: nothing older than its offer
     Mutation(
-        "T16",
+        "T05",
         PUSH,
         "if terms.slot is None or landed.slot < terms.slot:",
         "if False:",
         f"{HERE}/test_push.py::test_a_payment_is_never_older_than_its_offer",
+    ),
+    # T16: signatures that the chain would not take
+    Mutation(
+        "T16",
+        PULL,
+        "verify_signatures(transaction, unsigned=unsigned)",
+        "pass",
+        f"{HERE}/test_pull_refused.py::test_a_key_that_signs_everything_signs_nothing",
     ),
     # T20
     Mutation(

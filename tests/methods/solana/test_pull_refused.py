@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from coinslot.chains.solana.address import address_text
 from coinslot.chains.solana.ata import build_create_idempotent, derive_ata
 from coinslot.chains.solana.instruction import Instruction, signer, writable
 from coinslot.chains.solana.memo import Memo, build_memo
-from coinslot.chains.solana.message import read_transaction
+from coinslot.chains.solana.message import build_message, read_transaction
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.chains.solana.signature import Key
 from coinslot.chains.solana.system import build_transfer
@@ -25,7 +27,7 @@ from coinslot.methods.solana.charge_seller import SolanaChargeSeller
 from coinslot.methods.solana.terms import SolanaTerms
 from coinslot.methods.solana.tokens import PYUSD, USDC
 from coinslot.methods.solana.transaction.build import payment_instructions
-from support.solanashop import DOLLAR, SolanaShop, fresh_key, payload, raw_of
+from support.solanashop import DOLLAR, SOL, SolanaShop, fresh_key, payload, raw_of
 
 UNITS = (100_000, 1_000)
 
@@ -170,6 +172,26 @@ def test_a_delegate_does_not_pay_with_anothers_money(case: Case) -> None:
     case.shop.send([approve], owner)
     with pytest.raises(VerificationFailed, match="not the payer's own"):
         case.check([*case.transfer(0, source=case.shop.ata(owner.address))])
+
+
+@pytest.mark.guard("T16")
+@pytest.mark.parametrize("sponsored", [False, True])
+def test_a_key_that_signs_everything_signs_nothing(solshop: SolanaShop, sponsored: bool) -> None:
+    """A key of small order, for which one signature fits every message: lax libraries take it, the chain does not."""
+    weak, lax = bytes((1, *bytes(31))), bytes((1, *bytes(63)))
+    payer = address_text(weak)
+    solshop.chain.fund(payer, SOL, "SOL")
+    solshop.chain.fund(payer, DOLLAR, "USDC")
+    seller = solshop.sponsored()[0] if sponsored else solshop.seller()
+    challenge = solshop.challenge(seller)
+    terms = seller.terms(challenge.request_object())
+    assert isinstance(terms, SolanaTerms)
+    built = payment_instructions(terms, payer, terms.token_program, UNITS)
+    message = build_message(terms.fee_payer or payer, built, solshop.chain.blockhash())
+    Ed25519PublicKey.from_public_bytes(weak).verify(lax, message)
+    raw = bytes((1 + sponsored,)) + bytes(64 * sponsored) + lax + message
+    with pytest.raises(VerificationFailed, match="signature"):
+        solshop.check(seller, challenge, payload(raw))
 
 
 @pytest.mark.guard("T30")

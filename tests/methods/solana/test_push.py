@@ -97,7 +97,7 @@ def test_a_payment_without_a_memo_is_not_pushed(solshop: SolanaShop) -> None:
         solshop.check(nameless, solshop.challenge(nameless), pushed(signature))
 
 
-@pytest.mark.guard("T16")
+@pytest.mark.guard("T05")
 @pytest.mark.parametrize("settings", [{"allow_plain_push": True, "reference": False}, {}])
 def test_a_payment_is_never_older_than_its_offer(solshop: SolanaShop, settings: dict[str, Any]) -> None:
     """Where no reference of its own ties it to the offer, its slot does: an old one pays nothing new."""
@@ -114,7 +114,7 @@ def test_a_payment_is_never_older_than_its_offer(solshop: SolanaShop, settings: 
     assert solshop.check(seller, first, pushed(signature)).payer == key.address
 
 
-@pytest.mark.guard("T16")
+@pytest.mark.guard("T05")
 def test_without_a_slot_in_the_offer_nothing_plain_is_pushed(solshop: SolanaShop) -> None:
     """What can't be told apart from an old payment counts as one."""
     seller = solshop.seller(allow_plain_push=True, reference=False, recent_blockhash=False)

@@ -60,7 +60,8 @@ def check_pull(raw: bytes, terms: SolanaTerms, token_program: str | None, sponso
         transaction = read_transaction(raw)
         if transaction.lookups:  # T30: what a table holds, the transaction doesn't say
             raise VerificationFailed("the transaction looks accounts up in a table")
-        verify_signatures(transaction, unsigned=() if terms.fee_payer is None else (terms.fee_payer,))  # SCHG-055
+        unsigned = () if terms.fee_payer is None else (terms.fee_payer,)
+        verify_signatures(transaction, unsigned=unsigned)  # SCHG-055 T16: what the chain takes, and no more
         parts = read_parts(transaction)
     except (BadTransaction, BadSignature) as error:
         raise VerificationFailed(f"transaction: {error}") from None

@@ -2,7 +2,7 @@
 
 Everybody can read signatures off the chain, and the document lets the first who presents one be served. Here the
 payment must carry the external id of the very challenge that it is presented for, which nobody else was given; and it
-must not be older than the offer. T05 T16
+must not be older than the offer. T05
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def require_paid(landed: Landed, terms: SolanaTerms, token_program: str | None) 
 
 
 def require_bound(landed: Landed, terms: SolanaTerms, *, plain_allowed: bool) -> None:
-    """That a pushed payment was made for this challenge. Raises VerificationFailed. T05 T16"""
+    """That a pushed payment was made for this challenge. Raises VerificationFailed. T05"""
     referred = any(memo.text == terms.external_id for memo in find_parts(landed.transaction).memos)
     if not referred and not (plain_allowed and not is_reference(terms.external_id)):
         raise VerificationFailed("the payment doesn't carry the external id of this charge as a memo")
     if referred and is_reference(terms.external_id):
         return  # nobody knew it before the offer was made
-    if terms.slot is None or landed.slot < terms.slot:  # T16
+    if terms.slot is None or landed.slot < terms.slot:  # T05
         raise VerificationFailed("the payment is older than this charge")
