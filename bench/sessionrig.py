@@ -1,111 +1,86 @@
 """Sessions without a chain: channels are written into a store as the chain would have shown them, vouchers are signed.
 
-What is measured with it is what a paid request costs: reading, binding, verifying, accepting, spending, telling.
+What is measured with it is what a paid request costs: reading, binding, verifying, accepting, spending, telling. What
+differs from one payment method to the next is a `Rig`: temporig.py and solanarig.py each have one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import importlib
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from typing import Protocol
 
-from bench.instant import REALM, SECRET, TOKEN
-from coinslot.chains.evm.signature import PrivateKey
-from coinslot.core.canonical import encode_object
+from bench.instant import REALM, SECRET
 from coinslot.core.challenge import Challenge, KeyRing
-from coinslot.drive import RealWorld, run
+from coinslot.drive import World, run
 from coinslot.intents.session import Channel, Rules
-from coinslot.methods.tempo.session.channel import Descriptor, channel_ref
-from coinslot.methods.tempo.session.escrow import V2, Escrow, pinned_escrow
-from coinslot.methods.tempo.session.payload import VoucherPayload
-from coinslot.methods.tempo.session.payout import Payer
-from coinslot.methods.tempo.session.record import record
-from coinslot.methods.tempo.session.seller import SessionConfig, TempoSessionSeller
-from coinslot.methods.tempo.session.voucher import VoucherScheme
+from coinslot.method import SessionSeller
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Metering, Price
 from coinslot.server.request import Incoming
 from coinslot.store.channels import Opened, SessionStore
 from coinslot.store.protocol import Claim
 
-CHAIN = 42431
-RECIPIENT = "0x742d35cc6634c0532925a3b844bc9e7595f1b0f2"
-ZERO = "0x" + "00" * 20
-PRICE = "0.0001"
+# Both rigs sell for dollars of six decimals.
+PRICE, DECIMALS = "0.0001", 6
 DEPOSIT = 10**12
-_KEY = "0x" + "11" * 32
+# Every deposit of a bench is an amount on every chain.
+RULES = Rules(bits=64)
+TEMPO, SOLANA = "tempo", "solana"
 
 
-def _escrow() -> Escrow:
-    found = pinned_escrow(V2, CHAIN)
-    if found is None:
-        raise RuntimeError("no escrow is pinned")
-    return found
-
-
-def seller() -> TempoSessionSeller:
-    """A seller of v2 sessions whose chain is never asked."""
-    key = PrivateKey.from_hex(_KEY)
-    payer = Payer(key=key, chain_id=CHAIN, fee_token=TOKEN.id, max_fee_per_gas=10**11)
-    return TempoSessionSeller(
-        SessionConfig("", _escrow(), TOKEN, RECIPIENT, ZERO, payer, 0, 0, None, False, 0, 30, None)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Purse:
+class Purse(Protocol):
     """The payer's side of one channel."""
 
-    key: PrivateKey
-    channel: Channel
-    descriptor: Descriptor
+    @property
+    def channel(self) -> Channel:
+        """As its server has it on record."""
+        ...
 
     def vouchers(self, challenge: Challenge, step_units: int, count: int) -> Iterator[str]:
         """Header values, each good for one more request."""
-        scheme = VoucherScheme(_escrow())
-        ref = channel_ref(_escrow(), self.descriptor)
-        for number in range(1, count + 1):
-            total = number * step_units
-            payload = VoucherPayload(ref, total, scheme.sign(self.key, ref.id, total)).members()
-            yield "Payment " + encode_object({"challenge": challenge.echo(), "payload": payload})
+        ...
 
 
-def purses(number: int) -> list[Purse]:
-    """Channels of as many payers."""
-    made = []
-    for index in range(1, number + 1):
-        key = PrivateKey.from_hex(f"0x{index:064x}")
-        descriptor = Descriptor(key.address, RECIPIENT, ZERO, TOKEN.id, f"0x{index:064x}", ZERO, "0x" + "ab" * 32)
-        ref = channel_ref(_escrow(), descriptor)
-        network = f"eip155:{CHAIN}"
-        channel = Channel(
-            key=f"{network}/{ref.id}",
-            id=ref.id,
-            network=network,
-            method="tempo",
-            payer=key.address,
-            payee=RECIPIENT,
-            signer=key.address,
-            asset=TOKEN.key,
-            deposit=DEPOSIT,
-            state=record(_escrow(), descriptor).encode(),
-        )
-        made.append(Purse(key, channel, descriptor))
-    return made
+class Rig(Protocol):
+    """What a payment method brings to be measured: its seller, its payers, and what its chain would say."""
+
+    @property
+    def network(self) -> str:
+        """The CAIP-2 id of the chain that is never asked."""
+        ...
+
+    def seller(self) -> SessionSeller:
+        """A seller as it is configured, with the same settings each time."""
+        ...
+
+    def purses(self, number: int) -> Sequence[Purse]:
+        """Channels of as many payers, the same each time."""
+        ...
+
+    def world(self) -> World:
+        """Where a challenge is issued: what it takes of the chain is at hand."""
+        ...
 
 
-def fill(store: SessionStore, owners: list[Purse]) -> None:
+def rig_of(method: str) -> Rig:
+    """The rig of a payment method: only its own libraries are imported."""
+    found: Rig = importlib.import_module(f"bench.{method}rig").RIG
+    return found
+
+
+def fill(store: SessionStore, rig: Rig, owners: Sequence[Purse]) -> None:
     """Channels as the chain would have shown them; a watcher that has just looked."""
-    rules = Rules(bits=96)
     for number, one in enumerate(owners):
-        challenge = Challenge(f"open{number}", REALM, "tempo", "session", "e30")
+        challenge = Challenge(f"open{number}", REALM, one.channel.method, "session", "e30")
         proof = f"{one.channel.network}/tx/{one.channel.id}"
         claim = Claim(challenge, proof, one.channel.payer, "", f"{number}")
-        opened = store.open_channel(claim, one.channel, rules).result()
+        opened = store.open_channel(claim, one.channel, RULES).result()
         if not isinstance(opened, Opened):
             raise RuntimeError("the store was not empty")
-        store.confirm_open(one.channel.key, DEPOSIT, 0, rules).result()
-    store.note_watched(f"eip155:{CHAIN}").result()
+        store.confirm_open(one.channel.key, DEPOSIT, 0, RULES).result()
+    store.note_watched(rig.network).result()
 
 
 def issuer() -> Issuer:
@@ -113,12 +88,12 @@ def issuer() -> Issuer:
     return Issuer(REALM, KeyRing((SECRET.encode(),)), expires_in_s=86400)
 
 
-def challenge(path: str, metering: Metering | None = None) -> Challenge:
+def challenge(rig: Rig, path: str, metering: Metering | None = None) -> Challenge:
     """A challenge for a path."""
-    price = Price(PRICE, [seller()], metering=metering)
-    return run(issuer().challenges(Incoming("GET", path), price), RealWorld())[0]
+    price = Price(PRICE, [rig.seller()], metering=metering)
+    return run(issuer().challenges(Incoming("GET", path), price), rig.world())[0]
 
 
 def unit_units() -> int:
     """The price in base units."""
-    return int(Decimal(PRICE) * 10**6)
+    return int(Decimal(PRICE) * 10**DECIMALS)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from bench import sessionsteps
 from bench.doors import ROOT, _cores, _on, _processor_s
-from bench.sessionrig import challenge, purses, unit_units
+from bench.sessionrig import TEMPO, challenge, rig_of, unit_units
 from bench.store import _postgres
 from coinslot.server.price import Metering
 from coinslot.store.channels import ChannelQuery
@@ -45,13 +45,16 @@ def _row(
             "peer_value": told, "ratio": ratio}  # fmt: skip
 
 
-def signed(path: str, each: int, metering: Metering | None = None, units: int = 1) -> list[list[str]]:
+def signed(
+    path: str, each: int, metering: Metering | None = None, units: int = 1, method: str = TEMPO
+) -> list[list[str]]:
     """For each connection the requests that it sends, paid from a channel of its own."""
-    offered, step = challenge(path, metering), units * unit_units()
+    rig = rig_of(method)
+    offered, step = challenge(rig, path, metering), units * unit_units()
     return [
         [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {one}\r\n\r\n"
          for one in owner.vouchers(offered, step, each)]
-        for owner in purses(CONNECTIONS)
+        for owner in rig.purses(CONNECTIONS)
     ]  # fmt: skip
 
 
@@ -65,10 +68,16 @@ class Serving:
 
 @contextmanager
 def serving(
-    kind: str, store: str = "memory:", channels: int = CONNECTIONS, other: str = "", *, pinned: bool = True
+    kind: str,
+    store: str = "memory:",
+    channels: int = CONNECTIONS,
+    other: str = "",
+    *,
+    method: str = TEMPO,
+    pinned: bool = True,
 ) -> Iterator[Serving]:
     """A server of its own process."""
-    command = [sys.executable, "-m", "bench.sessionserver", kind, store, str(channels), other]
+    command = [sys.executable, "-m", "bench.sessionserver", method, kind, store, str(channels), other]
     place = _on(_cores()[0]) if pinned else {**os.environ, "BENCH_CORE": ",".join(map(str, set(_cores())))}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=place)
     try:
@@ -116,27 +125,36 @@ def _told(name: str, found: Measured, beside: Measured | None = None) -> list[di
     return made
 
 
+def measured(
+    lists: Sequence[Sequence[str]], kind: str, store: str = "memory:", other: str = "", *, method: str = TEMPO
+) -> Measured:
+    """One kind of server: warm first, then all the rest of the lists."""
+    with serving(kind, store, other=other, method=method) as server:
+        load([server], [one[:WARM] for one in lists])
+        return load([server], [one[WARM:] for one in lists])
+
+
+def durable(name: str, lists: Sequence[Sequence[str]], folder: str, method: str = TEMPO) -> Iterator[dict[str, object]]:
+    """The raw door on memory, then raw and middleware on SQLite FULL, beside the same route unpaid."""
+    free = measured(lists, "free", method=method)
+    yield from _told(f"{name}, unpaid", free)
+    yield from _told(f"{name}, raw ASGI, memory", measured(lists, "raw", method=method), free)
+    for kind, door in (("raw", "raw ASGI"), ("middleware", "middleware")):
+        store = f"sqlite:///{folder}/{method}-{kind}.db"
+        yield from _told(f"{name}, {door}, SQLite FULL", measured(lists, kind, store, method=method), free)
+
+
 def over_http(folder: str) -> Iterator[dict[str, object]]:
     """Each door on SQLite FULL, and the raw one on memory, beside the same route unpaid."""
     lists = signed(PATH, WARM + EACH_MEASURED)
-    warm, rest = [one[:WARM] for one in lists], [one[WARM:] for one in lists]
-
-    def measured(kind: str, store: str = "memory:", other: str = "", most: int = EACH_MEASURED) -> Measured:
-        with serving(kind, store, other=other) as server:
-            load([server], warm)
-            return load([server], [one[:most] for one in rest])
-
-    free = measured("free")
-    yield from _told("sessions, unpaid", free)
-    yield from _told("sessions, raw ASGI, memory", measured("raw"), free)
-    for kind, name in (("raw", "raw ASGI"), ("middleware", "middleware")):
-        yield from _told(f"sessions, {name}, SQLite FULL", measured(kind, f"sqlite:///{folder}/{kind}.db"), free)
-    plain = measured("starlette-free")
+    yield from durable("sessions", lists, folder)
+    plain = measured(lists, "starlette-free")
     yield from _told("sessions, unpaid Starlette", plain)
-    behind = measured("starlette", f"sqlite:///{folder}/starlette.db")
+    behind = measured(lists, "starlette", f"sqlite:///{folder}/starlette.db")
     yield from _told("sessions, Starlette, SQLite FULL", behind, plain)
     with serving("free", pinned=False) as api:
-        through = measured("gate", f"sqlite:///{folder}/gate.db", f"http://127.0.0.1:{api.port}", EACH_GATE)
+        some = [one[: WARM + EACH_GATE] for one in lists]
+        through = measured(some, "gate", f"sqlite:///{folder}/gate.db", f"http://127.0.0.1:{api.port}")
     yield from _told("sessions, coinslot gate, SQLite FULL", through)
 
 
@@ -220,17 +238,18 @@ def first_bytes(folder: str) -> Iterator[dict[str, object]]:
 
 def rows() -> Iterator[dict[str, object]]:
     """One row per figure: name, value, unit, peer, peer_value, ratio (how many times the unpaid one's time is ours)."""
+    rig = rig_of(TEMPO)
     with tempfile.TemporaryDirectory() as folder:
         yield from over_http(folder)
-        for row in sessionsteps.steps():
+        for row in sessionsteps.steps(rig):
             yield _row(*row)
         for kind, url in (("memory", "memory:"), ("SQLite FULL", f"sqlite:///{folder}/far.db")):
             with closing(open_store(url)) as store:
-                for row in sessionsteps.far(f"sessions, {kind}", store):
+                for row in sessionsteps.far(rig, f"sessions, {kind}", store):
                     yield _row(*row)
         for kind, url in (("memory", "memory:"), ("SQLite FULL", f"sqlite:///{folder}/metering.db")):
             with closing(open_store(url)) as store:
-                for row in sessionsteps.metering(f"sessions, {kind}", store):
+                for row in sessionsteps.metering(rig, f"sessions, {kind}", store):
                     yield _row(*row)
         yield from first_bytes(folder)
     yield from processes()

@@ -1,4 +1,4 @@
-"""A tiny API paid from channels: `python -m bench.sessionserver KIND STORE CHANNELS [OTHER]`.
+"""A tiny API paid from channels: `python -m bench.sessionserver METHOD KIND STORE CHANNELS [OTHER]`.
 
 uvicorn with httptools and uvloop, one process. As many channels are written into the store before it answers; 0 where
 another server of the same store has done so. Prints one line of JSON with its port. KIND is one of
@@ -24,7 +24,7 @@ import uvicorn
 from bench.instant import REALM, SECRET
 from bench.paidserver import BODY, HEADERS, api
 from bench.pinning import pin_as_told
-from bench.sessionrig import PRICE, fill, purses, seller
+from bench.sessionrig import PRICE, Rig, fill, rig_of
 from coinslot.drive import RealAsyncWorld, run_async
 from coinslot.server.answer import Answer, paid_headers
 from coinslot.server.discovery import Service
@@ -69,11 +69,11 @@ def starlette() -> App:
     return Starlette(routes=[Route("/paid/{name}", answer)])
 
 
-def opened(store: str, channels: int, observe: Metrics | None = None) -> tuple[Slot, Price]:
+def opened(rig: Rig, store: str, channels: int, observe: Metrics | None = None) -> tuple[Slot, Price]:
     """A slot whose store holds as many open channels, and the price of a request. The chain is never asked."""
     kept = open_store(store)
-    fill(kept, purses(channels))
-    one = seller()
+    fill(kept, rig, rig.purses(channels))
+    one = rig.seller()
     slot = Slot(REALM, store=kept, secret_key=SECRET, sellers=[one], settle=False, observe=observe)
     return slot, Price(PRICE, [one])
 
@@ -99,9 +99,9 @@ def raw(slot: Slot, price: Price) -> App:
 class Gate(GateService):
     """The gate as it is configured, but for its payment method, which has no chain here."""
 
-    def __init__(self, store: str, channels: int, upstream: str) -> None:
+    def __init__(self, rig: Rig, store: str, channels: int, upstream: str) -> None:
         self.metrics = Metrics()
-        self.slot, price = opened(store, channels, self.metrics)
+        self.slot, price = opened(rig, store, channels, self.metrics)
         self.routes = self.slot.routes({"GET /paid/*": price})
         self._counting = {"GET /paid/*": None}
         self._paying = Paying(self.slot)
@@ -110,7 +110,7 @@ class Gate(GateService):
         self._world = RealAsyncWorld()
 
 
-def stream(first_s: float, store: str | None, channels: int) -> App:
+def stream(rig: Rig, first_s: float, store: str | None, channels: int) -> App:
     """Events; paid one by one where there is a store."""
 
     async def items() -> AsyncIterator[Event]:
@@ -130,19 +130,19 @@ def stream(first_s: float, store: str | None, channels: int) -> App:
 
     if store is None:
         return free
-    slot, _ = opened(store, channels)
+    slot, _ = opened(rig, store, channels)
     return CoinslotMiddleware(paid, slot, {"GET /stream/*": slot.metered(PRICE, unit="token")})
 
 
-def application(kind: str, store: str, channels: int, other: str) -> App:
+def application(rig: Rig, kind: str, store: str, channels: int, other: str) -> App:
     """The application of a kind."""
     if kind in ("free", "starlette-free"):
         return api if kind == "free" else starlette()
     if kind in ("stream", "stream-free"):
-        return stream(float(other), store if kind == "stream" else None, channels)
+        return stream(rig, float(other), store if kind == "stream" else None, channels)
     if kind == "gate":
-        return Gate(store, channels, other)
-    slot, price = opened(store, channels)
+        return Gate(rig, store, channels, other)
+    slot, price = opened(rig, store, channels)
     if kind == "raw":
         return raw(slot, price)
     return CoinslotMiddleware(starlette() if kind == "starlette" else api, slot, {"GET /paid/*": price, "/free": None})
@@ -151,8 +151,8 @@ def application(kind: str, store: str, channels: int, other: str) -> App:
 def main() -> None:
     """Serve until SIGTERM."""
     pin_as_told()
-    kind, store, channels, other = (*sys.argv[1:], "")[:4]
-    app = application(kind, store, int(channels), other)
+    method, kind, store, channels, other = (*sys.argv[1:], "")[:5]
+    app = application(rig_of(method), kind, store, int(channels), other)
     spare_what_stands()
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))

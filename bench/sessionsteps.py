@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
-from bench.sessionrig import DEPOSIT, PRICE, Purse, challenge, fill, issuer, purses, seller, unit_units
+from bench.sessionrig import DEPOSIT, PRICE, Purse, Rig, challenge, fill, issuer, unit_units
 from coinslot.core.credential import Credential, find_credential
 from coinslot.core.receipt import Receipt
-from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async
+from coinslot.drive import RealAsyncWorld, run_async
 from coinslot.intents.acts import Claimed
 from coinslot.intents.session import Spent, Voucher
 from coinslot.server.admission import SessionAdmission
@@ -57,36 +57,32 @@ def _driven(made: Awaitable[object]) -> object:
     raise AssertionError("it waits for something")
 
 
-def steps() -> Iterator[Row]:
+def steps(rig: Rig, named: str = "a voucher, in memory") -> Iterator[Row]:
     """Where the time of one voucher goes, in memory; what a durable store adds is measured over HTTP."""
-    store, owner = MemoryStore(), purses(1)[0]
-    fill(store, [owner])
-    mine, price = seller(), Price(PRICE, [seller()])
+    store, owner = MemoryStore(), rig.purses(1)[0]
+    fill(store, rig, [owner])
+    mine, price = rig.seller(), Price(PRICE, [rig.seller()])
     gate = Gate(issuer(), store)
-    sent = list(owner.vouchers(challenge(PATH), unit_units(), ROUNDS * TIMES))
+    sent = list(owner.vouchers(challenge(rig, PATH), unit_units(), ROUNDS * TIMES))
     turn, world = iter(sent), RealAsyncWorld()
 
     def whole() -> None:
         admitted = _driven(run_async(gate.admit(_request(next(turn)), price), world))
         assert isinstance(admitted, SessionAdmission), admitted
 
-    yield "a voucher, in memory: all", _best(whole), "us"
-    yield "a voucher, in memory: read the header", _best(lambda: find_credential((sent[7],), ())), "us"
+    yield f"{named}: all", _best(whole), "us"
+    yield f"{named}: read the header", _best(lambda: find_credential((sent[7],), ())), "us"
     credential = find_credential((sent[7],), ())
     assert isinstance(credential, Credential)
     terms = price.fixed[0].terms
     assert terms is not None
     asked, now = asked_of(_request(sent[7]), price, credential), time.time()
-    yield "a voucher, in memory: is it ours", _best(lambda: gate._authenticate(credential, asked.request, price)), "us"
-    yield (
-        "a voucher, in memory: read the payload",
-        _best(lambda: gate._counter._recognise(asked, price.fixed, now)),
-        "us",
-    )
+    yield f"{named}: is it ours", _best(lambda: gate._authenticate(credential, asked.request, price)), "us"
+    yield f"{named}: read the payload", _best(lambda: gate._counter._recognise(asked, price.fixed, now)), "us"
     presented, claimed = mine.read(credential.payload_object(), terms), Claimed(credential, terms, now)
     verified = (presented, owner.channel, claimed, now)
-    yield "a voucher, in memory: its signature", _best(lambda: mine.verify(*verified)), "us"
-    yield "a voucher, in memory: accept and spend", _best(_buying(owner)), "us"
+    yield f"{named}: its signature", _best(lambda: mine.verify(*verified)), "us"
+    yield f"{named}: accept and spend", _best(_buying(rig, owner)), "us"
     channel = store.find_channel(owner.channel.key).result()
     assert channel is not None
     told = [("content-type", "application/json"), ("content-length", "14")]
@@ -95,21 +91,22 @@ def steps() -> Iterator[Row]:
         receipt: Receipt = mine.receipt(channel, credential.challenge.id, now, 1, None)
         paid_headers(told, receipt, (("payment-session", channel.id),))
 
-    yield "a voucher, in memory: the receipt and the headers", _best(answer), "us"
+    yield f"{named}: the receipt and the headers", _best(answer), "us"
 
 
-def _orders(owner: Purse, first: int, number: int) -> list[Order]:
-    rules, units = seller().rules(Price(PRICE, [seller()]).fixed[0].terms), unit_units()  # type: ignore[arg-type]
+def _orders(rig: Rig, owner: Purse, first: int, number: int) -> list[Order]:
+    mine, units = rig.seller(), unit_units()
+    rules = mine.rules(Price(PRICE, [mine]).fixed[0].terms)  # type: ignore[arg-type]  # a session's offer has terms
     return [
         Order(owner.channel.key, units, rules, Voucher(owner.channel.id, n * units, b"v" * 65), 1)
         for n in range(first, first + number)
     ]
 
 
-def _buying(owner: Purse) -> Callable[[], None]:
+def _buying(rig: Rig, owner: Purse) -> Callable[[], None]:
     store = MemoryStore()
-    fill(store, [owner])
-    turn = iter(_orders(owner, 1, ROUNDS * TIMES))
+    fill(store, rig, [owner])
+    turn = iter(_orders(rig, owner, 1, ROUNDS * TIMES))
 
     def buy() -> None:
         assert isinstance(store.accept_and_spend(next(turn)).result(), Spent)
@@ -130,13 +127,13 @@ async def _bought(store: SessionStore, orders: list[Order]) -> float:
     return (time.process_time() - begun) / len(orders) * 1e6
 
 
-def far(kind: str, store: SessionStore) -> Iterator[Row]:
+def far(rig: Rig, kind: str, store: SessionStore) -> Iterator[Row]:
     """Voucher 100,000 of a channel beside its first ones."""
-    owner = purses(1)[0]
-    fill(store, [owner])
+    owner = rig.purses(1)[0]
+    fill(store, rig, [owner])
 
     async def all_of_them() -> tuple[float, float]:
-        took = [await _bought(store, _orders(owner, 1 + at, SAMPLE)) for at in range(0, FAR, SAMPLE)]
+        took = [await _bought(store, _orders(rig, owner, 1 + at, SAMPLE)) for at in range(0, FAR, SAMPLE)]
         return min(took[:3]), min(took[-3:])
 
     first, last = asyncio.run(all_of_them())
@@ -148,14 +145,13 @@ def far(kind: str, store: SessionStore) -> Iterator[Row]:
 # --- by the unit ---------------------------------------------------------------------------------
 
 
-def metering(kind: str, store: SessionStore) -> Iterator[Row]:
+def metering(rig: Rig, kind: str, store: SessionStore) -> Iterator[Row]:
     """A unit of a stream: taken in memory, and with its part of a durable window."""
-    owner = purses(1)[0]
-    fill(store, [owner])
-    price = Price(PRICE, [seller()], metering=Metering("token"))
+    owner = rig.purses(1)[0]
+    fill(store, rig, [owner])
+    price = Price(PRICE, [rig.seller()], metering=Metering("token"))
     gate, world = Gate(issuer(), store), RealAsyncWorld()
-    (offered,) = run(gate.issuer.challenges(Incoming("GET", PATH), price), RealWorld())
-    (sent,) = owner.vouchers(offered, DEPOSIT // 2, 1)
+    (sent,) = owner.vouchers(challenge(rig, PATH, price.metering), DEPOSIT // 2, 1)
 
     async def measured() -> tuple[float, float]:
         admitted = await run_async(gate.admit(_request(sent), price), world)
