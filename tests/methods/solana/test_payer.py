@@ -16,6 +16,7 @@ from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, UsageError
 from coinslot.intents.charge import Settled
 from coinslot.methods.solana.tokens import PYUSD, USDC
+from coinslot.methods.solana.transaction.build import unit_limit
 from coinslot.methods.solana.transaction.read import read_parts
 from support.rpcfault import FaultyNode, answer, drop, drop_after
 from support.solanashop import DOLLAR, SOL, SolanaShop, fresh_key, raw_of
@@ -141,6 +142,19 @@ def test_it_signs_exactly_what_is_asked(solshop: SolanaShop, sponsored: bool) ->
     assert parts.unit_limit is not None
     assert parts.unit_price == 1_000
     assert transaction.version == 0
+
+
+@pytest.mark.parametrize("drawn", [0, 2**16 - 1, 2**32 - 1])
+@pytest.mark.parametrize("splits", range(9))
+def test_deployed_servers_broadcast_what_it_signs(solshop: SolanaShop, splits: int, drawn: int) -> None:
+    """They take 200,000 compute units at most; with everything that the document allows it may be more."""
+    shares = [{"recipient": fresh_key().address, "amount": "1"} for _ in range(splits)]
+    offer = request(solshop, **({"splits": shares} if shares else {})) | {"externalId": "mpp-" + "a" * 16}
+    payer = solshop.payer(fresh_key())
+    terms = payer.terms(solshop.challenge(solshop.seller(), request=offer))
+    assert 12_000 * (splits + 1) < unit_limit(terms, drawn) <= 200_000
+    large = replace(terms, external_id="x" * 566)
+    assert 200_000 < unit_limit(large, drawn) < 400_000 + 110_000 * splits
 
 
 def test_equal_payments_are_different_transactions(solshop: SolanaShop) -> None:

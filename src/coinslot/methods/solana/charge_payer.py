@@ -43,10 +43,6 @@ from coinslot.methods.solana.source import source_of
 from coinslot.methods.solana.terms import PUSH, SolanaTerms, read_terms
 from coinslot.methods.solana.transaction.build import payment_instructions, unit_limit
 
-# Two equal payments on one blockhash would be one transaction. What they may compute, which costs nothing where it is
-# not used, is drawn from this range, so that they differ also where the server gave no external id.
-_DISTINCT_UNITS = 2**16
-
 
 @dataclass(frozen=True, slots=True)
 class SolanaChargePayer:
@@ -105,7 +101,7 @@ class SolanaChargePayer:
         """Signed by this account, who pays the fee unless the server does (SCHG-056, SCHG-057)."""
         config = self.config
         program = yield from token_program(config, terms)
-        units = unit_limit(terms) + int.from_bytes((yield from random_bytes(2))) % _DISTINCT_UNITS
+        units = unit_limit(terms, int.from_bytes((yield from random_bytes(4)), "big"))
         yield from require_funds(config, terms, program, units)
         offered = None if pushed else terms.blockhash
         blockhash = yield from usable_blockhash(config, offered)
