@@ -45,17 +45,22 @@ DESCRIPTION = "One call of the example API"
 WORK = Callable[[], object]
 
 
-@functools.cache
-def peer_python() -> str | None:
-    """A Python that can import pympp, or None."""
-    home = Path.home() / ".cache" / "coinslot" / "interop"
-    tried = [os.environ.get("COINSLOT_PYMPP", ""), *map(str, sorted(home.glob("python-*/bin/python")))]
-    for python in [*tried, "/opt/venv/pympp/bin/python"]:
+def find_python(variable: str, kept: str, fixed: str, module: str) -> str | None:
+    """A Python that can import the module, or None: named by a variable, kept by the interop tests, or at a place."""
+    home = Path(os.environ.get("COINSLOT_INTEROP_DIR") or Path.home() / ".cache" / "coinslot" / "interop")
+    tried = [os.environ.get(variable, ""), *map(str, sorted(home.glob(f"{kept}-*/bin/python"))), fixed]
+    for python in tried:
         if python and Path(python).exists():
-            done = subprocess.run([python, "-c", "import mpp.server.verify"], capture_output=True, check=False)
+            done = subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False)
             if done.returncode == 0:
                 return python
     return None
+
+
+@functools.cache
+def peer_python() -> str | None:
+    """A Python that can import pympp, or None."""
+    return find_python("COINSLOT_PYMPP", "python", "/opt/venv/pympp/bin/python", "mpp.server.verify")
 
 
 def skipped() -> str | None:
@@ -66,7 +71,7 @@ def skipped() -> str | None:
 
 
 class Peer:
-    """pympp in its own process."""
+    """A peer in its own process, a round at a time."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -81,33 +86,37 @@ class Peer:
 
 
 @contextmanager
-def _peer() -> Generator[Peer | None]:
-    python = peer_python()
+def talking(python: str | None, script: str, told: dict[str, Any]) -> Generator[Peer | None]:
+    """A script of this folder run by a peer's Python, which was told its work; None where there is no such Python."""
     if python is None:
         yield None
         return
-    command = [python, str(HERE / "pympp_rounds.py")]
+    command = [python, str(HERE / script)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
-        request = dict(Instant().offer(parse_decimal("0.01"), Extras()))
-        meta = {"nonce": "YWJjZGVmZ2hpamtsbW5v", "scope": "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"}
-        payload = {"type": "transaction", "signature": SIGNATURE}
-        told: dict[str, Any] = {"request": request, "meta": meta, "payload": payload, "source": SOURCE}
-        process.stdin.write(json.dumps({**told, "description": DESCRIPTION}) + "\n")
+        process.stdin.write(json.dumps(told) + "\n")
         yield Peer(process)
 
 
-def turns(ours: Sequence[tuple[str, WORK]], peer: Peer | None, theirs: str) -> dict[str, float]:
+def _told() -> dict[str, Any]:
+    """The work of pympp_rounds.py."""
+    request = dict(Instant().offer(parse_decimal("0.01"), Extras()))
+    meta = {"nonce": "YWJjZGVmZ2hpamtsbW5v", "scope": "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"}
+    payload = {"type": "transaction", "signature": SIGNATURE}
+    return {"request": request, "meta": meta, "payload": payload, "source": SOURCE, "description": DESCRIPTION}
+
+
+def turns(ours: Sequence[tuple[str, WORK]], peer: Peer | None, theirs: str, times: int = TIMES) -> dict[str, float]:
     """Median microseconds by name; the peer's under "peer". One round of each in turn."""
     spent: dict[str, list[float]] = {name: [] for name, _ in ours}
     for _ in range(ROUNDS):
         for name, work in ours:
             begun = time.thread_time()
-            for _ in range(TIMES):
+            for _ in range(times):
                 work()
-            spent[name].append((time.thread_time() - begun) / TIMES * 1e6)
+            spent[name].append((time.thread_time() - begun) / times * 1e6)
         if peer is not None:
-            spent.setdefault("peer", []).append(peer.round(theirs, TIMES))
+            spent.setdefault("peer", []).append(peer.round(theirs, times))
     return {name: statistics.median(found) for name, found in spent.items()}
 
 
@@ -167,10 +176,10 @@ def _gate() -> tuple[WORK, WORK]:
     return unpaid, paid
 
 
-def _row(name: str, value: float, peer_value: float | None) -> dict[str, object]:
+def _row(name: str, value: float, peer_value: float | None, who: str = "pympp handler") -> dict[str, object]:
     told = None if peer_value is None else round(peer_value, 1)
     ratio = None if peer_value is None else round(peer_value / value, 1)
-    peer = None if told is None else "pympp handler"
+    peer = None if told is None else who
     return {"name": name, "value": round(value, 1), "unit": "us", "peer": peer, "peer_value": told, "ratio": ratio}
 
 
@@ -178,7 +187,7 @@ def rows() -> list[dict[str, object]]:
     """One row per figure: name, value, unit, peer, peer_value, ratio (how many times the peer's time is ours)."""
     issue, verify = _protocol()
     unpaid, paid = _gate()
-    with _peer() as peer:
+    with talking(peer_python(), "pympp_rounds.py", _told()) as peer:
         issued = turns([("protocol", issue), ("gate", unpaid)], peer, "issue")
         verified = turns([("protocol", verify), ("gate", paid)], peer, "verify")
     return [
