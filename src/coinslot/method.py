@@ -475,12 +475,29 @@ def tidied(seller: Seller) -> Flow[int]:
     return 0 if tidy is None else (yield from tidy())
 
 
+def collectable_until_s(seller: SessionSeller, channel: session.Channel) -> float | None:
+    """Until when the highest voucher on record can be settled, seconds since 1970: a seller may publish it as
+    `collectable_until_s`, where vouchers expire. None: for ever.
+    """
+    published: Callable[[session.Channel], float | None] | None = getattr(seller, "collectable_until_s", None)
+    return None if published is None else published(channel)
+
+
 def echoed(payer: SessionPayer, held: acts.Held, challenge: Challenge) -> Challenge:
     """The challenge that a request from this channel echoes: a payer may publish `echoed`, where a proof belongs to the
     challenge that opened the channel. Else the one at hand.
     """
     published: Callable[[acts.Held, Challenge], Challenge] | None = getattr(payer, "echoed", None)
     return challenge if published is None else published(held, challenge)
+
+
+def require_openable(payer: SessionPayer, terms: acts.Terms) -> None:
+    """That a payer deposits anything under these terms: it may publish `require_openable`, where its owner allows less
+    than it can pay. Channels that are open are closed all the same. Raises NoPayableOffer.
+    """
+    published: Callable[[acts.Terms], None] | None = getattr(payer, "require_openable", None)
+    if published is not None:
+        published(terms)
 
 
 def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:

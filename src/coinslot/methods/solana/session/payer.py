@@ -74,7 +74,7 @@ from coinslot.methods.solana.session.record import NAME, Recorded, proof_hash, r
 from coinslot.methods.solana.session.snapshot import believed, names
 from coinslot.methods.solana.session.terms import INTENT, SessionTerms
 from coinslot.methods.solana.session.voucher import SignedVoucher, decode_voucher, sign_voucher
-from coinslot.methods.solana.session.wallet import SessionPayerConfig, pinned_terms, same_asked
+from coinslot.methods.solana.session.wallet import SessionPayerConfig, pinned_terms, require_openable, same_asked
 from coinslot.methods.solana.source import source_of
 from coinslot.methods.solana.tokens import LOCALNET
 
@@ -133,6 +133,10 @@ class SolanaSessionPayer:
         """What is asked, if all that it names is known here. Raises NoPayableOffer."""
         return pinned_terms(self.config, challenge)
 
+    def require_openable(self, terms: acts.Terms) -> None:
+        """That this wallet's owner allows a deposit under these terms. Raises NoPayableOffer."""
+        require_openable(self.config, _own(terms))
+
     def _judged(self, challenge: Challenge, terms: acts.Terms) -> SessionTerms:
         """The challenge's own terms, which must be those that were judged. Raises NoPayableOffer. T24"""
         mine = self.terms(challenge)
@@ -168,6 +172,7 @@ class SolanaSessionPayer:
         Raises NoPayableOffer, ChainError; UsageError for amounts that contradict each other.
         """
         mine, config, wallet = self._judged(challenge, terms), self.config, self.config.wallet
+        require_openable(config, mine)
         if first_units or deposit_units < mine.amount_units:
             raise UsageError("an opening carries no voucher, and a deposit covers one unit at least")
         deposit_units = min(deposit_units, config.most_units(mine))  # T47
@@ -455,6 +460,12 @@ class SolanaSessionPayer:
         if status.failure is not None:
             reason = f"the transaction {signature} failed ({status.failure.text}); only its fee was spent"
             raise RpcRefused(reason, code=FAILED)
+
+
+def _own(terms: acts.Terms) -> SessionTerms:
+    if not isinstance(terms, SessionTerms):
+        raise UsageError("not terms of a solana session")
+    return terms
 
 
 def _own_voucher(held: Held, total_units: int, voucher: bytes) -> SignedVoucher:

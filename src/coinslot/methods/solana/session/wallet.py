@@ -24,7 +24,7 @@ from coinslot.methods.solana.paying import PayerConfig
 from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, require_program
 from coinslot.methods.solana.session.terms import SessionTerms, read_session_terms
 from coinslot.methods.solana.settings import Wallet, setting
-from coinslot.money import parse_decimal, to_units
+from coinslot.money import parse_decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class SessionPayerConfig:
         """The most that a channel of these terms may hold, by what the chain can count and by who signs for it."""
         if terms.operator is None:
             return U64_MAX
-        return min(U64_MAX, to_units(self.operator_deposit or Decimal(0), terms.decimals))
+        return min(U64_MAX, int((self.operator_deposit or Decimal(0)).scaleb(terms.decimals)))  # rounded down
 
 
 def session_payer_config(wallet: Wallet) -> Flow[SessionPayerConfig]:
@@ -111,16 +111,29 @@ def _objections(config: SessionPayerConfig, terms: SessionTerms) -> Iterator[tup
     others = (terms.recipient, terms.fee_payer, operator)
     yield config.account in others, "the server wants this wallet to pay itself, or to be its sponsor"  # T47
     yield (
-        (terms.grace_s or 0) > config.max_grace_s,  # T28
-        f"the server wants {terms.grace_s} s to settle after a close, and this wallet allows {config.max_grace_s}",
-    )
-    yield (
         terms.min_voucher_delta_units > terms.amount_units,
         "the server takes no voucher for the price of one unit (minVoucherDelta)",
     )
-    if operator is not None:
-        yield config.operator_deposit is None, "the server signs the vouchers itself; see operator_deposit"  # T47
-        yield not is_on_curve(operator), "the server's operator is no key"  # T15
+    yield operator is not None and not is_on_curve(operator), "the server's operator is no key"  # T15
+
+
+def require_openable(config: SessionPayerConfig, terms: SessionTerms) -> None:
+    """That the owner lets a deposit be made under these terms. Raises NoPayableOffer. T28 T47"""
+    if (terms.grace_s or 0) > config.max_grace_s:  # T28
+        raise NoPayableOffer(
+            f"solana: the server wants {terms.grace_s} s to settle after a close, and this wallet allows "
+            f"{config.max_grace_s} (max_grace_s)"
+        )
+    if terms.operator is None:
+        return
+    if config.operator_deposit is None:  # T47
+        raise NoPayableOffer("solana: the server signs the vouchers itself, and operator_deposit doesn't allow that")
+    least = max(terms.minimum_deposit_units, terms.amount_units)
+    if least > config.most_units(terms):  # T47
+        raise NoPayableOffer(
+            f"solana: the server signs the vouchers itself and takes deposits from {terms.asset.text(least)}, more "
+            "than operator_deposit allows"
+        )
 
 
 def same_asked(mine: SessionTerms, agreed: object) -> bool:
