@@ -294,4 +294,11 @@ MUTATIONS += [
         "if others == 7:",
         f"{SELLING}::test_a_token_with_an_extension_that_channels_do_not_take_is_refused",
     ),
+    Mutation(
+        "T28",
+        PAYOUT,
+        "if case.in_time or state.status is Status.DISTRIBUTED:",
+        "if state.status is Status.DISTRIBUTED:",
+        f"{CLOSING}::test_the_rent_of_a_channel_that_its_payer_abandoned_comes_back",
+    ),
 ]

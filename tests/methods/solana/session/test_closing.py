@@ -475,6 +475,29 @@ def test_the_rent_of_drained_channels_comes_back(solana_till: Tills) -> None:
     assert spent < 4 * 2_100_000 + 2 * 5_000_000
 
 
+@pytest.mark.guard("T28", "T31")
+def test_the_rent_of_a_channel_that_its_payer_abandoned_comes_back(solana_till: Tills) -> None:
+    """It was opened at our cost and closed at once, and nobody but us would ever free its rent."""
+    till = solana_till()
+    buyer, going = till.client(), bought(till)
+    till.svm.faults.refuse(method="getTransaction", count=1_000)
+    assert till.answer(buyer.open()).status == 503
+    buyer.ask_to_close()
+    till.svm.faults.clear()
+    assert till.answer(buyer.open()).status == 402
+    assert run(till.seller.tidy(), till.world) == 0  # its payer could still be owed to, or owe: the grace period runs
+    till.svm.running.warp_seconds(GRACE_S + 1)
+    till.svm.running.advance_slots(1)
+    assert run(till.seller.tidy(), till.world) == 1
+    account = buyer.on_chain
+    assert account is not None
+    assert (account.status, buyer.purse) == (Status.DISTRIBUTED, PURSE)
+    till.svm.running.advance_slots(1_501)
+    assert run(till.seller.tidy(), till.world) == 1
+    assert buyer.on_chain is None
+    assert going.on_chain is not None
+
+
 def test_a_channel_closed_after_the_window_is_gone_at_once(solana_till: Tills) -> None:
     """Its account is freed by the distribution itself; what was paid is known by what we sent."""
     till = solana_till()

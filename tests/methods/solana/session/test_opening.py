@@ -174,6 +174,17 @@ def test_a_challenge_that_expired_is_an_invalid_one(solana_till: Tills) -> None:
     refused(till, buyer.open(), "invalid-challenge")
 
 
+@pytest.mark.guard("T26")
+def test_junk_asks_the_chain_nothing(solana_till: Tills) -> None:
+    """What its own bytes disprove is refused before anybody is asked."""
+    till = solana_till()
+    buyer = till.client()
+    till.challenge()
+    till.svm.faults.refuse(count=1_000)
+    answer = till.answer(another_call(buyer, grace_s=60))
+    assert (answer.status, problem(answer)["slug"]) == (402, "verification-failed")
+
+
 @pytest.mark.guard("T31")
 def test_what_the_chain_would_refuse_is_not_signed_by_the_sponsor(solana_till: Tills) -> None:
     """A payer without the money, and a blockhash that is too old."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ import httpx
 import pytest
 from solders.keypair import Keypair
 
+from coinslot.chains.solana.ata import derive_ata
+from coinslot.chains.solana.message import build_message, sign_partially
+from coinslot.chains.solana.programs import SYSTEM_PROGRAM, TOKEN_PROGRAM
+from coinslot.chains.solana.signature import Key
+from coinslot.chains.solana.tokens import read_token_account
 from coinslot.client import closing as ends
 from coinslot.client.events import Event, Opened, Recovered
 from coinslot.client.wallet import wallet
@@ -22,6 +28,11 @@ from coinslot.drive import RealWorld, run
 from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, RpcRefused
 from coinslot.intents.acts import Held, Standing
 from coinslot.method import SessionPayer
+from coinslot.methods.solana.session.channel import escrow_account
+from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM
+from coinslot.methods.solana.session.program import Settle, build_settle
+from coinslot.methods.solana.session.voucher import build_voucher_instruction, decode_voucher
+from coinslot.methods.solana.tokens import USDC
 from coinslot.services import leaving
 from coinslot.store.book_memory import MemoryBook
 from coinslot.store.book_sqlite import SqliteBook
@@ -47,21 +58,43 @@ def payer_of(svm: SvmChain, pair: Keypair, world: RealWorld, **purse: Any) -> Se
     return payer
 
 
-def bought(svm: SvmChain, pair: Keypair, *, requests: int = 3, **settings: Any) -> MemoryBook:
+def bought(
+    svm: SvmChain, pair: Keypair, *, requests: int = 3, owner: Keypair | None = None, **settings: Any
+) -> MemoryBook:
     """The book of a payer whose server is gone: a channel of so many requests, nothing of them settled."""
     book = MemoryBook()
     with (
-        shop(svm, owner_of(svm), **{"grace_s": GRACE_S, **settings}) as url,
+        shop(svm, owner or owner_of(svm), **{"grace_s": GRACE_S, **settings}) as url,
         paying(svm, pair, book, []) as client,
     ):
         assert [client.get(url).status_code for _ in range(requests)] == [200] * requests
     return book
 
 
+def settle(svm: SvmChain, pair: Keypair, owner: Keypair, held: Held) -> None:
+    """What a seller's watcher does in time: the channel's highest voucher, settled."""
+    voucher = build_voucher_instruction(decode_voucher(held.voucher))
+    call = build_settle(CHANNEL_PROGRAM, Settle(held.channel_id))
+    key = Key(bytes(owner.secret()))
+    raw = sign_partially(build_message(key.address, [voucher, call], svm.blockhash()), [key])
+    svm.rpc("sendTransaction", base64.b64encode(raw).decode(), {"encoding": "base64"})
+
+
+def close_account(svm: SvmChain, owner: Keypair) -> None:
+    """The owner's token account is no more."""
+    place = derive_ata(str(owner.pubkey()), USDC, TOKEN_PROGRAM)
+    svm.rpc("surfnet_setAccount", place, {"lamports": 0, "data": "", "owner": SYSTEM_PROGRAM})
+
+
+def stored(svm: SvmChain, address: str) -> tuple[str, bytes]:
+    """The owner and the data of an account."""
+    value = svm.rpc("getAccountInfo", address, {"encoding": "base64"})["value"]
+    return value["owner"], base64.b64decode(value["data"][0])
+
+
 # --- leaving ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("SSES-241")
 def test_a_payer_leaves_without_its_server(svm: SvmChain, world: RealWorld) -> None:
     """Ask, wait for the channel's own grace period by the chain's clock, and take the rest: what was never settled."""
     pair = client_of(svm, lamports=10**9)
@@ -79,6 +112,22 @@ def test_a_payer_leaves_without_its_server(svm: SvmChain, world: RealWorld) -> N
     assert run(payer.look(only(book)), world).closed
 
 
+@pytest.mark.guard("T28")
+def test_a_share_that_would_be_lost_is_left_where_it_is(svm: SvmChain, world: RealWorld) -> None:
+    """The payee's token account is gone: our rest comes back, and what is the payee's stays in the escrow."""
+    pair, owner = client_of(svm, lamports=10**9), owner_of(svm)
+    book = bought(svm, pair, owner=owner, fee_payer_key=None)
+    held, payer = only(book), payer_of(svm, pair, world)
+    settle(svm, pair, owner, held)
+    close_account(svm, owner)
+    run(leaving.ask_to_close(book, payer, held), world)
+    svm.running.warp_seconds(GRACE_S + 1)
+    run(leaving.withdraw(book, payer, held), world)
+    assert svm.balance(str(pair.pubkey())) == 5 * DOLLAR - 3 * COST
+    escrow = escrow_account(held.channel_id, USDC, TOKEN_PROGRAM)
+    assert read_token_account(*stored(svm, escrow)).amount_units == 3 * COST
+
+
 def test_a_payer_gets_its_rent_back_where_it_paid_it(svm: SvmChain, world: RealWorld) -> None:
     """Nobody's share is lost by that, since everybody's token account is there: the escrow is closed at once."""
     pair = client_of(svm, lamports=10**9)
@@ -93,6 +142,7 @@ def test_a_payer_gets_its_rent_back_where_it_paid_it(svm: SvmChain, world: RealW
     assert run(payer.look(only(book)), world).closed
 
 
+@pytest.mark.spec("SSES-230")
 def test_a_payer_without_sol_is_told_what_it_needs(svm: SvmChain, world: RealWorld) -> None:
     """Leaving alone costs a network fee; the amount and the account are named, and nothing is written down."""
     pair = client_of(svm)

@@ -168,6 +168,29 @@ def pay_out(url: str, till: Till, jobs: Sequence[Job], commitment: Commitment) -
     return Sendable(parcel.reference, parcel.encode(), at_s + LIFE_S)
 
 
+def drain(
+    url: str, till: Till, found: Sequence[tuple[Recorded, ChannelAccount]], chain_s: float, commitment: Commitment
+) -> Flow[int]:
+    """Distribute channels that nobody can settle any more, one by one, and wait for it. How many. Raises ChainError.
+
+    Only those that are sealed, or whose grace period is over: what the payee could still claim is left to its jobs.
+    """
+    count = 0
+    for recorded, state in found:
+        case = _Case(recorded, state, Close(0, b"", 0), True, chain_s)
+        if case.in_time or state.status is Status.DISTRIBUTED:  # T28: nothing that is owed is given up here
+            continue
+        steps, reason = yield from _steps(url, till, case, commitment)
+        if reason:
+            continue
+        recent = yield from latest_blockhash(url, commitment=commitment)
+        transactions = pack(steps, till.payer, till.payee, recent.blockhash, till.unit_price)
+        yield from _try(url, till, transactions[0], commitment)
+        yield from send(url, Parcel(transactions, {}).encode(), commitment)
+        count += 1
+    return count
+
+
 def _steps(url: str, till: Till, case: _Case, commitment: Commitment) -> Flow[tuple[list[Step], str]]:
     """What is to be done with one channel, in order; and why less than was asked for. Raises ChainError, UsageError."""
     program, status, voucher = case.recorded.program, case.state.status, case.voucher

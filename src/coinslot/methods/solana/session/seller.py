@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from coinslot.chains.solana.rpc import Commitment
+from coinslot.chains.solana.rpc import Commitment, block_time
 from coinslot.chains.solana.rpc import slot as newest_slot
 from coinslot.chains.solana.sending import send_transaction
 from coinslot.chains.solana.signature import Key
@@ -44,6 +44,7 @@ from coinslot.intents.charge import Budget, Prepared
 from coinslot.method import Extras
 from coinslot.methods.solana.session import payout
 from coinslot.methods.solana.session.bearer import Authentication
+from coinslot.methods.solana.session.channel import Seeds
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.funding import Handed, confirm_funded, final, known, require_success
 from coinslot.methods.solana.session.landing import LIFE_S
@@ -60,7 +61,7 @@ from coinslot.methods.solana.session.payload import (
 from coinslot.methods.solana.session.receipt import NeedVoucher, SessionReceipt
 from coinslot.methods.solana.session.recent import Recent
 from coinslot.methods.solana.session.record import NAME, Recorded, channel_key, proof_hash, read_record, recorded_of
-from coinslot.methods.solana.session.rent import collect_rent
+from coinslot.methods.solana.session.rent import abandoned, collect_rent
 from coinslot.methods.solana.session.resume import Resumable
 from coinslot.methods.solana.session.snapshot import CHANNEL_HEADER, SNAPSHOT_HEADER, snapshot_of
 from coinslot.methods.solana.session.sponsoring import Sponsoring
@@ -72,8 +73,14 @@ from coinslot.methods.solana.session.terms import (
     resuming,
     write_session_request,
 )
-from coinslot.methods.solana.session.transaction import Opening, ToppingUp, read_opening, read_topping_up
-from coinslot.methods.solana.session.voucher import SignedVoucher, sign_voucher
+from coinslot.methods.solana.session.transaction import (
+    Opening,
+    ToppingUp,
+    read_opening,
+    read_topping_up,
+    require_slot,
+)
+from coinslot.methods.solana.session.voucher import SignedVoucher, decode_voucher, sign_voucher
 from coinslot.money import Asset, to_units
 
 # An amount on the chain is a u64.
@@ -267,8 +274,8 @@ class SolanaSessionSeller:
             case VoucherPayload():  # SSES-155: it must still be good when it is settled, which is not at once
                 self._verify_voucher(shown.voucher, recorded, channel, at_s + self.config.voucher_life_s)
             case ClosePayload():
-                if shown.voucher is not None:
-                    self._verify_voucher(shown.voucher, recorded, channel, at_s + LIFE_S)
+                if shown.voucher is not None:  # SSES-155: a close may have to be sent more than once
+                    self._verify_voucher(shown.voucher, recorded, channel, at_s + self.config.voucher_life_s)
                 else:
                     self._verify_proof(shown.authentication, recorded, channel)
             case UsePayload():
@@ -369,12 +376,15 @@ class SolanaSessionSeller:
     def _opening(
         self, shown: OpenPayload, terms: SessionTerms, claimed: acts.Claimed, presented: acts.Presented
     ) -> Flow[Opening]:
-        slot = yield from newest_slot(self.config.rpc_url, commitment=self.config.commitment)
-        # a node that lags behind the one that was asked for the challenge knows less, and not otherwise
-        newest = max(slot, terms.recent_slot or 0)
-        opening = read_opening(shown, terms, claimed.credential.challenge.id, newest, self.config.idle_s)
+        challenge_id = claimed.credential.challenge.id
+        opening = read_opening(
+            shown, terms, challenge_id, terms.recent_slot or 0, self.config.idle_s
+        )  # no RPC for junk
         if presented.key != channel_key(self.network, opening.channel_id):
             raise VerificationFailed("channelId is not the address of this channel")
+        slot = yield from newest_slot(self.config.rpc_url, commitment=self.config.commitment)
+        # a node that lags behind the one that was asked for the challenge knows less, and not otherwise
+        require_slot(opening, max(slot, terms.recent_slot or 0))
         return opening
 
     def _topping_up(self, shown: TopUpPayload, terms: SessionTerms, channel: session.Channel) -> ToppingUp:
@@ -457,6 +467,11 @@ class SolanaSessionSeller:
         agreed = read_record(channel.state).idle_s
         return None if agreed is None else float(agreed)
 
+    def collectable_until_s(self, channel: session.Channel) -> float | None:
+        """When the highest voucher expires; after that the chain takes none of it (SSES-155)."""
+        expires_at = decode_voucher(channel.voucher).expires_at if channel.voucher else 0
+        return float(expires_at) if expires_at else None
+
     def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
         """These channels as the chain has them, in the same order. Raises ChainError."""
         return (yield from look(self.config.rpc_url, channels, self.config.commitment))
@@ -486,11 +501,21 @@ class SolanaSessionSeller:
         return (yield from payout.paid_out(config.rpc_url, (channel, close, closes), sent, config.commitment))
 
     def tidy(self) -> Flow[int]:
-        """Collect the rent of drained channels that we paid for. How many. Raises ChainError."""
+        """Collect the rent that we paid for channels that are over. How many. Raises ChainError, VerificationFailed."""
         sponsoring, config = self.config.sponsoring, self.config
         if sponsoring is None:  # their payers paid it, and get it back
             return 0
-        return (yield from collect_rent(config.rpc_url, config.program, sponsoring.sponsor.key, config.commitment))
+        url, program, commitment = config.rpc_url, config.program, config.commitment
+        nobody = Seeds(config.recipient, config.recipient, config.asset.id, config.recipient, 0, 0)
+        like = Recorded(
+            self.network, program, nobody, config.token_program, sponsoring.address, config.grace_s, config.splits
+        )
+        over = yield from abandoned(url, like, ((),), commitment)
+        drained = 0
+        if over:
+            chain_s = yield from block_time(url, (yield from newest_slot(url, commitment=commitment)))
+            drained = yield from payout.drain(url, config.till, over, float(chain_s or 0), commitment)
+        return drained + (yield from collect_rent(url, program, sponsoring.sponsor.key, commitment))
 
     # --- what is told ----------------------------------------------------------------------------
 

@@ -143,9 +143,9 @@ def read_opening(payload: OpenPayload, terms: SessionTerms, challenge_id: str, s
     channel_id = derive_channel(terms.program, call.seeds)
     _require_agreement(payload, terms, call, channel_id)  # 2, 3, 4, 5, 10, 11
     agreed_s = agreed_idle(payload.idle_s, terms.idle_options_s, idle_s)  # 6
+    opening = Opening(shape, call, channel_id, agreed_s)
     for at in (terms.recent_slot, slot):  # 7
-        if not in_open_window(call.seeds.open_slot, at):
-            raise VerificationFailed("openSlot is not within the slots before the challenged one and the newest one")
+        require_slot(opening, at)
     if shape.transaction.blockhash != terms.blockhash:  # 9
         raise VerificationFailed("the transaction is not built on the challenged blockhash")
     if call.rent_payer != (terms.fee_payer or call.seeds.payer):  # 8
@@ -154,7 +154,13 @@ def read_opening(payload: OpenPayload, terms: SessionTerms, challenge_id: str, s
         raise VerificationFailed("a channel to this payee could not be closed")
     _require_roles(shape, call.seeds.payer, terms.fee_payer)  # 8, 9
     _require_signer(payload, terms, call, channel_id, challenge_id)  # 12
-    return Opening(shape, call, channel_id, agreed_s)
+    return opening
+
+
+def require_slot(opening: Opening, slot: int) -> None:
+    """That a channel of this slot can be opened at that one. Raises VerificationFailed."""
+    if not in_open_window(opening.call.seeds.open_slot, slot):
+        raise VerificationFailed("openSlot is not within the slots before the challenged one and the newest one")
 
 
 def _require_agreement(payload: OpenPayload, terms: SessionTerms, call: Open, channel_id: str) -> None:
