@@ -21,14 +21,14 @@ MUTATIONS = [
     Mutation(
         "T13",
         SIGNATURE,
-        "    if not Signature.from_bytes(signature).verify(public, message):  # T13\n",
+        "    if not Signature.from_bytes(signature).verify(pubkey(address), message):  # T13\n",
         RFC_8032,
         f"{SIGNATURES}::test_a_key_of_small_order_signs_nothing",
     ),
     Mutation(
         "T13",
         SIGNATURE,
-        "    if not Signature.from_bytes(signature).verify(public, message):  # T13\n",
+        "    if not Signature.from_bytes(signature).verify(pubkey(address), message):  # T13\n",
         RFC_8032,
         f"{SIGNATURES}::test_a_signature_with_a_point_of_small_order_is_refused",
     ),

@@ -21,8 +21,30 @@ ADDRESS_BYTES = 32
 # A program derives at most this from seeds; the runtime refuses more (MAX_SEEDS less the bump, MAX_SEED_LEN).
 MAX_SEEDS = 15
 MAX_SEED_BYTES = 32
+# Channels, signers and mints come again with every voucher; less than half a kilobyte each.
+KEPT_ADDRESSES = 8_192
+_NO_ADDRESS = "an address is the base58 of 32 bytes"
 # 32 bytes are 43 or 44 digits of base58, or fewer where they begin with zero bytes.
 _ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}\Z", re.ASCII)
+
+
+@lru_cache(maxsize=KEPT_ADDRESSES)
+def _read(text: str) -> tuple[Pubkey, bytes]:
+    """An address as solders holds it, and its bytes. Raises UsageError, which is not kept."""
+    if _ADDRESS.match(text):
+        try:
+            found = Pubkey.from_string(text)
+        except ValueError:
+            raise UsageError(_NO_ADDRESS) from None
+        if str(found) == text:
+            return found, bytes(found)
+    raise UsageError(_NO_ADDRESS)
+
+
+def _known(text: object) -> tuple[Pubkey, bytes]:
+    if type(text) is not str:  # no list, which can't be looked up, and nothing that only equals a text
+        raise UsageError(_NO_ADDRESS)
+    return _read(text)
 
 
 def parse_address(text: object) -> str:
@@ -30,23 +52,20 @@ def parse_address(text: object) -> str:
 
     Raises UsageError, which never repeats the text.
     """
-    if type(text) is str and _ADDRESS.match(text):
-        try:
-            if str(Pubkey.from_string(text)) == text:
-                return text
-        except ValueError:
-            pass
-    raise UsageError("an address is the base58 of 32 bytes")
+    if type(text) is str:
+        _read(text)
+        return text
+    raise UsageError(_NO_ADDRESS)
 
 
 def pubkey(address: str) -> Pubkey:
     """The bytes of an address as solders holds them. Raises UsageError."""
-    return Pubkey.from_string(parse_address(address))
+    return _known(address)[0]
 
 
 def address_bytes(address: str) -> bytes:
     """The 32 bytes of an address. Raises UsageError."""
-    return bytes(pubkey(address))
+    return _known(address)[1]
 
 
 def address_text(data: bytes) -> str:

@@ -12,10 +12,9 @@ import re
 from typing import NoReturn
 
 from solders.keypair import Keypair
-from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from coinslot.chains.solana.address import ADDRESS_BYTES
+from coinslot.chains.solana.address import ADDRESS_BYTES, pubkey
 from coinslot.errors import BadSignature, UsageError
 
 SIGNATURE_BYTES = 64
@@ -33,11 +32,7 @@ def verify(address: str, message: bytes, signature: bytes) -> None:
     """
     if len(signature) != SIGNATURE_BYTES:  # T14
         raise BadSignature("a signature is 64 bytes")
-    try:
-        public = Pubkey.from_string(address)
-    except ValueError as error:
-        raise UsageError("an address is the base58 of 32 bytes") from error
-    if not Signature.from_bytes(signature).verify(public, message):  # T13
+    if not Signature.from_bytes(signature).verify(pubkey(address), message):  # T13
         raise BadSignature("the signature is not this key's over this message")
 
 
