@@ -151,6 +151,13 @@ MUTATIONS = [
         "pass",
         f"{HERE}/test_charge.py::test_a_recipient_that_can_not_be_paid_any_more_is_not_offered",
     ),
+    Mutation(
+        "T28",
+        SELLER,
+        "if seen.missing and not self.config.create_accounts:",
+        "if False:",
+        f"{HERE}/test_charge.py::test_a_split_that_nobody_could_receive_is_not_offered",
+    ),
     # T29: a token is what it says, and a transfer moves it
     Mutation(
         "T29",

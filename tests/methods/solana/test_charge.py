@@ -238,6 +238,15 @@ def test_a_recipient_that_can_not_be_paid_any_more_is_not_offered(solshop: Solan
         solshop.offer(seller)
 
 
+@pytest.mark.guard("T28")
+def test_a_split_that_nobody_could_receive_is_not_offered(solshop: SolanaShop) -> None:
+    """Its payee has no token account, and the seller does not let it be created."""
+    splits = ((fresh_key().address, Decimal("0.05")),)
+    with pytest.raises(ChainError, match="payee of a split"):
+        solshop.offer(solshop.seller(), splits=splits)
+    assert solshop.offer(solshop.seller(create_split_accounts=True), splits=splits)
+
+
 @pytest.mark.guard("T29")
 def test_a_token_that_begins_to_take_a_fee_is_not_offered_any_more(solshop: SolanaShop) -> None:
     """What was harmless when the seller was made is looked at again."""

@@ -128,6 +128,27 @@ def test_the_purse_says_no_before_anything_is_signed(solshop: SolanaShop) -> Non
     assert stand.earned == 0
 
 
+def test_a_task_gets_what_it_paid_for_after_a_lost_answer(solshop: SolanaShop) -> None:
+    """As a thread does."""
+    stand = Stand(solshop)
+
+    async def main(page_url: str) -> str:
+        async with pay(httpx.AsyncClient(), stand.purse(), POLICY) as client:
+            with pytest.raises(PaymentOutcomeUnknown) as unknown:
+                await client.get(page_url)
+            again = await client.get(page_url, extensions={"coinslot_resume": unknown.value.resume})
+            assert again.extensions["coinslot"].receipt.reference == unknown.value.reference
+            return again.text
+
+    with (
+        asgi_server(stand.app, lifespan="on") as url,
+        closing(CuttingProxy(("127.0.0.1", urlsplit(url).port or 0))) as proxy,
+    ):
+        proxy.lose_answer(b"Authorization: Payment")
+        assert asyncio.run(main(f"http://127.0.0.1:{proxy.port}/paid/report")) == "paid for"
+    assert stand.earned == DOLLAR // 4
+
+
 @pytest.mark.guard("T47")
 @pytest.mark.spec("SCHG-186", "SCHG-188")
 def test_the_purse_pays_only_those_whom_its_owner_names(solshop: SolanaShop) -> None:

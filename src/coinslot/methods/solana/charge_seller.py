@@ -22,6 +22,7 @@ from coinslot.chains.solana.sending import Landed
 from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, now
 from coinslot.errors import (
+    ChainError,
     InvalidChallenge,
     MalformedCredential,
     RpcRefused,
@@ -127,7 +128,7 @@ class SolanaChargeSeller:
         """The request object with what only this moment knows: a reference of its own (memo.py), a fresh blockhash,
         which accounts of payees are to be created; without the sponsor where its purse is low.
 
-        Raises ChainError where the recipient can't be paid in this token any more. A node that does not answer is no
+        Raises ChainError where a payee can't be paid in this token (any more). A node that does not answer is no
         reason to offer nothing: clients can do without its hints.
         """
         terms, details, made = self._read(request), dict(request["methodDetails"]), dict(request)
@@ -139,7 +140,9 @@ class SolanaChargeSeller:
             return made
         if terms.fee_payer is not None and not self._can_sponsor(seen, len(terms.legs) - 1):  # SCHG-196 SCHG-197
             del details["feePayer"], details["feePayerKey"]
-        if self.config.create_accounts and terms.legs[1:]:
+        if seen.missing and not self.config.create_accounts:  # T28
+            raise ChainError("a payee of a split has no token account, and create_split_accounts is off")
+        if seen.missing:
             details["splits"] = [
                 entry | ({"ataCreationRequired": True} if entry["recipient"] in seen.missing else {})
                 for entry in details["splits"]
