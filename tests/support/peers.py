@@ -1,8 +1,8 @@
 """Other implementations of the protocol as long-running processes, installed outside this tree.
 
-`mppx` (JavaScript; an older one too), `pympp` and `solana-pay-kit` (Python) are pinned in tests/interop and installed
-on first use under COINSLOT_INTEROP_DIR, by default ~/.cache/coinslot/interop. What can't be installed is skipped with
-its reason; in CI a skip fails.
+`mppx` (an older one too) and `@solana/mpp` (JavaScript), `pympp` and `solana-pay-kit` (Python) are pinned in
+tests/interop and installed on first use under COINSLOT_INTEROP_DIR, by default ~/.cache/coinslot/interop. What can't be
+installed is skipped with its reason; in CI a skip fails.
 """
 
 from __future__ import annotations
@@ -114,6 +114,16 @@ def paykit_home() -> Path:
     return _install("paykit", pins, [[sys.executable, "-m", "venv", "."], pip])
 
 
+def solana_mpp_home() -> Path:
+    """The folder with @solana/mpp's node_modules and our scripts."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("@solana/mpp needs Node 20 and npm")
+    pins = HERE / "solana-mpp" / "package.json"
+    place = _install("node-solana", pins, [[*NPM, "--legacy-peer-deps"]])
+    _copy(place, [HERE / "lines.mjs", *(HERE / "solana-mpp").glob("*.mjs")])
+    return place
+
+
 class PeerError(Exception):
     """What the peer raised, by name and text."""
 
@@ -216,5 +226,22 @@ def pympp() -> Iterator[Peer]:
     """pympp, ready for orders (tests/interop/peer.py)."""
     place = pympp_home()
     peer = Peer([str(place / "bin" / "python"), str(HERE / "peer.py")], place)
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture(scope="session")
+def paykit() -> Iterator[Peer]:
+    """solana-pay-kit, ready for orders (tests/interop/paykit/peer.py)."""
+    place = paykit_home()
+    peer = Peer([str(place / "bin" / "python"), str(HERE / "paykit" / "peer.py")], place)
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture(scope="session")
+def solana_mpp() -> Iterator[Peer]:
+    """@solana/mpp, ready for orders (tests/interop/solana-mpp/solana.mjs)."""
+    peer = Peer(["node", "solana.mjs"], solana_mpp_home())
     yield peer
     peer.stop()

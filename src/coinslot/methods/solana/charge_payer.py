@@ -40,6 +40,7 @@ from coinslot.methods.solana.paying import (
     usable_blockhash,
 )
 from coinslot.methods.solana.source import source_of
+from coinslot.methods.solana.spelling import respelt
 from coinslot.methods.solana.terms import PUSH, SolanaTerms, read_terms
 from coinslot.methods.solana.transaction.build import payment_instructions, unit_limit
 
@@ -67,7 +68,7 @@ class SolanaChargePayer:
         """
         config = self.config
         try:
-            terms = read_terms(challenge.request_object(), config.asset)
+            terms = read_terms(respelt(challenge.request_object(), config.cluster), config.asset)
         except (UsageError, MalformedHeader) as error:
             raise NoPayableOffer(f"solana: {error}") from None
         if terms.cluster != config.cluster:  # SCHG-016 T07 T47
