@@ -13,7 +13,7 @@ RFC_8032 = """    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(bytes(public)).verify(signature, message)
+        Ed25519PublicKey.from_public_bytes(bytes(pubkey(address))).verify(signature, message)
     except (InvalidSignature, ValueError):
 """
 
