@@ -5,6 +5,7 @@ from __future__ import annotations
 from support.mutation import Mutation
 
 LOOPS = "tests/attacks/test_session_loops.py::"
+VOUCHERS = "tests/attacks/test_solana_vouchers.py::"
 FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
 
 MUTATIONS = [
@@ -64,5 +65,20 @@ MUTATIONS = [
     Mutation(
         "F28", "server/meter.py", "if self._over:", "if False:",
         "tests/attacks/test_session_dry.py::test_a_meter_that_ended_sets_nothing_aside",
+    ),
+    Mutation(
+        "T27", "server/settler.py", "return until_s is not None and until_s - EXPIRY_MARGIN_S <= at_s < until_s",
+        "return False", VOUCHERS + "test_a_voucher_signed_ahead_is_settled_before_it_expires",
+    ),
+    Mutation(
+        "T23", "methods/solana/session/seller.py",
+        """# SSES-155: a close may have to be sent more than once
+                    self._verify_voucher(shown.voucher, recorded, channel, at_s + self.config.voucher_life_s)""",
+        "\n                    self._verify_voucher(shown.voucher, recorded, channel, at_s + LIFE_S)",
+        VOUCHERS + "test_a_close_outlives_a_transaction_that_was_lost",
+    ),
+    Mutation(
+        "T05", "server/teller.py", "if shown else ()", "",
+        VOUCHERS + "test_what_is_told_of_a_channel_is_told_to_its_signer",
     ),
 ]  # fmt: skip

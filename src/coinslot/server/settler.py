@@ -26,7 +26,7 @@ from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import ChainError, Problem, UsageError
 from coinslot.intents import acts, session
 from coinslot.intents.session import Capture, Channel, Close, Refused, Rules, Stage
-from coinslot.method import Extras, SessionSeller, tidied
+from coinslot.method import Extras, SessionSeller, collectable_until_s, tidied
 from coinslot.server.events import ChannelStopped, Event, Observer
 from coinslot.server.outbox import work_off
 from coinslot.server.reconcile import reconcile
@@ -50,6 +50,9 @@ CLOSE_PATIENCE_S = 10.0
 # A payer can take the rest back after the grace time. If a stream still holds a window after this part of it, what is
 # signed is settled without waiting for the stream.
 URGENT_PART = 3
+# A voucher that expires is settled when no more of its time is left, also a young one or one that says more than was
+# bought: several tries fit into it, and methods take no vouchers that live much shorter.
+EXPIRY_MARGIN_S = 1800.0
 # After a job failed: the wait before the next one, doubled each time, up to an hour.
 RETRY_S = 30.0
 RETRY_AT_MOST_S = 3600.0
@@ -246,11 +249,14 @@ def _decide(going: Round, policy: Policy, seller: SessionSeller, channel: Channe
         going.stopped(ChannelStopped(channel.method, channel.id, "idle"))
         channel = stopped
     wanted = wish(channel, policy, rules, going.at_s, seller.grace_s)
+    expiring = _expiring(seller, channel, going.at_s)
+    if wanted is None and expiring and (close := session.settlement(channel, rules)) is not None:
+        wanted = JobKind.SETTLE, close
     if wanted is None:
         return
     kind, close = wanted
     jobs = yield from wait(going.store.jobs_of(channel.key, REMEMBERED_JOBS))
-    if not _time_for(kind, channel, jobs, policy, going.at_s):
+    if not _time_for(kind, channel, jobs, policy, going.at_s, expiring=expiring):
         return
     planned = yield from wait(going.store.plan(channel.key, kind, close))
     failpoint("settler.planned")
@@ -263,6 +269,12 @@ def _idle(channel: Channel, policy: Policy, agreed_s: float | None, at_s: float)
     if limit_s is None or channel.stage is not Stage.OPEN or channel.reserved:
         return False
     return at_s - max(channel.used_at_s, channel.opened_at_s) >= limit_s
+
+
+def _expiring(seller: SessionSeller, channel: Channel, at_s: float) -> bool:
+    """Whether what was bought could soon not be collected any more. T27"""
+    until_s = collectable_until_s(seller, channel) if channel.stage is Stage.OPEN and channel.unsettled else None
+    return until_s is not None and until_s - EXPIRY_MARGIN_S <= at_s < until_s
 
 
 def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: float) -> tuple[JobKind, Close] | None:
@@ -297,7 +309,9 @@ def _ahead(channel: Channel, wanted: Close) -> bool:
     return over > max(STEP_UNITS, (wanted.capture_units - channel.settled) // AHEAD_PART)  # T23
 
 
-def _time_for(kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Policy, at_s: float) -> bool:
+def _time_for(
+    kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Policy, at_s: float, *, expiring: bool = False
+) -> bool:
     """Whether a new job may be planned: none is live, none failed just now, and what was settled by age has aged."""
     if not jobs:
         return True
@@ -307,7 +321,7 @@ def _time_for(kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Poli
     failures = next((n for n, job in enumerate(jobs) if job.stage is not JobStage.FAILED), len(jobs))
     if failures:
         return at_s - last.made_at_s >= min(RETRY_S * 2.0 ** (failures - 1), RETRY_AT_MOST_S)
-    if kind is JobKind.CLOSE or channel.stage is Stage.CLOSING:
+    if expiring or kind is JobKind.CLOSE or channel.stage is Stage.CLOSING:
         return True
     if policy.settle_units is not None and channel.unsettled >= policy.settle_units:
         return True

@@ -9,6 +9,7 @@ from coinslot.core.canonical import decode_object, encode_object
 from coinslot.drive import Flow, now, wait
 from coinslot.errors import ChannelNotFound, OutcomePending, Problem, VerificationFailed
 from coinslot.intents import session
+from coinslot.intents.acts import Act
 from coinslot.intents.session import Channel
 from coinslot.intents.session_problems import problem_of
 from coinslot.server.answer import Answer, refusal
@@ -44,9 +45,14 @@ class Teller:
     def managed(
         self, case: Case, channel: Channel, status: int, reference: str | None = None, units: int | None = 0
     ) -> Flow[Answer]:
-        """An answer about the channel, to whoever signs for it."""
+        """An answer about the channel; what its signer alone may know only to who has just shown to be that.
+
+        An opening or a top-up stands on the chain for everybody to repeat. T05
+        """
         receipt = case.seller.receipt(channel, case.challenge_id, (yield from now()), units, reference)
-        return managed_answer(status, receipt, case.seller.headers(channel, self.required(case, channel)))
+        shown = case.presented.voucher is not None or case.presented.act in (Act.USE, Act.CLOSE)
+        told = case.seller.headers(channel, self.required(case, channel)) if shown else ()  # T05
+        return managed_answer(status, receipt, told)
 
     def required(self, case: Case, channel: Channel) -> int:
         """The total that the next voucher must say to buy this request."""

@@ -57,6 +57,7 @@ from coinslot.methods.solana.session.payload import (
     UsePayload,
     VoucherPayload,
     read_payload,
+    read_plain_voucher,
 )
 from coinslot.methods.solana.session.receipt import NeedVoucher, SessionReceipt
 from coinslot.methods.solana.session.recent import Recent
@@ -256,7 +257,14 @@ class SolanaSessionSeller:
 
     def read(self, payload: Mapping[str, Any], terms: acts.Terms) -> acts.Presented:
         """The act of a payload: its shape. Whose the channel is stands in our record. Raises MalformedCredential."""
-        shown = read_payload(payload, operator=_own(terms).operator is not None)
+        return self._presented(read_payload(payload, operator=_own(terms).operator is not None))
+
+    def read_voucher(self, payload: bytes, terms: acts.Terms) -> acts.Presented | None:
+        """The same from the JSON itself, for a client's plainest voucher; None: `read` is to look."""
+        known = None if _own(terms).operator is not None else read_plain_voucher(payload)  # SSES-122
+        return None if known is None else self._presented(known)
+
+    def _presented(self, shown: Payload) -> acts.Presented:
         voucher = None
         if isinstance(shown, VoucherPayload | ClosePayload) and shown.voucher is not None:
             signed = shown.voucher
