@@ -374,18 +374,19 @@ class _Arrivals:
         self._until_s: dict[asyncio.Future[None], float] = {}
         self._timed = False
 
-    async def wait(self, future: Future[Any], loop: asyncio.AbstractEventLoop) -> None:
-        """Until it is done, or for as long as is waited for a store."""
+    def expect(self, future: Future[Any], loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """What to await until it is done, or for as long as is waited for a store; say `over` then."""
         waiter: asyncio.Future[None] = loop.create_future()
         self._until_s[waiter] = loop.time() + STORE_WAIT_S
         if not self._timed:
             self._timed = True
             loop.call_later(STORE_WAIT_S, self._sweep, loop)
         future.add_done_callback(lambda _: self.tell(waiter))
-        try:
-            await waiter
-        finally:
-            del self._until_s[waiter]
+        return waiter
+
+    def over(self, waiter: asyncio.Future[None]) -> None:
+        """Nobody awaits it any more."""
+        del self._until_s[waiter]
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake who has waited long enough, and come again when the next one has."""
@@ -430,7 +431,11 @@ async def _arrival(future: Future[Any]) -> object:
         arrivals = _arrivals.get(loop)
         if arrivals is None:
             arrivals = _arrivals[loop] = _Arrivals(loop)
-        await arrivals.wait(future, loop)
+        waiter = arrivals.expect(future, loop)
+        try:
+            await waiter
+        finally:
+            arrivals.over(waiter)
         if not future.done():
             raise StoreBroken(_NO_ANSWER)
     return future.result()

@@ -77,10 +77,11 @@ def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt, extra: He
     `extra` stand in place of the answer's own of the same name.
     """
     given = tuple(headers)
-    merged = _MERGED.union([name for name, _ in extra]) if extra else _MERGED
     told = (*extra, ("payment-receipt", receipt.encode()))
-    if merged.isdisjoint([name.lower() for name, _ in given]):  # as most answers are
+    names = [name.lower() for name, _ in given]
+    if _MERGED.isdisjoint(names) and not any(name in names for name, _ in extra):  # as most answers are
         return (*given, *told, *_UNASKED)
+    merged = _MERGED.union([name for name, _ in extra])
     kept = [pair for pair in given if pair[0].lower() not in merged]
     return (*kept, *told, *_permissions(given))
 

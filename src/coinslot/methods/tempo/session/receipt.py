@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coinslot.core.receipt import Receipt
+from coinslot.core.record import quick
 from coinslot.errors import MalformedHeader, UsageError
 from coinslot.methods.tempo.session.escrow import V1
 from coinslot.methods.tempo.session.fields import read_units, read_word
@@ -17,6 +18,7 @@ NEED_VOUCHER_EVENT = "payment-need-voucher"
 RECEIPT_EVENT = "payment-receipt"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SessionReceipt:
     """What a server says after a request: base units accepted and spent so far on the channel.
