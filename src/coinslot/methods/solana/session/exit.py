@@ -98,7 +98,7 @@ def payout(url: str, recorded: Recorded, state: ChannelAccount, treasury_owner: 
     found = yield from accounts(url, [escrow, *(each.account for each in whose)])
     pairs = list(zip(whose, found[1:], strict=True))
     lacking = [each for each, account in pairs if missing(account)]
-    if any(each.owner != treasury_owner for each in lacking) or unusable(recorded, pairs, found[0]):  # T32
+    if any(each.owner != treasury_owner for each in lacking) or unusable(recorded, pairs, found[0]):  # T28
         return []
     # the program looks at the treasury's account in any case; its rent is half of what comes back
     creating = [create(each, recorded.seeds.payer, recorded) for each in lacking]

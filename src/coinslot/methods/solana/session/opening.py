@@ -1,6 +1,6 @@
 """The transactions by which a payer puts money into a channel: built after our own node was asked, signed, not sent.
 
-An opening is built on the blockhash and the slot of its challenge (SSES-068 SSES-105). Both are a stranger's word, so
+An opening is built on the blockhash and the slot of its challenge (SSES-067 SSES-113). Both are a stranger's word, so
 our node must know the blockhash, and be about as far: a transaction on another chain's blockhash would be a signature
 that somebody can use there. T47
 """

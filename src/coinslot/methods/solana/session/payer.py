@@ -213,7 +213,7 @@ class SolanaSessionPayer:
                 mint=terms.mint,
                 authorized_signer=operator or self.config.voucher_key.address,  # T15
                 salt=salt,
-                open_slot=terms.recent_slot or 0,  # SSES-104
+                open_slot=terms.recent_slot or 0,  # SSES-113
             ),
             token_program=purse_of(wallet, terms.mint).token_program,
             rent_payer=terms.fee_payer or self.account,
@@ -268,7 +268,7 @@ class SolanaSessionPayer:
             raise UsageError("a top-up adds something, and no more than a channel can hold")
         if total > self.config.most_units(terms):  # T47
             raise NoPayableOffer("solana: more than this wallet deposits where the server signs (operator_deposit)")
-        leaving.require_open((yield from self._state(recorded)))  # SSES-028: a closing channel takes no deposit
+        leaving.require_open((yield from self._state(recorded)))  # SSES-217: a closing channel takes no deposit
         more = int.from_bytes((yield from random_bytes(2)), "big") % _DISTINCT_UNITS
         lamports = 0
         if terms.fee_payer is None:
@@ -291,7 +291,7 @@ class SolanaSessionPayer:
         if type(total_units) is not int or not 0 <= total_units <= U64_MAX:  # T20
             raise UsageError("an amount in base units is an int from 0 to 2**64 - 1")
         if recorded.operator:
-            return proof_hash(self._proof(recorded).signature).encode()  # T16: who reads the book can't use it
+            return proof_hash(self._proof(recorded).signature).encode()  # T38: who reads the book can't use it
         key = self.config.key_of(recorded.seeds.authorized_signer)
         if key is None:  # T15
             signer = recorded.seeds.authorized_signer
@@ -299,7 +299,7 @@ class SolanaSessionPayer:
         return sign_voucher(key, held.channel_id, total_units).encode()
 
     def _proof(self, recorded: Recorded) -> Authentication:
-        """Who we are, for this channel and the challenge that opened it: the same bytes each time. SSES-089"""
+        """Who we are, for this channel and the challenge that opened it: the same bytes each time. SSES-090"""
         if recorded.challenge_id is None:
             raise UsageError("how this channel was opened is not known any more, so it can't be used; close it")
         return sign_bearer(self.config.wallet.key, recorded.id, recorded.challenge_id)

@@ -2,7 +2,7 @@
 
 cluster, token    pinned, or in the owner's settings; the node's genesis hash says which cluster it is   T07 T29
 channel program   pinned, or in the owner's settings: whoever names another would have the deposit       T47
-grace period      bounded: so long our deposit stays where it is if the server is silent                  T28
+grace period      bounded: so long our deposit stays where it is if the server is silent                  T47
 who signs         the server only where the owner set a limit for that: it can take the whole deposit      T47
 """
 
@@ -118,8 +118,8 @@ def _objections(config: SessionPayerConfig, terms: SessionTerms) -> Iterator[tup
 
 
 def require_openable(config: SessionPayerConfig, terms: SessionTerms) -> None:
-    """That the owner lets a deposit be made under these terms. Raises NoPayableOffer. T28 T47"""
-    if (terms.grace_s or 0) > config.max_grace_s:  # T28
+    """That the owner lets a deposit be made under these terms. Raises NoPayableOffer. T47"""
+    if (terms.grace_s or 0) > config.max_grace_s:  # T47
         raise NoPayableOffer(
             f"solana: the server wants {terms.grace_s} s to settle after a close, and this wallet allows "
             f"{config.max_grace_s} (max_grace_s)"
