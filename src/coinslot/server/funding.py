@@ -33,6 +33,9 @@ def record(
     state = funded.state
     entry = _entry(state.key, terms.asset.key, prepared, funded, funded.added_units)
     channel = yield from wait(_noted(store, funded, seller.rules(terms), entry))
+    if isinstance(channel, Channel) and (state.closed or state.closing_at_s is not None):
+        # T27: it was closed, or is being closed, before we learnt of it; the watcher finds out how far that is
+        channel = yield from wait(store.mark_closing(state.key, state.closing_at_s or funded.settled_at_s))
     failpoint("funding.noted")
     known = channel if isinstance(channel, Channel) else channel.channel
     if known is None:  # recorded before it was sent, and never deleted

@@ -382,3 +382,24 @@ def test_junk_is_told_by_name(solana_till: Tills) -> None:
     told = refused(till, buyer.open(transaction=base64.b64encode(b"junk").decode()))
     assert "transaction" in told["detail"]
     assert run(till.seller.look([]), till.world) == ()
+
+
+@pytest.mark.guard("F12")
+def test_an_opening_stays_known_when_its_channel_is_gone(svm: SvmChain, solana_till: Tills) -> None:
+    """Its account is freed after the close; before it can be, a node without it is behind. Nothing is sold on it."""
+    till = solana_till()
+    buyer = till.buyer()
+    (opened,) = till.store.payments(Query(limit=9)).result()
+    assert opened.prepared is not None
+    gone = svm.rpc("getAccountInfo", buyer.channel, {"encoding": "base64"})["value"]
+    svm.rpc("surfnet_setAccount", buyer.channel, {"lamports": 0, "data": "", "owner": "1" * 32})
+    with pytest.raises(ChainError):
+        run(till.seller.confirm(opened.prepared), till.world)
+    data = base64.b64decode(gone["data"][0]).hex()
+    svm.rpc("surfnet_setAccount", buyer.channel, {"lamports": gone["lamports"], "data": data, "owner": gone["owner"]})
+    assert till.answer(buyer.close()).status == 204
+    svm.running.advance_slots(1_501)
+    assert run(till.seller.tidy(), till.world) == 1
+    outcome = run(till.seller.confirm(opened.prepared), till.world)
+    assert isinstance(outcome, acts.Funded)
+    assert (outcome.state.exists, outcome.state.closed, outcome.added_units) == (False, True, DEPOSIT)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from coinslot.chains.solana.message import read_transaction
+from coinslot.chains.solana.programs import SYSTEM_PROGRAM
 from coinslot.chains.solana.rpc import Commitment, account, balance
+from coinslot.chains.solana.rpc import slot as newest_slot
 from coinslot.chains.solana.sending import Landed, Simulation, signature_statuses, simulate
 from coinslot.drive import Flow, now
 from coinslot.errors import (
@@ -23,6 +25,7 @@ from coinslot.intents.acts import Act, Funded, FundingOutcome, OnChain
 from coinslot.intents.charge import Prepared, Refused
 from coinslot.methods.solana.session.channel import Status, derive_channel, read_channel
 from coinslot.methods.solana.session.distribution import distribution_hash
+from coinslot.methods.solana.session.escrow import OPEN_SLOT_WINDOW
 from coinslot.methods.solana.session.landing import find_end
 from coinslot.methods.solana.session.program import Open, TopUp, read_open, read_top_up
 from coinslot.methods.solana.session.program_errors import ProgramError
@@ -122,7 +125,9 @@ def confirm_funded(
     if not isinstance(end, Landed):
         return end
     found = yield from account(url, sent.channel_id, commitment=commitment)
-    if found is None or found.slot < end.slot:
+    if found is None or (found.owner == SYSTEM_PROGRAM and not found.data):  # its address may hold gifts
+        return (yield from _gone(url, prepared, sent, network, end, commitment))
+    if found.slot < end.slot:
         raise RpcUnreachable("the node that was asked has not seen the channel yet")
     try:
         state = read_channel(program, found)
@@ -141,9 +146,26 @@ def confirm_funded(
             raise RpcUnreachable("the node tells of another channel than was opened")
         if state.status is not Status.OPEN or state.closure_started_at:
             return Refused("the channel is being closed already")
-    added, act = (call.deposit_units, Act.OPEN) if isinstance(call, Open) else (call.amount_units, Act.TOP_UP)
     closing = float(state.closure_started_at) or None
     key = channel_key(network, sent.channel_id)
     shown = OnChain(key, True, state.deposit_units, state.settled_units, closing)
+    return (yield from _funded(prepared, sent, shown, end))
+
+
+def _funded(prepared: Prepared, sent: Sent, shown: OnChain, end: Landed) -> Flow[Funded]:
+    call = sent.call
+    added, act = (call.deposit_units, Act.OPEN) if isinstance(call, Open) else (call.amount_units, Act.TOP_UP)
     at_s = float(end.block_time_s) if end.block_time_s is not None else (yield from now())
     return Funded(act, shown, added, prepared.reference, at_s)
+
+
+def _gone(url: str, prepared: Prepared, sent: Sent, network: str, end: Landed, commitment: Commitment) -> Flow[Funded]:
+    """The transaction landed and there is no such account: closed and freed since, if that can have happened by now
+    (only after the window in which it could be opened); else the node is behind. Raises RpcUnreachable.
+    """
+    opened_slot = sent.call.seeds.open_slot if isinstance(sent.call, Open) else end.slot
+    if (yield from newest_slot(url, commitment=commitment)) <= opened_slot + OPEN_SLOT_WINDOW:
+        raise RpcUnreachable("the node that was asked has not seen the channel yet")
+    units = sent.call.deposit_units if isinstance(sent.call, Open) else sent.call.amount_units
+    shown = OnChain(channel_key(network, sent.channel_id), False, units, 0, closed=True)
+    return (yield from _funded(prepared, sent, shown, end))
