@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -13,30 +12,10 @@ import pytest
 
 from coinslot.client.events import Paid
 from support.peers import Peer
-from support.solanapeers import CENT, DOLLAR, MINTS, REALM, paying, seed, somebody
+from support.solanapeers import CENT, DOLLAR, MINTS, REALM, Theirs, paying, seed, somebody
 from support.svm import SvmChain
 
 pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
-
-
-@dataclass(frozen=True)
-class Theirs:
-    """A server of the peer, and whom it sells for."""
-
-    svm: SvmChain
-    peer: Peer
-    url: str
-    token: str
-    recipient: str
-    others: tuple[str, str]
-
-    def received(self, who: str | None = None) -> int:
-        """Base units that came in, to the recipient or somebody else."""
-        return self.svm.balance(who or self.recipient, self.token) - 1
-
-    def hits(self, path: str) -> int:
-        """How often a path was delivered."""
-        return int(self.peer.call("hits", url=self.url).get(path, 0))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from coinslot.store.book import Book
 from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.httpx import pay
 from coinslot.transports.slot import Slot
+from support.peers import Peer
 from support.serving import asgi_server
 from support.svm import SvmChain
 
@@ -95,6 +96,26 @@ def stall(
         shop = CoinslotMiddleware(app, slot, usual if routes is None else dict(routes))
         with asgi_server(shop, lifespan="on") as url:
             yield Stall(svm, url, owner, token, others, hits)
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """A server of the peer, and whom it sells for."""
+
+    svm: SvmChain
+    peer: Peer
+    url: str
+    token: str
+    recipient: str
+    others: tuple[str, str]
+
+    def received(self, who: str | None = None) -> int:
+        """Base units that came in, to the recipient or somebody else."""
+        return self.svm.balance(who or self.recipient, self.token) - 1
+
+    def hits(self, path: str) -> int:
+        """How often a path was delivered."""
+        return int(self.peer.call("hits", url=self.url).get(path, 0))
 
 
 def paying(
