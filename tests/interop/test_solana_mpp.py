@@ -91,7 +91,7 @@ def opened(peer: Peer, svm: SvmChain, token: str = "USDC", **more: Any) -> Itera
     shares = [{"recipient": others[0], "amount": "10000"}, {"recipient": others[1], "amount": "5000"}]
     said = [{**share, "memo": f"share {number}"} for number, share in enumerate(shares)]
     currency = more.pop("currency", MINTS[token])
-    routes = {
+    routes: dict[str, dict[str, Any]] = {
         "/paid": {"amount": "10000"},
         "/order": {"amount": "10000", "externalId": "order 7", "description": "one page, ünïcode"},
         "/split": {"amount": "30000", "settings": {"splits": shares}},
@@ -99,7 +99,7 @@ def opened(peer: Peer, svm: SvmChain, token: str = "USDC", **more: Any) -> Itera
     }
     charge = {"recipient": recipient, "currency": currency, "decimals": 6}
     keys = {"realm": REALM, "secretKey": secrets.token_hex(32)}
-    routes = {path: {"currency": currency, **route} for path, route in routes.items()}
+    routes = {path: {**route, "currency": currency} for path, route in routes.items()}
     url = peer.call("serve", rpcUrl=svm.rpc_url, charge=charge, routes=routes, **keys, **more)["url"]
     yield Theirs(svm, peer, url, token, recipient, others)
     peer.call("close", url=url)

@@ -53,6 +53,7 @@ class Stall:
     token: str
     others: tuple[str, str]
     hits: dict[str, int]
+    clients_sign: bool = True
 
     @property
     def recipient(self) -> str:
@@ -95,7 +96,7 @@ def stall(
         usual: dict[str, Any] = {"/paid": "0.01", "/split": shared, "/order": order}
         shop = CoinslotMiddleware(app, slot, usual if routes is None else dict(routes))
         with asgi_server(shop, lifespan="on") as url:
-            yield Stall(svm, url, owner, token, others, hits)
+            yield Stall(svm, url, owner, token, others, hits, settings.get("voucher_signer") != "operator")
 
 
 @dataclass(frozen=True)

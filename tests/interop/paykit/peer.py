@@ -33,7 +33,9 @@ from solana_pay_kit.protocols.mpp.core.headers import (  # type: ignore[import-n
     parse_www_authenticate_all,
 )
 from solana_pay_kit.protocols.mpp.intents.session import (  # type: ignore[import-not-found]
+    SessionAction,
     SessionRequest,
+    VoucherPayload,
     sign_session_authentication,
 )
 from solana_pay_kit.protocols.mpp.server import session_method as selling  # type: ignore[import-not-found]
@@ -91,6 +93,7 @@ class Session:
 
     def __init__(self, args: dict[str, Any], challenge: Any, request: Any, made: Any, proof: Any) -> None:
         self.args, self.challenge, self.request, self.made, self.proof = args, challenge, request, made, proof
+        self.last: Any = None  # voucher
 
 
 _sessions: dict[str, Session] = {}
@@ -125,19 +128,23 @@ async def session_open(args: dict[str, Any]) -> dict[str, Any]:
         signer = _key(request.method_details.operator)
         channel = opening.derive_payment_channel_open(request, payer.pubkey(), signer, options.open).channel_id
         proof = options.authentication = sign_session_authentication(challenge.id, str(channel), payer)
-    made = opening.create_payment_channel_session_opener(request, payer, payer, options=options)
+    voucher_key = keypair(args["delegate"]) if "delegate" in args else payer
+    made = opening.create_payment_channel_session_opener(request, payer, voucher_key, options=options)
     session = Session(args, challenge, request, made, proof)
     _sessions[str(made.open.channel_id)] = session
     return {"channel": str(made.open.channel_id), **await present(session, made.action)}
 
 
 async def session_pay(args: dict[str, Any]) -> dict[str, Any]:
-    """One purchase: a voucher of so much more, or the proof of who pays."""
+    """One purchase: a voucher of so much more (the one before once more, `again`), or the proof of who pays."""
     session = _sessions[args["channel"]]
-    if session.proof is None:
-        return await present(session, session.made.session.voucher_action(args["amount"]))
-    key = args.get("idempotency_key") or uuid.uuid4().hex
-    return await present(session, session.made.session.use_action(session.proof), **{"idempotency-key": key})
+    headers = {"idempotency-key": args.get("idempotency_key") or uuid.uuid4().hex}
+    if session.proof is not None:
+        return await present(session, session.made.session.use_action(session.proof), **headers)
+    if not args.get("again"):
+        session.last = session.made.session.sign_increment(args["amount"])
+    voucher = VoucherPayload(channel_id=args["channel"], voucher=session.last)
+    return await present(session, SessionAction.voucher_action(voucher), **headers)
 
 
 async def session_top_up(args: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +172,11 @@ async def session_top_up(args: dict[str, Any]) -> dict[str, Any]:
 
 
 async def session_close(args: dict[str, Any]) -> dict[str, Any]:
-    """Close, with a last voucher of so much more, or the proof of who pays."""
+    """Close, with a last voucher of so much more, the one before once again (`again`), or the proof of who pays."""
     session = _sessions[args["channel"]]
     action = session.made.session.close_action(args.get("amount", 0), authentication=session.proof)
+    if args.get("again"):
+        action.close.voucher = session.last
     return await present(session, action)
 
 
