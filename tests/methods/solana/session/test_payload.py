@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coinslot.core.canonical import Json, canonical, parse_object
 from coinslot.errors import MalformedCredential
 from coinslot.methods.solana.session.bearer import sign_bearer
 from coinslot.methods.solana.session.payload import (
@@ -19,6 +22,7 @@ from coinslot.methods.solana.session.payload import (
     UsePayload,
     VoucherPayload,
     read_payload,
+    read_plain_voucher,
 )
 from coinslot.methods.solana.session.voucher import sign_voucher
 from support.solanaopening import CHALLENGE, OTHER, PAYER, by_operator, payload, recorded, terms
@@ -223,3 +227,88 @@ def test_junk_in_any_member_is_refused_by_name_or_taken(kind: str, data: st.Data
     name = data.draw(st.sampled_from([*told, "idleTimeoutSeconds", "distributionSplits", "authorizationPolicy"]))
     with suppress(MalformedCredential):
         read({**told, name: junk}, operator=operator)
+
+
+# --- the voucher that comes again and again ------------------------------------------------------
+
+
+def changed(members: dict[str, Any], how: str) -> bytes:
+    """The JSON of a voucher, spoilt or spelled otherwise in one place."""
+    raw, signed = canonical(members), members["voucher"]
+
+    def inner(**others: Json) -> bytes:
+        return canonical({**members, "voucher": {**signed, "voucher": {**signed["voucher"], **others}}})
+
+    spelled: dict[str, Callable[[], bytes]] = {
+        "as it is": lambda: raw,
+        "another order": lambda: json.dumps(dict(reversed(members.items())), separators=(",", ":")).encode(),
+        "an expiry": lambda: inner(expiresAt=4_102_444_800),
+        "an expiry of 0": lambda: inner(expiresAt=0),
+        "an expiry of nothing": lambda: inner(expiresAt=None),
+        "an expiry of another kind": lambda: inner(expiresAt="4102444800"),
+        "an expiry with a sign": lambda: inner(expiresAt=1).replace(b'"expiresAt":1', b'"expiresAt":-0'),
+        "an expiry as a float": lambda: inner(expiresAt=1).replace(b'"expiresAt":1', b'"expiresAt":1e3'),
+        "too late an expiry": lambda: inner(expiresAt=1).replace(b'"expiresAt":1', b'"expiresAt":%d' % 2**63),
+        "spaces": lambda: json.dumps(members, indent=1).encode(),
+        "a member more": lambda: canonical({**members, "more": 1}),
+        "a member more below": lambda: canonical({**members, "voucher": {**signed, "more": 1}}),
+        "a member more at the bottom": lambda: inner(more=1),
+        "a member twice": lambda: raw[:-1] + b',"channelId":"x"}',
+        "a member twice below": lambda: raw.replace(b'"signer"', b'"signer":"x","signer"'),
+        "a member twice at the bottom": lambda: raw.replace(b'"cumul', b'"cumulativeAmount":"1","cumul'),
+        "an escape": lambda: raw.replace(b'"ed25519"', b'"ed2551\\u0039"'),
+        "another channel outside": lambda: canonical({**members, "channelId": OTHER.address}),
+        "another channel inside": lambda: inner(channelId=OTHER.address),
+        "no channel": lambda: canonical({**members, "channelId": "x"}),
+        "no such channel twice": lambda: raw.replace(CHANNEL.encode(), b"x"),
+        "another kind of signature": lambda: canonical({**members, "voucher": {**signed, "signatureType": "p256"}}),
+        "no signer": lambda: canonical({**members, "voucher": {**signed, "signer": ""}}),
+        "half a signature": lambda: canonical({**members, "voucher": {**signed, "signature": "5" * 44}}),
+        "an amount as a number": lambda: inner(cumulativeAmount=5_000),
+        "a negative amount": lambda: inner(cumulativeAmount="-1"),
+        "too large an amount": lambda: inner(cumulativeAmount=str(2**64)),
+        "an amount with a zero before it": lambda: inner(cumulativeAmount="05000"),
+        "another action": lambda: canonical({**members, "action": "close"}),
+        "half of it": lambda: raw[: len(raw) // 2],
+        "no text": lambda: raw.replace(b"voucher", b"\xff\xfe"),
+        "nothing": lambda: b"{}",
+        "very deep": lambda: b'{"voucher":' * 5_000,
+    }
+    return spelled[how]()
+
+
+GOOD = SPEAKS["voucher"][0]
+ALIKE = ["as it is", "another order", "an expiry", "an expiry of 0"]
+OTHERWISE = [
+    "an expiry of nothing", "an expiry of another kind", "an expiry with a sign", "an expiry as a float",
+    "too late an expiry", "spaces", "a member more", "a member more below", "a member more at the bottom",
+    "a member twice", "a member twice below", "a member twice at the bottom", "an escape", "another channel outside",
+    "another channel inside", "no channel", "no such channel twice", "another kind of signature", "no signer",
+    "half a signature", "an amount as a number", "a negative amount", "too large an amount",
+    "an amount with a zero before it", "another action", "half of it", "no text", "nothing", "very deep",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ALIKE)
+def test_a_plain_voucher_is_read_quickly_and_alike(how: str) -> None:
+    """In any order of its members, with an expiry or without."""
+    raw = changed(GOOD, how)
+    assert read_plain_voucher(raw) == read_payload(parse_object(raw), operator=False)
+
+
+@pytest.mark.guard("T08")
+@pytest.mark.guard("T09")
+@pytest.mark.parametrize("how", OTHERWISE)
+def test_what_is_odd_in_any_way_has_no_quick_answer(how: str) -> None:
+    """Whether it is good after all, and what is wrong with it, is for the thorough reader to say."""
+    assert read_plain_voucher(changed(GOOD, how)) is None
+
+
+@given(at=st.integers(0, 2_000), byte=st.integers(0, 255))
+def test_no_other_byte_is_read_otherwise(at: int, byte: int) -> None:
+    """Any byte of a voucher's JSON changed: both ways of reading agree, or the quick one has no answer."""
+    raw = bytearray(changed(GOOD, "an expiry"))
+    raw[at % len(raw)] = byte
+    quick = read_plain_voucher(bytes(raw))
+    if quick is not None:
+        assert quick == read_payload(parse_object(bytes(raw)), operator=False)

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import msgspec
+
 from coinslot.chains.solana.message import MAX_BYTES
+from coinslot.core.record import quick
 from coinslot.errors import MalformedCredential, UsageError
 from coinslot.methods.solana.session.bearer import Authentication, read_authentication
 from coinslot.methods.solana.session.distribution import Split
@@ -21,10 +24,12 @@ from coinslot.methods.solana.session.fields import (
     read_address,
     read_count,
     read_object,
+    read_signature,
+    read_time,
     read_units,
 )
 from coinslot.methods.solana.session.terms import read_splits, splits_members
-from coinslot.methods.solana.session.voucher import SignedVoucher, read_signed_voucher
+from coinslot.methods.solana.session.voucher import SIGNATURE_TYPE, SignedVoucher, read_signed_voucher
 
 OPEN = "open"
 VOUCHER = "voucher"
@@ -81,6 +86,7 @@ class OpenPayload:
         return told
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class VoucherPayload:
     """A voucher of the client's."""
@@ -170,6 +176,57 @@ def read_payload(payload: Mapping[str, Any], *, operator: bool) -> Payload:
                 raise UsageError("action is not open, voucher, use, topUp or close")
     except UsageError as error:
         raise MalformedCredential(f"payload.{error}") from None
+
+
+# --- the voucher that comes again and again ------------------------------------------------------
+
+
+class _Inner(msgspec.Struct, frozen=True):
+    channelId: str
+    cumulativeAmount: str
+    expiresAt: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Signed(msgspec.Struct, frozen=True):
+    signature: str
+    signatureType: str
+    signer: str
+    voucher: _Inner
+
+
+class _Voucher(msgspec.Struct, frozen=True):
+    action: str
+    channelId: str
+    voucher: _Signed
+
+
+_quick, _compact = msgspec.json.Decoder(_Voucher), msgspec.json.Encoder()
+
+
+def read_plain_voucher(raw: bytes) -> VoucherPayload | None:
+    """A client's voucher from its plainest JSON; else None.
+
+    What it reads `read_payload` reads alike, in twice the time and more. None of its doubts is an answer: whatever is
+    wrong, odd or new in any member is for `read_payload` to say.
+    """
+    try:
+        told = _quick.decode(raw)
+        if told.action != VOUCHER or len(_compact.encode(told)) != len(raw):  # T09: nothing stands twice or beside
+            return None
+        shown = told.voucher
+        inner = shown.voucher
+        if told.channelId != inner.channelId or shown.signatureType != SIGNATURE_TYPE:  # T08
+            return None
+        channel_id, expires_at = read_address(inner.channelId, "channelId"), inner.expiresAt
+        units = read_units(inner.cumulativeAmount, "cumulativeAmount")
+        until = 0 if expires_at is msgspec.UNSET else read_time(expires_at, "expiresAt")
+        signer, signature = read_address(shown.signer, "signer"), read_signature(shown.signature, "signature")
+        return VoucherPayload(channel_id, SignedVoucher(channel_id, units, until, signer, signature))
+    except (ValueError, RecursionError, UsageError):
+        return None
+
+
+# --- single members ------------------------------------------------------------------------------
 
 
 def _open(payload: Mapping[str, Any], channel_id: str, *, operator: bool) -> OpenPayload:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coinslot.core.receipt import Receipt
+from coinslot.core.record import quick
 from coinslot.errors import MalformedHeader, UsageError
 from coinslot.methods.solana.session.fields import (
     MAX_IDLE_S,
@@ -21,6 +22,7 @@ _METHOD = "solana"
 _INTENT = "session"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SessionReceipt:
     """What a server says after a request: base units accepted and spent so far on the channel.

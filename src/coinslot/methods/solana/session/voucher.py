@@ -16,6 +16,7 @@ from coinslot.chains.solana.address import ADDRESS_BYTES, address_bytes, address
 from coinslot.chains.solana.ed25519 import SignedMessage, build_ed25519, read_ed25519
 from coinslot.chains.solana.instruction import I64_MAX, I64_MIN, U64_MAX, Instruction
 from coinslot.chains.solana.signature import SIGNATURE_BYTES, Key, signature_text, verify
+from coinslot.core.record import quick
 from coinslot.errors import BadSignature, BadTransaction, InvalidVoucher, SignerMismatch, UsageError
 from coinslot.methods.solana.session.fields import (
     read_address,
@@ -32,6 +33,7 @@ VOUCHER_BYTES = MESSAGE_BYTES + ADDRESS_BYTES + SIGNATURE_BYTES
 SIGNATURE_TYPE = "ed25519"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SignedVoucher:
     """All that a channel has authorized so far, who is said to have signed it, and the 64 bytes of the signature.
