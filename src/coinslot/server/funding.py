@@ -8,7 +8,7 @@ from coinslot.drive import Flow, failpoint, wait
 from coinslot.errors import LedgerError
 from coinslot.intents.acts import Act, Funded
 from coinslot.intents.charge import Prepared
-from coinslot.intents.session import Channel, Refused, Rules, Stage, issued_id
+from coinslot.intents.session import Channel, Refused, Rules, Stage, Why, issued_id
 from coinslot.ledger import Entry, post_deposit
 from coinslot.method import SessionSeller
 from coinslot.store.channels import ChannelQuery, SessionStore
@@ -30,12 +30,13 @@ def record(
     Refused: the channel was closed meanwhile; the money is the payer's to claim back. Its payment ends all the same.
     """
     terms = seller.terms(prepared.challenge.request_object())
-    state = funded.state
+    state, stopped = funded.state, None
     entry = _entry(state.key, terms.asset.key, prepared, funded, funded.added_units)
     channel = yield from wait(_noted(store, funded, seller.rules(terms), entry))
     if isinstance(channel, Channel) and (state.closed or state.closing_at_s is not None):
         # T27: it was closed, or is being closed, before we learnt of it; the watcher finds out how far that is
-        channel = yield from wait(store.mark_closing(state.key, state.closing_at_s or funded.settled_at_s))
+        yield from wait(store.mark_closing(state.key, state.closing_at_s or funded.settled_at_s))
+        stopped = Refused(Why.CLOSING, channel)
     failpoint("funding.noted")
     known = channel if isinstance(channel, Channel) else channel.channel
     if known is None:  # recorded before it was sent, and never deleted
@@ -51,7 +52,7 @@ def record(
         yield from wait(store.settle(lease, receipt, entry))
     failpoint("funding.settled")
     yield from wait(store.deliver(lease, Delivery(NO_CONTENT, (), b"")))
-    return channel
+    return stopped or channel
 
 
 def _entry(key: str, asset_key: str, prepared: Prepared, funded: Funded, units: int) -> Entry:

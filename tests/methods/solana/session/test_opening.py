@@ -331,7 +331,7 @@ def test_a_channel_that_its_payer_is_closing_already_is_not_sold_on(solana_till:
     till.svm.faults.clear()
     answer = till.answer(buyer.open())
     assert answer.status == 402
-    assert "being closed" in problem(answer)["detail"]
+    assert "closing this channel was asked for" in problem(answer)["detail"]
 
 
 def test_nothing_is_bought_by_an_opening(solana_till: Tills) -> None:

@@ -22,7 +22,7 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents.acts import Act, Funded, FundingOutcome, OnChain
-from coinslot.intents.charge import Prepared, Refused
+from coinslot.intents.charge import Prepared
 from coinslot.methods.solana.session.channel import Status, derive_channel, read_channel
 from coinslot.methods.solana.session.distribution import distribution_hash
 from coinslot.methods.solana.session.escrow import OPEN_SLOT_WINDOW
@@ -117,8 +117,7 @@ def confirm_funded(
 ) -> Flow[FundingOutcome]:
     """What the chain says of a prepared opening or top-up: that it landed, and then the channel's account. F12 T32
 
-    Refused too where the payer asked to close at once: such a channel is not sold on, and the deposit is the payer's to
-    take back. Raises ChainError.
+    It tells, too, if the channel is being closed by now: then nothing is sold on it. Raises ChainError.
     """
     sent = read_sent(prepared.raw, program)
     end = yield from find_end(url, prepared.reference, sent.blockhash, prepared.dead_after_s or 0.0, commitment)
@@ -144,11 +143,12 @@ def confirm_funded(
         )
         if not same:  # T32
             raise RpcUnreachable("the node tells of another channel than was opened")
-        if state.status is not Status.OPEN or state.closure_started_at:
-            return Refused("the channel is being closed already")
     closing = float(state.closure_started_at) or None
+    if state.status is not Status.OPEN and closing is None:  # sealing clears it
+        closing = yield from now()
+    over = state.status is Status.DISTRIBUTED
     key = channel_key(network, sent.channel_id)
-    shown = OnChain(key, True, state.deposit_units, state.settled_units, closing)
+    shown = OnChain(key, True, state.deposit_units, state.settled_units, closing, over)
     return (yield from _funded(prepared, sent, shown, end))
 
 
