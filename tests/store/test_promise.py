@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coinslot.store.sqlite_operation import Promise
+from coinslot.store.promise import Promise
 
 PATIENT_S = 10.0
 

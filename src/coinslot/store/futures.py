@@ -5,12 +5,14 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TypeVar
 
+from coinslot.store.promise import Promise
+
 T = TypeVar("T")
 
 
 def done(value: T) -> Future[T]:
     """A future with a result."""
-    future: Future[T] = Future()
+    future = Promise()
     future.set_result(value)
     return future
 
