@@ -196,8 +196,8 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     session_sponsor_payer_daily: Annotated[
         str,
         Meta(
-            description="most that opening and topping up may cost the sponsor for one payer in 24 hours, in SOL; the "
-            "rent in it comes back"
+            description="most that opening and topping up may cost a sponsor for one payer in 24 hours, in SOL, rent "
+            "included, which comes back; the same again bounds new token accounts for refunds, sponsor or not"
         ),
     ] = "0.05"
     session_sponsor_daily: Annotated[str, Meta(description="the same for all payers, in SOL")] = "5"

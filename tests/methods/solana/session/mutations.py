@@ -12,8 +12,12 @@ BEARER, CHANNEL, ESCROW, FIELDS, PROGRAM, VOUCHER = (
 VOUCHERS, CHANNELS, PROGRAMS = (f"{HERE}/test_{name}.py" for name in ("voucher", "channel", "program"))
 SIGNER = f"{VOUCHERS}::test_only_the_channels_signer_signs_and_only_these_numbers"
 PROOF = f"{HERE}/test_bearer.py::test_a_proof_is_good_for_one_channel_one_challenge_and_one_payer"
+PAYLOAD = f"{ROOM}/payload.py"
+QUICK = f"{HERE}/test_payload.py::test_what_is_odd_in_any_way_has_no_quick_answer"
 
 MUTATIONS = [
+    Mutation("T08", PAYLOAD, "told.channelId != inner.channelId or", "False or", QUICK),
+    Mutation("T09", PAYLOAD, "or len(_compact.encode(told)) != len(raw):", "or False:", QUICK),
     Mutation("T15", VOUCHER, "if self.signer != signer:", "if self.signer == 7:", SIGNER),
     Mutation("T13", VOUCHER, "verify(signer, self.message, self.signature)", "len(signer + str(verify))", SIGNER),
     Mutation(
@@ -92,11 +96,11 @@ MUTATIONS = [
 
 # --- the server's side ----------------------------------------------------------------------------
 
-TRANSACTION, SELLER, LOOKING, RESUME, PAYOUT, RECORD, LANDING, CONFIGURE, SPONSORING, RECENT = (
+TRANSACTION, SELLER, LOOKING, RESUME, PAYOUT, RECORD, LANDING, CONFIGURE, SPONSORING, RECENT, VERIFYING = (
     f"{ROOM}/{name}.py"
     for name in (
         "transaction", "seller", "looking", "resume", "payout", "record", "landing",
-        "configure", "sponsoring", "recent",
+        "configure", "sponsoring", "recent", "verifying",
     )
 )  # fmt: skip
 READING, OPENING, BUYING, CLOSING, SELLING, RECORDS = (
@@ -183,14 +187,14 @@ MUTATIONS += [
     ),
     Mutation(
         "T15",
-        SELLER,
+        VERIFYING,
         "shown.verify(channel.id, channel.payer, recorded.challenge_id)",
         "len(str(shown))",
         f"{BUYING}::test_a_proof_that_was_not_bound_buys_nothing",
     ),
     Mutation(
         "T13",
-        SELLER,
+        VERIFYING,
         "voucher.verify(channel.signer)",
         "len(str(voucher))",
         f"{BUYING}::test_only_the_channels_signer_signs_its_vouchers",
@@ -300,5 +304,12 @@ MUTATIONS += [
         "if case.in_time or state.status is Status.DISTRIBUTED:",
         "if state.status is Status.DISTRIBUTED:",
         f"{CLOSING}::test_the_rent_of_a_channel_that_its_payer_abandoned_comes_back",
+    ),
+    Mutation(
+        "T31",
+        SELLER,
+        "if first is not None and self.config.refunds is not None:",
+        "if first is None and self.config.refunds is not None:",
+        f"{CLOSING}::test_new_accounts_for_refunds_are_not_given_without_end",
     ),
 ]

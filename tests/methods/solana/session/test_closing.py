@@ -25,6 +25,7 @@ from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.parcel import read_parcel
 from coinslot.methods.solana.session.payout import BATCH
 from coinslot.methods.solana.session.program import read_settle
+from coinslot.methods.solana.session.sponsoring import Refunds
 from coinslot.methods.solana.session.voucher import decode_voucher
 from coinslot.server.settler import Policy
 from support.solanaopening import key
@@ -197,6 +198,19 @@ def test_a_payer_who_closed_its_token_account_is_refunded_all_the_same(solana_ti
     till.svm.rpc("surfnet_setAccount", account, nothing)
     assert till.answer(buyer.close()).status == 204
     assert buyer.purse == DEPOSIT - COST
+
+
+@pytest.mark.guard("T31")
+@pytest.mark.parametrize("sponsored", [True, False])
+def test_new_accounts_for_refunds_are_not_given_without_end(solana_till: Tills, sponsored: bool) -> None:
+    """A payer could close its account before each close, and keep the rent of the new one: so openings draw on that."""
+    till = solana_till(sponsored=sponsored, refunds=Refunds(key("who closes").address, 2_039_280, 2 * 2_039_280, 10**9))
+    first = till.buyer()
+    for at in range(2):
+        again = Buyer(till, first.key, till.challenge())
+        answer = till.answer(again.open())
+        assert (answer.status, b"budget" in answer.body) == ((200, False) if at == 0 else (402, True))
+    assert till.buyer().record.deposit == DEPOSIT  # another payer
 
 
 @pytest.mark.guard("T28")

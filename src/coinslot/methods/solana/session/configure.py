@@ -22,7 +22,7 @@ from coinslot.methods.solana.session.distribution import Split, check_splits
 from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, TREASURY_OWNER
 from coinslot.methods.solana.session.payout import Till
 from coinslot.methods.solana.session.seller import SessionConfig
-from coinslot.methods.solana.session.sponsoring import Sponsoring
+from coinslot.methods.solana.session.sponsoring import Refunds, Sponsoring
 from coinslot.methods.solana.session.terms import CLIENT, OPERATOR
 from coinslot.methods.solana.settings import Accept, setting
 from coinslot.methods.solana.sponsor import Sponsor
@@ -90,6 +90,7 @@ def session_config(accept: Accept, commitment: Commitment) -> Flow[SessionConfig
         splits=splits,
         operator=operator,
         sponsoring=None if sponsor is None else (yield from _sponsoring(accept, sponsor, token_program)),
+        refunds=(yield from _refunds(accept, (key if sponsor is None else sponsor.key).address, token_program)),
         simulate=accept.simulate,
         lag_s=accept.lag_s,
         clock_skew_s=accept.clock_skew_s,
@@ -170,15 +171,29 @@ def _treasury(accept: Accept, cluster: str) -> str:
 
 def _sponsoring(accept: Accept, sponsor: Sponsor, token_program: str) -> Flow[Sponsoring]:
     """The same key as for charges, with budgets that know of rent."""
-    extra = _IMMUTABLE_OWNER_BYTES if token_program == TOKEN_2022_PROGRAM else 0
     rent = yield from minimum_balance(accept.rpc_url, CHANNEL_BYTES)
-    rent += yield from minimum_balance(accept.rpc_url, TOKEN_ACCOUNT_BYTES + extra)
+    rent += yield from _account_rent(accept, token_program)
     limits = replace(
         sponsor,
         payer_daily_lamports=lamports("session_sponsor_payer_daily", accept.session_sponsor_payer_daily),
         daily_lamports=lamports("session_sponsor_daily", accept.session_sponsor_daily),
     )
     return Sponsoring(limits, rent)
+
+
+def _refunds(accept: Accept, payer: str, token_program: str) -> Flow[Refunds]:
+    return Refunds(
+        payer=payer,
+        account_lamports=(yield from _account_rent(accept, token_program)),
+        payer_daily_lamports=lamports("session_sponsor_payer_daily", accept.session_sponsor_payer_daily),
+        daily_lamports=lamports("session_sponsor_daily", accept.session_sponsor_daily),
+    )
+
+
+def _account_rent(accept: Accept, token_program: str) -> Flow[int]:
+    """The rent of a token account of a token that channels take."""
+    extra = _IMMUTABLE_OWNER_BYTES if token_program == TOKEN_2022_PROGRAM else 0
+    return (yield from minimum_balance(accept.rpc_url, TOKEN_ACCOUNT_BYTES + extra))
 
 
 def _units(name: str, text: str | None, currency: Currency) -> int | None:

@@ -11,7 +11,6 @@ earlier settings too: of another program, with other splits, signed for by the o
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -29,13 +28,11 @@ from coinslot.errors import (
     ChannelNotFound,
     ChannelRefused,
     InvalidChallenge,
-    InvalidVoucher,
     PaymentExpired,
     PaymentInsufficient,
     Problem,
     RailUnavailable,
     SessionProblem,
-    SignerMismatch,
     UsageError,
     VerificationFailed,
 )
@@ -43,7 +40,6 @@ from coinslot.intents import acts, session
 from coinslot.intents.charge import Budget, Prepared
 from coinslot.method import Extras
 from coinslot.methods.solana.session import payout
-from coinslot.methods.solana.session.bearer import Authentication
 from coinslot.methods.solana.session.channel import Seeds
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.funding import Handed, confirm_funded, final, known, require_success
@@ -65,7 +61,7 @@ from coinslot.methods.solana.session.record import NAME, Recorded, channel_key, 
 from coinslot.methods.solana.session.rent import abandoned, collect_rent
 from coinslot.methods.solana.session.resume import Resumable
 from coinslot.methods.solana.session.snapshot import CHANNEL_HEADER, SNAPSHOT_HEADER, snapshot_of
-from coinslot.methods.solana.session.sponsoring import Sponsoring
+from coinslot.methods.solana.session.sponsoring import Refunds, Sponsoring
 from coinslot.methods.solana.session.terms import (
     SessionTerms,
     completed,
@@ -81,7 +77,8 @@ from coinslot.methods.solana.session.transaction import (
     read_topping_up,
     require_slot,
 )
-from coinslot.methods.solana.session.voucher import SignedVoucher, decode_voucher, sign_voucher
+from coinslot.methods.solana.session.verifying import verify_opened, verify_proof, verify_voucher
+from coinslot.methods.solana.session.voucher import decode_voucher, sign_voucher
 from coinslot.money import Asset, to_units
 
 # An amount on the chain is a u64.
@@ -100,8 +97,8 @@ class SessionConfig:
     """A seller's settings, parsed and completed by the chain; see settings.Accept. Amounts are base units.
 
     `cluster` is the network as challenges say it. `till` settles and closes. `sponsoring` pays fees and rent of an
-    opening or top-up. `operator` signs the vouchers, where payers leave that to us. `voucher_life_s`: how much longer a
-    voucher must be good than now, `clock_skew_s` by how much clocks may differ.
+    opening or top-up, `refunds` bounds what closing costs. `operator` signs the vouchers, where payers leave it to us.
+    `voucher_life_s`: how much longer a voucher must be good than now, `clock_skew_s` by how much clocks may differ.
     """
 
     rpc_url: str = field(repr=False)  # providers put keys into it
@@ -122,6 +119,7 @@ class SessionConfig:
     splits: tuple[Split, ...] = ()
     operator: Key | None = field(default=None, repr=False)
     sponsoring: Sponsoring | None = None
+    refunds: Refunds | None = None
     simulate: bool = True
     lag_s: int = 30
     clock_skew_s: int = 30
@@ -276,51 +274,24 @@ class SolanaSessionSeller:
         """That the channel's signer signed this voucher, or its payer this proof (SSES "Voucher Verification", "Session
         Bearer Proof"). Raises InvalidVoucher, SignerMismatch, VerificationFailed.
         """
-        recorded = recorded_of(channel.state, channel.id)  # 4: the id derived anew from the recorded parts
+        config, recorded = self.config, recorded_of(channel.state, channel.id)  # 4: derived anew from its parts
         shown = presented.evidence
         match shown:
             case VoucherPayload():  # SSES-155: it must still be good when it is settled, which is not at once
-                self._verify_voucher(shown.voucher, recorded, channel, at_s + self.config.voucher_life_s)
+                verify_voucher(shown.voucher, recorded, channel, at_s + config.voucher_life_s, config.clock_skew_s)
             case ClosePayload():
-                if shown.voucher is not None:  # SSES-155: a close may have to be sent more than once
-                    self._verify_voucher(shown.voucher, recorded, channel, at_s + self.config.voucher_life_s)
+                if shown.voucher is not None:
+                    verify_voucher(shown.voucher, recorded, channel, at_s + LIFE_S, config.clock_skew_s)
                 else:
-                    self._verify_proof(shown.authentication, recorded, channel)
+                    verify_proof(shown.authentication, recorded, channel)
             case UsePayload():
                 if claimed.credential.challenge.id != recorded.challenge_id:  # SSES-094
                     raise VerificationFailed("a channel is used under the challenge that opened it")
-                self._verify_proof(shown.authentication, recorded, channel)
+                verify_proof(shown.authentication, recorded, channel)
             case OpenPayload():
-                self._verify_opened(shown, recorded, channel)
+                verify_opened(shown, recorded, channel)
             case _:
                 raise UsageError("a top-up carries neither a voucher nor a proof")
-
-    def _verify_voucher(
-        self, voucher: SignedVoucher, recorded: Recorded, channel: session.Channel, needed_s: float
-    ) -> None:
-        if recorded.operator:  # SSES-122
-            raise VerificationFailed("the server signs the vouchers of this channel; it takes none")
-        if voucher.channel_id != channel.id:  # T08
-            raise InvalidVoucher("the voucher is of another channel", channel_id=channel.id)
-        if voucher.has_expired(needed_s, self.config.clock_skew_s):  # SSES-155
-            raise InvalidVoucher("the voucher expires before it could be settled", channel_id=channel.id)
-        voucher.verify(channel.signer)  # T13 T15
-
-    def _verify_proof(self, shown: Authentication | None, recorded: Recorded, channel: session.Channel) -> None:
-        """That this is the proof that was bound to the channel when it was opened (SSES-093 SSES-095 SSES-215)."""
-        if shown is None or not recorded.operator or recorded.challenge_id is None or recorded.proof is None:
-            raise SignerMismatch("no proof is bound to this channel", channel_id=channel.id)
-        if not hmac.compare_digest(proof_hash(shown.signature), recorded.proof):  # T38
-            raise InvalidVoucher("not the proof that is bound to this channel", channel_id=channel.id)
-        shown.verify(channel.id, channel.payer, recorded.challenge_id)  # T13 T15
-
-    def _verify_opened(self, shown: OpenPayload, recorded: Recorded, channel: session.Channel) -> None:
-        """An opening that is told again: of this channel, and by whom it was."""
-        seeds = recorded.seeds
-        if (shown.payer, shown.payee, shown.authorized_signer) != (seeds.payer, seeds.payee, seeds.authorized_signer):
-            raise SignerMismatch("the channel is between others", channel_id=channel.id)
-        if recorded.operator:
-            self._verify_proof(shown.authentication, recorded, channel)
 
     def takes(self, channel: session.Channel, terms: acts.Terms) -> bool:
         """Whether a recorded channel is of these terms' cluster, program, token and payee, split alike, and signed for
@@ -366,6 +337,8 @@ class SolanaSessionSeller:
             sponsoring.require(asked.shape)  # T31
             lamports = sponsoring.cost(asked.shape, opens=first is not None)
             budgets = sponsoring.budgets(lamports, self.network, payer)
+        if first is not None and self.config.refunds is not None:  # T31
+            budgets += self.config.refunds.budgets(self.network, payer)
         handed = final(asked, sponsoring)
         if self.config.simulate or sponsoring is not None:
             yield from self._try(handed, sponsoring)

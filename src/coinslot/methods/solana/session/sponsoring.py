@@ -53,3 +53,24 @@ class Sponsoring:
     def complete(self, raw: bytes) -> bytes:
         """The bytes with our signature, the same for the same transaction every time."""
         return with_signature(raw, self.sponsor.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Refunds:
+    """What refunds may cost us: a payer that closed its token account gets a new one when its channel is closed, at
+    `account_lamports`, which it could take for itself. So each opening draws on budgets of that, whoever pays its fee.
+    T31
+    """
+
+    payer: str
+    account_lamports: int
+    payer_daily_lamports: int
+    daily_lamports: int
+
+    def budgets(self, network: str, payer: str) -> tuple[Budget, ...]:
+        """What claiming an opening draws on."""
+        key = f"{network}/refunds/{self.payer}"
+        return (
+            Budget(f"{key}/payer/{payer}", self.account_lamports, self.payer_daily_lamports, DAY_S),
+            Budget(key, self.account_lamports, self.daily_lamports, DAY_S),
+        )
