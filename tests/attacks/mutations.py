@@ -6,6 +6,7 @@ from support.mutation import Mutation
 
 LOOPS = "tests/attacks/test_session_loops.py::"
 VOUCHERS = "tests/attacks/test_solana_vouchers.py::"
+LYING = "tests/attacks/test_solana_lying_shop.py::"
 FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
 
 MUTATIONS = [
@@ -73,12 +74,21 @@ MUTATIONS = [
     Mutation(
         "T23", "methods/solana/session/seller.py",
         """# SSES-155: a close may have to be sent more than once
-                    self._verify_voucher(shown.voucher, recorded, channel, at_s + self.config.voucher_life_s)""",
-        "\n                    self._verify_voucher(shown.voucher, recorded, channel, at_s + LIFE_S)",
+                    verify_voucher(shown.voucher, recorded, channel, at_s + config.voucher_life_s, config.clock_skew_s)""",
+        "\n                    verify_voucher(shown.voucher, recorded, channel, at_s + LIFE_S, config.clock_skew_s)",
         VOUCHERS + "test_a_close_outlives_a_transaction_that_was_lost",
     ),
     Mutation(
         "T05", "server/teller.py", "if shown else ()", "",
         VOUCHERS + "test_what_is_told_of_a_channel_is_told_to_its_signer",
+    ),
+    Mutation(
+        "F13", "methods/solana/session/ownchannels.py", "open_slot + MOST_BEHIND_SLOTS + BLOCKHASH_SLOTS",
+        "open_slot + BLOCKHASH_SLOTS",
+        LYING + "test_an_opening_on_an_old_slot_and_a_new_blockhash_is_not_dead_yet",
+    ),
+    Mutation(
+        "F13", "services/leaving.py", "dead = state.dead or (late and not state.alive)", "dead = state.dead or late",
+        LYING + "test_an_opening_on_a_chain_that_stands_still_is_not_lost_by_our_clock",
     ),
 ]  # fmt: skip

@@ -280,8 +280,8 @@ class SolanaSessionSeller:
             case VoucherPayload():  # SSES-155: it must still be good when it is settled, which is not at once
                 verify_voucher(shown.voucher, recorded, channel, at_s + config.voucher_life_s, config.clock_skew_s)
             case ClosePayload():
-                if shown.voucher is not None:
-                    verify_voucher(shown.voucher, recorded, channel, at_s + LIFE_S, config.clock_skew_s)
+                if shown.voucher is not None:  # SSES-155: a close may have to be sent more than once
+                    verify_voucher(shown.voucher, recorded, channel, at_s + config.voucher_life_s, config.clock_skew_s)
                 else:
                     verify_proof(shown.authentication, recorded, channel)
             case UsePayload():
