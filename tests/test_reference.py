@@ -114,5 +114,5 @@ def test_the_figures_of_the_readme_were_measured() -> None:
     for name, ours, theirs, ratio in rows:
         row = measured[name]
         assert ours == f"{row['value']:g} {row['unit']}", name
-        assert theirs == (f"{row['peer_value']:g} {row['unit']}" if row["peer"] else ""), name
+        assert theirs == (f"{row['peer']}: {row['peer_value']:g} {row['unit']}" if row["peer"] else ""), name
         assert ratio == (f"{row['ratio']:g} x" if row["peer"] else ""), name
