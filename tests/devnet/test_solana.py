@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import struct
 import time
 from base64 import b64decode, b64encode
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -595,3 +597,11 @@ def test_bad_settings_are_refused(settings: dict[str, int]) -> None:
     """Before anything is started."""
     with pytest.raises(UsageError):
         DEVNET.start(**settings)  # type: ignore[arg-type]
+
+
+def test_what_runs_on_the_chain_leaves_our_arithmetic_alone(svm: SvmChain) -> None:
+    """Its compiled code leaves the processor in a state in which SQLite writes "NaN" for a fraction."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        for _ in range(3):
+            svm.keypair(USDC=1)
+            assert db.execute("select cast(1.5 as text)").fetchone() == ("1.5",)

@@ -27,6 +27,7 @@ from solders.transaction import Transaction, VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
 from coinslot.devnet.channels.solana.program import PROGRAM_ID, TREASURY_OWNER, elf
+from coinslot.devnet.svm.apart import Apart
 
 PROGRAM = Pubkey.from_string(PROGRAM_ID)
 TREASURY = Pubkey.from_string(TREASURY_OWNER)
@@ -247,6 +248,7 @@ class Svm:
     """A chain of its own with the channel program, a crank that pays fees, and the treasury."""
 
     chain: LiteSVM = field(default_factory=LiteSVM)
+    apart: Apart = field(default_factory=Apart)
     crank: Keypair = field(default_factory=Keypair)
     treasury: Pubkey = TREASURY
 
@@ -331,7 +333,7 @@ class Svm:
 
     def _run(self, transaction: Transaction | VersionedTransaction) -> Done:
         """Send it, and read what came of it."""
-        result = self.chain.send_transaction(transaction)
+        result = self.apart(self.chain.send_transaction, transaction)
         if isinstance(result, FailedTransactionMetadata):
             raise _refused(result)
         assert isinstance(result, TransactionMetadata)

@@ -26,6 +26,7 @@ from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
 from coinslot.devnet.svm import failures
+from coinslot.devnet.svm.apart import Apart
 from coinslot.devnet.svm.failures import Failure
 from coinslot.devnet.svm.faults import Faults
 from coinslot.devnet.svm.record import InnerInstruction, Record, Snapshot, TokenBalance, is_token_account, token_units
@@ -80,6 +81,7 @@ class Chain:
     ) -> None:
         """An empty chain: no accounts but those of the runtime."""
         self._lock = threading.RLock()
+        self._apart = Apart()
         self._monotonic, self._wall = monotonic, wall
         self.slots = slots or Slots(secrets.token_bytes(32), monotonic, slot_s)
         self.confirm_s = confirm_s
@@ -228,7 +230,7 @@ class Chain:
     def simulate(self, transaction: VersionedTransaction) -> Trial:
         """Try a transaction out, whatever its blockhash and signatures."""
         with self.now():
-            result = self._svm.simulate_transaction(transaction)
+            result = self._apart(self._svm.simulate_transaction, transaction)
             if isinstance(result, FailedTransactionMetadata):
                 return _trial(result.meta(), failures.failure_json(result.err()), {})
             return _trial(result.meta(), None, dict(result.post_accounts()))
@@ -250,7 +252,7 @@ class Chain:
             if keys is None or self.check(transaction, is_recent=is_recent) is not None:
                 return None
             before = {key: self._newest(key) for key in keys.all}
-            result = self._svm.send_transaction(transaction)
+            result = self._apart(self._svm.send_transaction, transaction)
             failed = isinstance(result, FailedTransactionMetadata)
             meta = result.meta() if isinstance(result, FailedTransactionMetadata) else result
             after = {key: self._read(key) if key in keys.writable else before[key] for key in keys.all}
