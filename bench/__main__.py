@@ -101,8 +101,9 @@ def shown(row: Row) -> str:
 
 def _told(row: Row) -> str:
     """A row of the README's table; tests/test_reference.py reads it back."""
-    theirs = f"{row['peer']}: {row['peer_value']:g} {row['unit']}"
-    beside = (theirs, f"{row['ratio']:g} x") if row["peer"] else ("", "")
+    beside = ("", "")
+    if row["peer"]:
+        beside = (f"{row['peer']}: {row['peer_value']:g} {row['unit']}", f"{row['ratio']:g} x")
     return f"| {row['name']} | {row['value']:g} {row['unit']} | {beside[0]} | {beside[1]} |"
 
 
