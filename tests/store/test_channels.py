@@ -61,6 +61,17 @@ def test_what_the_payee_signs_is_kept_in_the_step_that_spends(store: SessionStor
     assert found(store).accepted == 2 * DEPOSIT
 
 
+def test_a_top_up_is_use_of_the_channel(store: SessionStore) -> None:
+    """Who adds to a deposit is not idle; the same look at the chain again changes nothing."""
+    opened(store)
+    before = found(store)
+    assert isinstance(store.top_up(KEY, DEPOSIT + 1, RULES).result(), Channel)
+    after = found(store)
+    assert (after.deposit, after.used_at_s > before.used_at_s) == (DEPOSIT + 1, True)
+    assert isinstance(store.top_up(KEY, DEPOSIT + 1, RULES).result(), Channel)
+    assert found(store) == after
+
+
 def test_a_voucher_that_runs_ahead_is_refused_and_not_kept(store: SessionStore) -> None:
     """Where the rules don't allow it, and at the boundary; then it buys as any other."""
     opened(store)

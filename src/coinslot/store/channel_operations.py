@@ -25,6 +25,7 @@ from coinslot.store.channel_rows import (
     INSERT,
     SAVE_NEWS,
     SAVE_PURCHASE,
+    SAVE_TOP_UP,
     SELECT,
     answer,
     channel,
@@ -90,7 +91,9 @@ def open_channel(db: Db, owner: str, token: str, wish: Claim, new: Channel) -> O
     return Opened(claimed, find(db, new.key) or new)
 
 
-def change(db: Db, key: str, token: str, step: Callable[[Channel], Channel | Refused]) -> Channel | Refused:
+def change(
+    db: Db, key: str, token: str, step: Callable[[Channel], Channel | Refused], statement: str = SAVE_NEWS
+) -> Channel | Refused:
     """What the chain tells, or a close, by a step of the engine; a second time it changes nothing."""
     found = _load(db, key)
     if found is None:
@@ -99,7 +102,7 @@ def change(db: Db, key: str, token: str, step: Callable[[Channel], Channel | Ref
     new = step(old)
     if isinstance(new, Refused) or new == old:
         return new
-    if not _save(db, SAVE_NEWS, news_values(new), seen, token):  # F15
+    if not _save(db, statement, news_values(new), seen, token):  # F15
         raise StoreBusy("the channel changed at the same time; nothing was recorded")
     return new
 
@@ -113,14 +116,19 @@ def top_up(db: Db, key: str, token: str, deposit_units: int, rules: Rules, entry
             return Refused(Why.CLOSING, old)
         return session.top_up(old, deposit_units, rules)
 
-    return note(db, key, token, step, entry)
+    return note(db, key, token, step, entry, SAVE_TOP_UP)
 
 
 def note(
-    db: Db, key: str, token: str, step: Callable[[Channel], Channel | Refused], entry: Entry | None
+    db: Db,
+    key: str,
+    token: str,
+    step: Callable[[Channel], Channel | Refused],
+    entry: Entry | None,
+    statement: str = SAVE_NEWS,
 ) -> Channel | Refused:
     """What the chain shows, with its entry."""
-    noted = change(db, key, token, step)
+    noted = change(db, key, token, step, statement)
     if entry is not None and isinstance(noted, Channel):
         operations.post(db, entry)
     return noted

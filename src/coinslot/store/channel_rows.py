@@ -33,6 +33,8 @@ SAVE_NEWS = (
     "UPDATE coinslot_channels SET deposit = :deposit, accepted = :accepted, settled = :settled, stage = :stage,"
     " closing_at = :closing_at, token = :token" + UNCHANGED
 )
+# A larger deposit is use of the channel.
+SAVE_TOP_UP = SAVE_NEWS.replace(" token = :token", " used_at = :now, token = :token", 1)
 _VOUCHER = "CAST(:amount AS NUMERIC)"
 _COST = "CAST(:cost AS NUMERIC)"
 _AHEAD = f"(:ahead OR {_VOUCHER} - accepted <= CAST(:most AS NUMERIC))"

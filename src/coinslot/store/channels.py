@@ -189,7 +189,8 @@ class Channels(Protocol):
     def top_up(
         self, key: str, deposit_units: int, rules: Rules, entry: Entry | None = None
     ) -> Future[Channel | Refused]:
-        """The chain shows a deposit of that much in all; the entry is posted in the same step, unless it is Refused.
+        """The chain shows a deposit of that much in all, which is use of the channel; the entry is posted in the same
+        step, unless it is Refused.
 
         Ends `closing` where the rules say so, but refuses with CLOSING while a close is in the outbox. F10
         """

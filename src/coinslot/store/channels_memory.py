@@ -153,7 +153,8 @@ class MemoryChannels(ABC):
             live = self._live_job(key)
             if old.stage is Stage.CLOSING and live is not None and live.kind is JobKind.CLOSE:
                 return Refused(Why.CLOSING, old)
-            return session.top_up(old, deposit_units, rules)
+            new = session.top_up(old, deposit_units, rules)
+            return session.used(new, self._now()) if isinstance(new, Channel) and new != old else new
 
         return self._change(key, step, "store.channel.top_up", entry)
 
