@@ -259,8 +259,8 @@ MUTATIONS = [
     Mutation(
         "F05",
         BUYING,
-        "return (yield from _caught_up(attempts))",
-        "return None",
+        "total = yield from _caught_up(attempts)",
+        "total = None",
         "tests/client/test_session_lost.py::test_an_old_backup_catches_up_where_only_a_proven_account_is_told",
     ),
     Mutation(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from coinslot.client.events import Closed, Event, Opened, ToppedUp
+from coinslot.client.purse import Policy
+from coinslot.client.wallet import wallet
+from coinslot.errors import PolicyRefused
 from coinslot.intents.acts import Standing
+from coinslot.store.book import Word
+from coinslot.store.book_memory import MemoryBook
 from coinslot.store.book_sqlite import SqliteBook
-from coinslot.transports.httpx import session
-from support.solanasession import COST, DOLLAR, client_of, only, owner_of, paying, shop
+from coinslot.transports.httpx import AsyncClient, session
+from support.solanasession import COST, DOLLAR, client_of, only, owner_of, paying, secret, shop
 from support.svm import SvmChain
+
+SERVER_SIGNS = {"voucher_signer": "operator", "suggested_deposit": "0.002"}
 
 
 @pytest.mark.parametrize("sponsored", [True, False])
@@ -43,21 +51,72 @@ def test_a_channel_whose_server_signs_is_used_refilled_and_closed(svm: SvmChain,
     owner, payer, events = owner_of(svm), client_of(svm), list[Event]()
     book, purse = SqliteBook(tmp_path / "book.sqlite"), {"operator_deposit": "0.004"}
     before = svm.balance(str(owner.pubkey()))
-    with shop(svm, owner, voucher_signer="operator", suggested_deposit="0.002") as url:
-        with (
-            paying(svm, payer, book, events, purse=purse) as client,
-            session(client, f"{url}/9", max_deposit="0.01") as paid,
-        ):
-            assert [paid.get().status_code for _ in range(2)] == [200] * 2
-            held = only(book)
-            assert (held.deposit_units, held.signed_units, held.spent_units) == (2 * COST, 2 * COST, 2 * COST)
-            assert paid.get().status_code == 200
-            assert only(book).deposit_units == only(book).signed_units == 4 * COST
-            assert only(book).spent_units == 3 * COST
-            paid.close()
+    with (
+        shop(svm, owner, **SERVER_SIGNS) as url,
+        paying(svm, payer, book, events, purse=purse) as client,
+        session(client, f"{url}/9", max_deposit="0.01") as paid,
+    ):
+        assert [paid.get().status_code for _ in range(2)] == [200] * 2
+        held = only(book)
+        assert (held.deposit_units, held.signed_units, held.spent_units) == (2 * COST, 2 * COST, 2 * COST)
+        assert paid.get().status_code == 200
+        assert only(book).deposit_units == only(book).signed_units == 4 * COST
+        assert only(book).spent_units == 3 * COST
+        paid.close()
     assert only(book).standing is Standing.CLOSED
     kinds = [type(one) for one in events]
     assert [kinds.count(kind) for kind in (Opened, ToppedUp, Closed)] == [1, 1, 1]
     assert svm.balance(str(owner.pubkey())) - before == 3 * COST
     assert svm.balance(str(payer.pubkey())) == 5 * DOLLAR - 3 * COST
     book.close()
+
+
+@pytest.mark.guard("T22")
+@pytest.mark.parametrize("limit", ["max_per_day", "max_per_day_and_origin", "budget"])
+@pytest.mark.parametrize(("most", "deposited", "bought"), [("0.001", 0, 0), ("0.003", 2 * COST, 2)])
+def test_where_the_server_signs_a_budget_is_for_what_is_deposited(
+    svm: SvmChain, limit: str, most: str, deposited: int, bought: int
+) -> None:
+    """The server may take all of it: a deposit that the budget doesn't cover is not made, nor is it refilled."""
+    payer, book = client_of(svm), MemoryBook()
+    policy = {} if limit == "budget" else {limit: most}
+    budget = most if limit == "budget" else None
+    with (
+        shop(svm, owner_of(svm), **SERVER_SIGNS) as url,
+        paying(svm, payer, book, [], purse={"operator_deposit": "1"}, **policy) as client,
+        session(client, url, max_deposit="0.01", budget=budget) as paid,
+    ):
+        assert [paid.get().status_code for _ in range(bought)] == [200] * bought
+        with pytest.raises(PolicyRefused):
+            paid.get()
+    assert svm.balance(str(payer.pubkey())) == 5 * DOLLAR - deposited
+
+
+def test_a_server_that_may_sign_is_believed_up_to_the_deposit(svm: SvmChain) -> None:
+    """Metered by it: what it says was spent is written down, and never more than was deposited."""
+    payer, book = client_of(svm), MemoryBook()
+    with (
+        shop(svm, owner_of(svm), **SERVER_SIGNS) as url,
+        paying(svm, payer, book, [], purse={"operator_deposit": "1"}) as client,
+    ):
+        assert client.get(url).status_code == 200
+    held = only(book)
+    claimed = Word(acknowledged_units=10**9, spent_units=10**9)
+    told = book.note(held.key, claimed).result()
+    assert (told.spent_units, told.acknowledged_units) == (held.deposit_units, held.deposit_units)
+
+
+def test_an_async_client_pays_through_channels(svm: SvmChain) -> None:
+    """The same flow, under the other driver: three at once take their turns, and each pays once."""
+    payer, book = client_of(svm), MemoryBook()
+    table = {"rpc_url": svm.rpc_url, "network": "localnet", "private_key": secret(payer)}
+    policy = Policy(max_deposit="0.01", prefer_sessions=True)
+
+    async def three(url: str) -> list[int]:
+        async with AsyncClient(wallet(solana=table), policy, book=book, trust_env=False) as client:
+            answers = await asyncio.gather(*(client.get(f"{url}/{each}") for each in range(3)))
+        return [each.status_code for each in answers]
+
+    with shop(svm, owner_of(svm)) as url:
+        assert asyncio.run(three(url)) == [200] * 3
+    assert (only(book).signed_units, only(book).spent_units) == (3 * COST, 3 * COST)

@@ -51,6 +51,7 @@ def record(**changes: Any) -> Held:
 @pytest.mark.spec("SSES-064", "SSES-263", "SSES-061")
 @pytest.mark.guard("T07")
 @pytest.mark.guard("T47")
+@pytest.mark.guard("T15")
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -100,6 +101,7 @@ def test_an_owner_may_allow_another_program() -> None:
     assert set(ours.config.all_programs()) == {TERMS.program, ELSEWHERE}
 
 
+@pytest.mark.guard("T47")
 @pytest.mark.parametrize(
     ("limits", "changes", "why"),
     [
@@ -151,6 +153,7 @@ def test_a_channel_pays_only_its_own_terms(changes: dict[str, Any], terms: dict[
     assert not payer().fits(record(**changes), replace(TERMS, **terms))
 
 
+@pytest.mark.guard("T15")
 def test_a_delegated_key_signs_and_pays() -> None:
     """Channels that it was named in are ours; without that key they are not."""
     one = record(signer=DELEGATE.address)
@@ -281,7 +284,7 @@ def test_our_own_signature_brings_an_old_record_forward() -> None:
 
 
 @pytest.mark.guard("T24")
-@pytest.mark.guard("T15")
+@pytest.mark.guard("T13")
 @pytest.mark.parametrize(
     ("accepted", "spent", "signer", "total", "expires"),
     [
@@ -302,6 +305,7 @@ def test_a_claim_that_we_did_not_sign_is_refused(
         hinted(one, told(one, accepted, spent, voucher))
 
 
+@pytest.mark.guard("T08")
 def test_a_snapshot_of_another_channel_proves_nothing_of_ours() -> None:
     """Nor does one of a channel that is over, or what can't be read."""
     one = held(1_000)

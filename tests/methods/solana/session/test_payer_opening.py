@@ -121,6 +121,7 @@ def test_two_openings_are_two_channels(lane: Lane) -> None:
     assert first.held.channel_id != second.held.channel_id
 
 
+@pytest.mark.guard("T47")
 def test_where_the_server_signs_the_deposit_is_the_owners_limit_and_all_of_it_authorized(
     shared_svm: SvmChain, world: RealWorld
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_closing_channel_is_not_topped_up(rich: Lane) -> None:
         rich.top_up(opened.held, 5)
 
 
+@pytest.mark.guard("T47")
 def test_a_channel_whose_server_signs_is_not_topped_up_beyond_the_limit(shared_svm: SvmChain, world: RealWorld) -> None:
     """The owner's limit is for the whole of it."""
     lane = Lane(shared_svm, world, lamports=SOL, operator="0.05")

@@ -288,8 +288,6 @@ class SolanaSessionPayer:
         what names our proof, and is none. Raises UsageError: not our key, or too much.
         """
         recorded = self._recorded(held)
-        if type(total_units) is not int or not 0 <= total_units <= U64_MAX:  # T20
-            raise UsageError("an amount in base units is an int from 0 to 2**64 - 1")
         if recorded.operator:
             return proof_hash(self._proof(recorded).signature).encode()  # T38: who reads the book can't use it
         key = self.config.key_of(recorded.seeds.authorized_signer)
@@ -471,7 +469,8 @@ def _own(terms: acts.Terms) -> SessionTerms:
 def _own_voucher(held: Held, total_units: int, voucher: bytes) -> SignedVoucher:
     """The voucher on record, which must be the one that is meant. Raises UsageError. T08"""
     signed = decode_voucher(voucher)
-    if (signed.channel_id, signed.cumulative_units, signed.signer) != (held.channel_id, total_units, held.signer):
+    meant = (held.channel_id, total_units, held.signer)
+    if (signed.channel_id, signed.cumulative_units, signed.signer) != meant:  # T08
         raise UsageError("the voucher is of another channel, or for another amount")
     return signed
 

@@ -109,7 +109,7 @@ def believed(fields: Mapping[str, str], held: Held) -> Held | None:
 
 def _is_ours(voucher: SignedVoucher, held: Held) -> bool:
     """Whether our key signed it for this channel, without an end: a foreign voucher shows nothing. T08 T15"""
-    if voucher.channel_id != held.channel_id or voucher.expires_at:
+    if voucher.channel_id != held.channel_id or voucher.expires_at:  # T08
         return False
     try:
         voucher.verify(held.signer)  # T13
