@@ -271,11 +271,18 @@ MUTATIONS += [
         f"{CLOSING}::test_a_node_that_is_behind_confirms_nothing",
     ),
     Mutation(
-        "T32",
+        "T28",
         PAYOUT,
-        "if reason:",
-        "if reason == 7:",
+        "elif each.name != PAYER and what in (Trouble.FROZEN, Trouble.SPOILT):",
+        "elif what == 7:",
         f"{CLOSING}::test_who_is_frozen_is_not_forfeited",
+    ),
+    Mutation(
+        "T28",
+        PAYOUT,
+        "if each.name == PAYER and what in (Trouble.MISSING, Trouble.FROZEN):",
+        "if what == 7:",
+        f"{CLOSING}::test_who_closed_its_token_account_is_refunded_when_it_is_back",
     ),
     Mutation(
         "F11",

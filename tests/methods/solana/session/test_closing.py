@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from coinslot.chains.solana.address import address_bytes
 from coinslot.chains.solana.ata import derive_ata
 from coinslot.chains.solana.ed25519 import read_ed25519
 from coinslot.chains.solana.message import MAX_BYTES, read_transaction
@@ -188,16 +189,64 @@ def test_shares_reach_accounts_that_were_missing(solana_till: Tills, count: int)
     assert holding(till, TREASURY_OWNER) == COST - share - count * (COST * 1_111 // 10_000)
 
 
+def lose_account(till: SolanaTill, owner: str) -> None:
+    """The owner's token account is no more."""
+    nothing = {"lamports": 0, "data": "", "owner": "11111111111111111111111111111111"}
+    till.svm.rpc("surfnet_setAccount", derive_ata(owner, USDC, TOKEN_PROGRAM), nothing)
+
+
+@pytest.mark.guard("T28", "T31")
+@pytest.mark.parametrize("times", [0, 2])
+def test_who_closed_its_token_account_is_refunded_when_it_is_back(solana_till: Tills, times: int) -> None:
+    """The payee does not wait for that, and nobody gets a new account at our cost, nor the treasury the refund."""
+    till = solana_till()
+    buyer = bought(till, times)
+    lose_account(till, buyer.key.address)
+    before = till.svm.balance(till.payer.address, "SOL")
+    till.answer(buyer.close(times * COST))
+    account = buyer.on_chain
+    assert account is not None
+    assert (account.status, account.settled_units) == (Status.SEALED, times * COST)
+    assert holding(till, till.payee.address) == times * COST
+    assert before - till.svm.balance(till.payer.address, "SOL") < 2 * 2_039_280 + 100_000  # the payee's, the treasury's
+    with pytest.raises(VerificationFailed, match=r"the payer's token account .* is missing"):
+        made(till, job(till, buyer, closes=True))
+    till.svm.fund(buyer.key.address, 5, "USDC")  # whoever sends it something makes it anew
+    till.world.at_s += 4_000
+    assert till.settle().closed == 1
+    assert (buyer.purse, holding(till, TREASURY_OWNER)) == (DEPOSIT - times * COST + 5, 0)
+    assert (buyer.record.stage, buyer.record.settled) == (Stage.CLOSED, times * COST)
+
+
 @pytest.mark.guard("T28")
-def test_a_payer_who_closed_its_token_account_is_refunded_all_the_same(solana_till: Tills) -> None:
-    """It is made anew before the distribution, which would else give the refund to the treasury for ever."""
+def test_a_payee_is_not_held_up_by_a_payer_that_closes_by_itself(solana_till: Tills) -> None:
+    """Its token account is missing and the channel can't be paid out in parts: so it is made, within bounds."""
     till = solana_till()
     buyer = bought(till)
-    account = derive_ata(buyer.key.address, USDC, TOKEN_PROGRAM)
-    nothing = {"lamports": 0, "data": "", "owner": "11111111111111111111111111111111"}
-    till.svm.rpc("surfnet_setAccount", account, nothing)
+    lose_account(till, buyer.key.address)
+    buyer.ask_to_close()
+    (outcome,) = done(till, job(till, buyer, closes=True))
+    assert isinstance(outcome, Done)
+    assert (holding(till, till.payee.address), buyer.purse) == (COST, DEPOSIT - COST)
+    other = till.buyer()
+    lose_account(till, other.key.address)
+    other.ask_to_close()
+    (outcome,) = done(till, job(till, other, closes=True))  # nothing is owed to the payee: it can wait
+    assert isinstance(outcome, Refused)
+
+
+@pytest.mark.guard("T28")
+def test_who_gave_its_token_account_away_holds_nobody_up(solana_till: Tills) -> None:
+    """Nothing could ever be refunded into it; what was earned is paid out."""
+    till = solana_till()
+    buyer = bought(till)
+    place = derive_ata(buyer.key.address, USDC, TOKEN_PROGRAM)
+    told: Any = till.svm.rpc("getAccountInfo", place, {"encoding": "base64"})
+    data = base64.b64decode(told["value"]["data"][0])
+    given = data[:32] + address_bytes(key("somebody else").address) + data[64:]
+    till.svm.rpc("surfnet_setAccount", place, {"data": given.hex()})
     assert till.answer(buyer.close()).status == 204
-    assert buyer.purse == DEPOSIT - COST
+    assert holding(till, till.payee.address) == COST
 
 
 @pytest.mark.guard("T31")
@@ -247,7 +296,7 @@ def test_a_frozen_escrow_is_told(solana_till: Tills) -> None:
     _, (transaction,) = read_parcel(sent.raw)
     assert [one.program for one in transaction.instructions][-2:] == [ED25519_PROGRAM, PROGRAM_ID]
     run(till.seller.send(sent.raw), till.world)
-    with pytest.raises(VerificationFailed, match=r"the escrow .* is frozen"):
+    with pytest.raises(VerificationFailed, match=r"the escrow's token account .* is frozen"):
         made(till, job(till, buyer, closes=True))
 
 

@@ -1,14 +1,14 @@
 """Who is paid when a channel is distributed, and whether their token accounts can take it (SSES "Payout Forfeiture").
 
 What a beneficiary is due goes to the program's treasury for ever where its token account is missing, frozen, another's,
-or carries an extension that the program doesn't take. So what is missing is created first, whoever's fault it is, and
-what is unusable is told, and not distributed.
+or carries an extension that the program doesn't take. What to do about each is payout.py's to decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from coinslot.chains.solana.ata import build_create_idempotent, derive_ata
 from coinslot.chains.solana.instruction import Instruction
@@ -16,10 +16,12 @@ from coinslot.chains.solana.programs import SYSTEM_PROGRAM
 from coinslot.chains.solana.rpc import Account
 from coinslot.chains.solana.tokens import ExtensionKind, TokenState, read_token_account
 from coinslot.errors import BadTransaction
-from coinslot.methods.solana.session.channel import ChannelAccount, escrow_account
+from coinslot.methods.solana.session.channel import ChannelAccount
 from coinslot.methods.solana.session.distribution import payouts
 from coinslot.methods.solana.session.record import Recorded
 
+PAYER = "payer"
+ESCROW = "escrow"
 # SSES "Token-2022 Extension Policy": what a token account may carry.
 ACCOUNT_EXTENSIONS = frozenset({ExtensionKind.IMMUTABLE_OWNER})
 
@@ -45,7 +47,7 @@ def beneficiaries(
     owed = [
         ("payee", seeds.payee, due.payee_units),
         *(("recipient", split.recipient, units) for split, units in zip(recorded.splits, due.recipients, strict=True)),
-        ("payer", seeds.payer, refund),
+        (PAYER, seeds.payer, refund),
         ("treasury", treasury_owner, 1),
     ]
     found = {
@@ -66,28 +68,34 @@ def create(beneficiary: Beneficiary, funder: str, recorded: Recorded) -> Instruc
     return build_create_idempotent(funder, beneficiary.owner, recorded.seeds.mint, recorded.token_program)
 
 
-def unusable(recorded: Recorded, whose: Sequence[tuple[Beneficiary, Account | None]], escrow: Account | None) -> str:
-    """Why what these are due would not reach them, in words; "" where it would. Missing accounts are not in it."""
-    if escrow is not None and (why := _why_not(recorded, escrow, recorded.id)):
-        return f"the escrow {escrow_account(recorded.id, recorded.seeds.mint, recorded.token_program)} {why}"
-    for beneficiary, account in whose:
-        if account is not None and not missing(account) and (why := _why_not(recorded, account, beneficiary.owner)):
-            return f"the {beneficiary.name}'s token account {beneficiary.account} {why}"
-    return ""
+class Trouble(Enum):
+    """Why what somebody is due would not reach it. MISSING and FROZEN can pass; SPOILT is its owner's own doing."""
+
+    MISSING = "is missing"
+    FROZEN = "is frozen"
+    SPOILT = "was given away, or changed, by its owner"
 
 
-def _why_not(recorded: Recorded, account: Account, owner: str) -> str:
+def trouble(recorded: Recorded, owner: str, account: Account | None) -> Trouble | None:
+    """What is wrong with a token account that `owner` is to be paid into; None where nothing is."""
+    if account is None or missing(account):
+        return Trouble.MISSING
     try:
         token = read_token_account(account.owner, account.data)
     except BadTransaction:
-        return "is no token account"
-    for wrong, why in (
-        (token.program != recorded.token_program or token.mint != recorded.seeds.mint, "holds another token"),
-        (token.owner != owner, "belongs to somebody else by now"),
-        (token.state is TokenState.FROZEN, "is frozen"),
-        (token.state is TokenState.UNINITIALIZED, "is not initialized"),
-        ({each.kind for each in token.extensions} - ACCOUNT_EXTENSIONS, "has an extension that is not taken"),
-    ):
-        if wrong:
-            return why
-    return ""
+        return Trouble.SPOILT
+    spoilt = (
+        (token.program, token.mint) != (recorded.token_program, recorded.seeds.mint)
+        or token.owner != owner
+        or token.state is TokenState.UNINITIALIZED
+        or {each.kind for each in token.extensions} - ACCOUNT_EXTENSIONS
+    )
+    if spoilt:
+        return Trouble.SPOILT
+    return Trouble.FROZEN if token.state is TokenState.FROZEN else None
+
+
+def unusable(recorded: Recorded, whose: Sequence[tuple[Beneficiary, Account | None]], escrow: Account | None) -> bool:
+    """Whether the escrow, or an account of these that is there, can't take part in a payment."""
+    pairs = [(recorded.id, escrow), *((each.owner, account) for each, account in whose)]
+    return any(trouble(recorded, owner, account) not in (None, Trouble.MISSING) for owner, account in pairs)

@@ -5,10 +5,17 @@
     close       open; closing, in time  [token accounts], [ed25519 voucher], settleAndSeal, distribute
                 closing, too late       [token accounts], seal, distribute
                 sealed                  [token accounts], distribute
+                open, no refund yet     [token accounts], [ed25519 voucher, settle], distribute, settleAndSeal
 
 `settle` secures for the payee what a voucher says; the tokens leave the escrow when the channel is distributed. A
-voucher goes in only where it says more than is settled, and before it expires. Where somebody could not be paid, the
-channel is sealed, so that nothing is lost to time, and distributed when that has changed.
+voucher goes in only where it says more than is settled, and before it expires.
+
+Where somebody's token account can't take its share, nothing is given to the treasury that could reach it later:
+
+    payee, recipient      missing: created       frozen, spoilt: the channel is sealed and waits
+    payer, of the refund  missing, frozen: the payee is paid, the channel sealed, and the refund waits; a channel that
+                          its payer is closing by itself can't be paid out in parts, so there a missing one is created
+                          spoilt by its owner: nothing could ever reach it, and the payee is not held up by that
 """
 
 from __future__ import annotations
@@ -34,7 +41,15 @@ from coinslot.errors import BadTransaction, ChainError, RpcUnreachable, UsageErr
 from coinslot.intents.acts import Done, JobOutcome, Sendable
 from coinslot.intents.charge import Refused
 from coinslot.intents.session import Channel, Close
-from coinslot.methods.solana.session.beneficiaries import Beneficiary, beneficiaries, create, missing, unusable
+from coinslot.methods.solana.session.beneficiaries import (
+    ESCROW,
+    PAYER,
+    Beneficiary,
+    Trouble,
+    beneficiaries,
+    create,
+    trouble,
+)
 from coinslot.methods.solana.session.channel import ChannelAccount, Status, escrow_account
 from coinslot.methods.solana.session.landing import LIFE_S, find_end
 from coinslot.methods.solana.session.looking import own_state, read_states
@@ -202,15 +217,35 @@ def _steps(url: str, till: Till, case: _Case, commitment: Commitment) -> Flow[tu
     sealing = [] if status is Status.SEALED else [_sealing(case, till)]
     if not case.closes:
         return (sealing, "") if voucher is not None and case.in_time else ([], "it is being closed")
-    whose = beneficiaries(case.recorded, case.state, case.settled_units, till.treasury_owner)
-    creating, reason = yield from _ready(url, till, case, whose, commitment)
-    if reason:  # T32: sealed, it waits; distributed, somebody's share would be lost
-        return sealing, reason
-    call = distribute_of(
-        case.recorded.id, case.state, case.recorded.token_program, till.treasury_owner, case.recorded.splits
-    )
-    units = DISTRIBUTE_UNITS + SPLIT_UNITS * len(case.recorded.splits)
-    return [*creating, *sealing, Step((build_distribute(program, call),), units)], ""
+    found = yield from _found(url, till, case, commitment)
+    creating = [_create(till, case, each) for each, what in found if what is Trouble.MISSING and each.name != PAYER]
+    for each, what in found:
+        told = f"the {each.name}'s token account {each.account} {'' if what is None else what.value}"
+        if each.name == PAYER and what in (Trouble.MISSING, Trouble.FROZEN):
+            if status is Status.OPEN:
+                return [*creating, *_merchants_first(case, till)], told
+            if what is Trouble.FROZEN or case.settled_units == case.state.payout_watermark_units:
+                return sealing, told
+            creating.append(_create(till, case, each))
+        elif each.name != PAYER and what in (Trouble.FROZEN, Trouble.SPOILT):  # T28: it waits; else its share is lost
+            return sealing, told
+    return [*creating, *sealing, _distribution(case, till)], ""
+
+
+def _distribution(case: _Case, till: Till) -> Step:
+    recorded = case.recorded
+    call = distribute_of(recorded.id, case.state, recorded.token_program, till.treasury_owner, recorded.splits)
+    return Step((build_distribute(recorded.program, call),), DISTRIBUTE_UNITS + SPLIT_UNITS * len(recorded.splits))
+
+
+def _merchants_first(case: _Case, till: Till) -> list[Step]:
+    """Pay the payee and the recipients out of an open channel, then seal it: only the refund is left to be paid."""
+    program, channel, voucher = case.recorded.program, case.recorded.id, case.voucher
+    steps = [] if voucher is None else [_voucher_step(voucher, build_settle(program, Settle(channel)))]
+    if case.settled_units > case.state.payout_watermark_units:
+        steps.append(_distribution(case, till))
+    seal = build_settle_and_seal(program, SettleAndSeal(channel, till.payee.address, has_voucher=False))
+    return [*steps, Step((seal,), SEAL_UNITS)]
 
 
 def _sealing(case: _Case, till: Till) -> Step:
@@ -227,20 +262,24 @@ def _voucher_step(voucher: SignedVoucher, call: Instruction) -> Step:
     return Step((build_voucher_instruction(voucher), call), SETTLE_UNITS)
 
 
-def _ready(
-    url: str, till: Till, case: _Case, whose: Sequence[Beneficiary], commitment: Commitment
-) -> Flow[tuple[list[Step], str]]:
-    """What creates the token accounts that are missing; or why it must wait. Raises ChainError."""
+def _create(till: Till, case: _Case, whose: Beneficiary) -> Step:
+    return Step((create(whose, till.payer.address, case.recorded),), CREATE_UNITS)
+
+
+def _found(url: str, till: Till, case: _Case, commitment: Commitment) -> Flow[list[tuple[Beneficiary, Trouble | None]]]:
+    """What is wrong with the token accounts of the escrow and of those who are to be paid. Raises ChainError."""
     recorded = case.recorded
-    escrow = escrow_account(recorded.id, recorded.seeds.mint, recorded.token_program)
-    asked = [escrow, *(each.account for each in whose)]
+    place = escrow_account(recorded.id, recorded.seeds.mint, recorded.token_program)
+    whose = [
+        Beneficiary(ESCROW, recorded.id, place),
+        *beneficiaries(recorded, case.state, case.settled_units, till.treasury_owner),
+    ]
     found: list[Account | None] = []
-    for first in range(0, len(asked), MAX_ACCOUNTS):
-        found += yield from accounts(url, asked[first : first + MAX_ACCOUNTS], commitment=commitment)
-    pairs = list(zip(whose, found[1:], strict=True))
-    reason = unusable(recorded, pairs, found[0])
-    lacking = [each for each, account in pairs if missing(account)]
-    return [Step((create(each, till.payer.address, recorded),), CREATE_UNITS) for each in lacking], reason
+    for first in range(0, len(whose), MAX_ACCOUNTS):
+        asked = [each.account for each in whose[first : first + MAX_ACCOUNTS]]
+        found += yield from accounts(url, asked, commitment=commitment)
+    seen = [(each, trouble(recorded, each.owner, account)) for each, account in zip(whose, found, strict=True)]
+    return [(each, what) for each, what in seen if (each.name, what) != (ESCROW, Trouble.MISSING)]
 
 
 def _try(url: str, till: Till, raw: bytes, commitment: Commitment) -> Flow[None]:
@@ -324,7 +363,8 @@ def _told(recorded: Recorded, transactions: Sequence[Transaction]) -> _Told:
             what = _name(recorded, each)
             settled = transaction if what == "settle" else settled
             sealed = transaction if what == "seal" else sealed
-            distributed = transaction if what == "distribute" else distributed
+            if what is not None:  # what is paid out before a channel is sealed is not its end
+                distributed = transaction if what == "distribute" else None
             units = max(units, _voucher_units(recorded, each))
     # a settlement of a closing channel is its sealing, with a voucher
     return _Told(settled or (sealed if units else None), sealed, distributed, units)
