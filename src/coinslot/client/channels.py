@@ -312,7 +312,7 @@ def resolve(visit: Visit, held: Held) -> Flow[Held]:
         return (yield from _done(visit, held, state.deposit_units))
     at_s = yield from now()
     late = held.dead_after_s is not None and at_s > held.dead_after_s + DEAD_MARGIN_S
-    if state is not None and (state.dead or late):
+    if state is not None and (state.dead or (late and not state.alive)):  # F13
         end = Standing.LOST if opening else held.standing
         return (yield from wait(visit.book.note(held.key, Word(standing=end, pending=SETTLED))))
     if held.dead_after_s is not None and at_s > held.dead_after_s:

@@ -116,7 +116,8 @@ class OnChain:
 
     `closing_at_s`: when its payer asked to close it, None if that was never or was taken back. `exists` False: the
     chain knows no such channel (some chains forget closed ones). `closed`: nothing can move any more. `dead`: it was
-    never opened, and its opening can never appear any more.
+    never opened, and its opening can never appear any more. `alive`: an opening or top-up whose end is not known may
+    still appear, as the chain itself says, whatever our clock makes of it.
     """
 
     key: str
@@ -126,6 +127,7 @@ class OnChain:
     closing_at_s: float | None = None
     closed: bool = False
     dead: bool = False
+    alive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,8 @@ def _seen(book: Book, payer: SessionPayer, held: Held) -> Flow[Seen]:
 
 def _word(held: Held, state: OnChain, at_s: float) -> Word | None:
     """What the chain's state means for our record; None: nothing."""
-    dead = state.dead or (held.dead_after_s is not None and at_s > held.dead_after_s + DEAD_MARGIN_S)
+    late = held.dead_after_s is not None and at_s > held.dead_after_s + DEAD_MARGIN_S
+    dead = state.dead or (late and not state.alive)  # F13
     if state.closed:
         return Word(settled_units=state.settled_units, standing=Standing.CLOSED, pending=SETTLED)
     if not state.exists:

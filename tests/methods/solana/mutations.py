@@ -310,9 +310,9 @@ MUTATIONS = [
     Mutation(
         "F13",
         SETTLE,
-        'if (yield from is_blockhash_valid(url, read_transaction(prepared.raw).blockhash, commitment="finalized")):',
+        'if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):',
         "if False:",
-        LAGS,
+        f"{HERE}/test_settle.py::test_a_payment_that_never_landed_is_refused_once_it_never_can",
     ),
     Mutation("F13", SETTLE, "return waiting if status is not None else Refused(", "return Refused(", LAGS),
     Mutation(

@@ -115,12 +115,13 @@ def get_latest_blockhash(chain: Chain, params: Params) -> object:
 
 def is_blockhash_valid(chain: Chain, params: Params) -> object:
     """Whether a transaction with this blockhash can still be taken."""
-    params.config(1).require_slot(chain)
+    config = params.config(1)
+    config.require_slot(chain)
     try:
         blockhash = bytes(Hash.from_string(params.text(0)))
     except ValueError as error:
         raise refusal("Invalid param: Invalid") from error
-    return in_context(chain, chain.slots.is_valid(blockhash))
+    return in_context(chain, chain.slots.is_valid(blockhash, finalized=config.commitment() == "finalized"))
 
 
 def get_fee_for_message(chain: Chain, params: Params) -> object:

@@ -85,9 +85,10 @@ class Slots:
         """The last block height at which the blockhash of a slot is good."""
         return slot - SKIPPED_SLOTS + HASH_AGE
 
-    def is_valid(self, blockhash: bytes) -> bool:
-        """Whether a transaction may carry it."""
-        return blockhash in self.hashes
+    def is_valid(self, blockhash: bytes, finalized: bool = False) -> bool:
+        """Whether a transaction may carry it; if `finalized`, whether the last final block knows it, too."""
+        slot = self.hashes.get(blockhash)
+        return slot is not None and (not finalized or slot <= self.slot - FINAL_SLOTS)
 
     def _record(self, slots: range) -> None:
         for slot in slots:

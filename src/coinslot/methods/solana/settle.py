@@ -66,7 +66,10 @@ def _dead(url: str, prepared: Prepared, lag_s: int) -> Flow[Outcome]:
     time_s = yield from block_time(url, head)
     if time_s is None or time_s <= prepared.dead_after_s + lag_s:  # F12: a node from before can't know the blockhash
         return waiting
-    if (yield from is_blockhash_valid(url, read_transaction(prepared.raw).blockhash, commitment="finalized")):
+    blockhash = read_transaction(prepared.raw).blockhash
+    if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):  # F21: our clock may be minutes behind
+        return waiting
+    if (yield from is_blockhash_valid(url, blockhash, commitment="finalized")):
         return waiting
     # First the chain's clock and heights, then once more the transaction.
     (status,) = yield from signature_statuses(url, [prepared.reference], history=True)

@@ -32,6 +32,8 @@ def find_end(url: str, signature: str, blockhash: str, dead_after_s: float, comm
     chain_s = yield from block_time(url, finalized)
     if chain_s is None or chain_s <= dead_after_s:  # F12
         return Pending("the chain does not show it yet")
+    if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):  # F21: our clock may be minutes behind
+        return Pending("the chain may still take it")
     if (yield from is_blockhash_valid(url, blockhash, commitment="finalized")):
         return Pending("the chain may still take it")
     if (yield from signature_statuses(url, [signature], history=True)) != (None,):

@@ -36,6 +36,7 @@ from coinslot.methods.solana.session.channel import (
 from coinslot.methods.solana.session.distribution import Split, distribution_hash
 from coinslot.methods.solana.session.escrow import can_reclaim
 from coinslot.methods.solana.session.looking import own_state
+from coinslot.methods.solana.session.opening import MOST_BEHIND_SLOTS
 from coinslot.methods.solana.session.program import Open, read_open, read_settle, read_settle_and_seal, read_top_up
 from coinslot.methods.solana.session.record import Recorded
 from coinslot.methods.solana.session.voucher import read_voucher_instruction
@@ -51,14 +52,17 @@ _DISCRIMINATOR_AND_VERSION = b"\x01\x01"
 
 
 def look_up(url: str, held: Held, recorded: Recorded, blockhash: str | None) -> Flow[OnChain]:
-    """The channel at the newest slot. `blockhash` is what its opening was built on, while its end is not known.
+    """The channel at the newest slot. `blockhash`: what its opening or top-up was built on, while its end is not known.
 
     Raises RpcRefused, RpcUnreachable.
     """
     (found,) = yield from accounts(url, [recorded.id])
     state = own_state(recorded, found)  # T08 T47: owner, address, terms
     if state is not None:
-        return on_chain(held.key, state)
+        shown = on_chain(held.key, state)
+        if blockhash is None:
+            return shown
+        return replace(shown, alive=(yield from is_blockhash_valid(url, blockhash, commitment="processed")))
     finalized = yield from slot(url, commitment="finalized")
     if can_reclaim(recorded.seeds.open_slot, finalized):  # nothing can be opened there any more
         return (yield from _gone(url, held, recorded))
@@ -82,11 +86,15 @@ def on_chain(key: str, state: ChannelAccount) -> OnChain:
 def _perhaps_dead(url: str, held: Held, recorded: Recorded, built_on: tuple[str, int]) -> Flow[OnChain]:
     """An opening whose blockhash the finalized chain has known and forgotten can't appear in any later block. F13
 
-    A blockhash that is too new for the finalized chain is not known there either, so that must be further.
+    A blockhash that is too new for the finalized chain is not known there either, so that must be further. How far is
+    not the server's word: it chose slot and blockhash, and our node knew the blockhash when it was at most so far ahead
+    of the slot.
     """
     blockhash, finalized = built_on
     missing = OnChain(held.key, False, 0, 0)
-    if finalized <= recorded.seeds.open_slot + BLOCKHASH_SLOTS:
+    if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):
+        return replace(missing, alive=True)
+    if finalized <= recorded.seeds.open_slot + MOST_BEHIND_SLOTS + BLOCKHASH_SLOTS:  # F13
         return missing
     if (yield from is_blockhash_valid(url, blockhash, commitment="finalized")):
         return missing
