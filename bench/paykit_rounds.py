@@ -1,15 +1,16 @@
 """solana-pay-kit's sessions, a round at a time: one line of JSON in, one line out. solanavouchers.py runs this.
 
 First on stdin comes the work: {"secret", "realm", "amount", "mint", "recipient", "network", "channel", "signer",
-"open_slot", "deposit", "idle_s", "seed", "headers": [text, ...], "vouchers": [{...}, ...]}. Each further line NAME N
-does a thing N times and answers with the processor's microseconds for one: `handle` its gate with the next headers,
-`verify` the next vouchers read from JSON and verified, `sign` vouchers signed. It runs under its own interpreter and
-imports no coinslot.
+"open_slot", "deposit", "idle_s", "seed", "look_after", "headers": [text, ...], "vouchers": [{...}, ...]}. Each
+further line NAME N does a thing N times and answers with the processor's microseconds for one: `handle` its gate with
+the next headers, `verify` the next vouchers read from JSON and verified, `sign` vouchers signed. It runs under its own
+interpreter and imports no coinslot.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import sys
@@ -78,7 +79,11 @@ async def works(told: dict[str, Any]) -> dict[str, WORK]:
 
 async def main() -> None:
     """Answer until stdin ends."""
-    work = await works(json.loads(sys.stdin.readline()))
+    told = json.loads(sys.stdin.readline())
+    work = await works(told)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(told["look_after"])
     for line in sys.stdin:
         name, times = line.split()
         begun = time.thread_time()
