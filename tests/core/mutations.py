@@ -231,8 +231,8 @@ MUTATIONS: list[Mutation] = [
     Mutation(
         "F28",
         "core/credential.py",
-        "_known_challenge if len(echo) <= KEPT_ECHO_BYTES else _read_challenge",
-        "_known_challenge",
+        "kept = len(echo) <= KEPT_ECHO_BYTES and",
+        "kept =",
         _CREDENTIAL + "test_a_long_echo_is_not_kept",
     ),
     _off(

@@ -330,18 +330,28 @@ def test_verification_needs_the_key_only() -> None:
     assert found.source == "did:x:y"
 
 
+SESSION = dataclasses.replace(CHALLENGE, intent="session")
+
+
 def test_an_echo_that_comes_again_is_read_once() -> None:
     """Voucher after voucher brings it; equal bytes are the same challenge, and a changed one is another."""
-    first, second = (decode_credential(encode_credential(CHALLENGE, {"n": n}, None)[8:]) for n in (1, 2))
+    first, second = (decode_credential(encode_credential(SESSION, {"n": n}, None)[8:]) for n in (1, 2))
     assert first.challenge is second.challenge
-    changed = decode_credential(encode_credential(dataclasses.replace(CHALLENGE, realm="other"), {"n": 1}, None)[8:])
-    assert (changed.challenge.realm, first.challenge.realm) == ("other", CHALLENGE.realm)
+    changed = decode_credential(encode_credential(dataclasses.replace(SESSION, realm="other"), {"n": 1}, None)[8:])
+    assert (changed.challenge.realm, first.challenge.realm) == ("other", SESSION.realm)
+
+
+def test_an_echo_that_comes_once_is_not_kept() -> None:
+    """A charge's challenge is answered once: it pushes none out that comes again."""
+    first, second = (decode_credential(encode_credential(CHALLENGE, {"n": n}, None)[8:]) for n in (1, 2))
+    assert first.challenge == second.challenge
+    assert first.challenge is not second.challenge
 
 
 @pytest.mark.guard("F28")
 def test_a_long_echo_is_not_kept() -> None:
     """What a stranger sends costs us no memory that lasts."""
-    long = dataclasses.replace(CHALLENGE, description="d" * KEPT_ECHO_BYTES)
+    long = dataclasses.replace(SESSION, description="d" * KEPT_ECHO_BYTES)
     first, second = (decode_credential(encode_credential(long, {"n": 1}, None)[8:]) for _ in range(2))
     assert first == second
     assert first.challenge is not second.challenge

@@ -20,6 +20,8 @@ MAX_SOURCE_CHARS = 512
 # Voucher after voucher of a session echoes one challenge, some 700 bytes: so many are kept read, 10 MB at most. F28
 KEPT_ECHOES = 2048
 KEPT_ECHO_BYTES = 2048
+# How plain JSON says that a challenge will be echoed again; others are answered once, and would only push those out.
+_AGAIN = b'"intent":"session"'
 
 
 @quick
@@ -105,8 +107,8 @@ def _read(raw: bytes) -> Credential:
     payload, echo = bytes(wire.payload), bytes(wire.challenge)
     if payload[:1] != b"{":
         raise MalformedCredential("payload is not an object")
-    known = _known_challenge if len(echo) <= KEPT_ECHO_BYTES else _read_challenge  # F28
-    return Credential(known(echo), payload, wire.source)
+    kept = len(echo) <= KEPT_ECHO_BYTES and _AGAIN in echo  # F28
+    return Credential(_known_challenge(echo) if kept else _read_challenge(echo), payload, wire.source)
 
 
 def decode_credential(token: str) -> Credential:
