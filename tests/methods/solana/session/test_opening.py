@@ -21,7 +21,7 @@ from coinslot.intents.session import Stage
 from coinslot.method import Extras
 from coinslot.methods.solana.session.channel import Status
 from coinslot.methods.solana.session.distribution import Split, distribution_hash
-from coinslot.methods.solana.session.program import build_open
+from coinslot.methods.solana.session.program import TopUp, build_open, build_top_up
 from coinslot.methods.solana.session.record import read_record
 from coinslot.store.protocol import Query
 from support.solanaopening import key
@@ -362,6 +362,22 @@ def test_a_top_up_adds_what_the_chain_shows(solana_till: Tills) -> None:
         till.settle()
         refused(till, buyer.top_up(2_502))
         assert buyer.record.deposit == DEPOSIT + 2_500
+
+
+@pytest.mark.spec("SSES-209")
+@pytest.mark.guard("T31")
+def test_who_can_pays_the_fee_of_its_own_top_up(solana_till: Tills) -> None:
+    """Where we offer to pay it too: then we sign nothing, and nothing is drawn from the sponsor's budget."""
+    till = solana_till()
+    buyer = till.buyer()
+    till.svm.fund(buyer.key.address, 10**8, "SOL")
+    ours = till.svm.balance(till.payer.address, "SOL")
+    call = TopUp(buyer.channel, buyer.key.address, till.mint, till.token_program, 700)
+    raw = buyer.signed(build_top_up(PROGRAM_ID, call), blockhash=till.svm.blockhash(), payer=buyer.key.address)
+    payload = {"action": "topUp", "channelId": buyer.channel, "additionalAmount": "700"}
+    answer = till.answer(buyer.credential({**payload, "transaction": base64.b64encode(raw).decode()}))
+    assert (answer.status, buyer.record.deposit) == (204, DEPOSIT + 700)
+    assert till.svm.balance(till.payer.address, "SOL") == ours
 
 
 @pytest.mark.guard("T06")

@@ -330,6 +330,8 @@ class SolanaSessionSeller:
                 raise ChannelNotFound("no channel of this id is known here", channel_id=presented.channel_id)
             asked = self._topping_up(shown, terms, channel)
             payer = channel.payer
+            if asked.shape.transaction.payer == payer:  # where we offer to, a payer may still pay by itself
+                sponsoring = None
         else:
             raise UsageError("neither an opening nor a top-up")
         budgets: tuple[Budget, ...] = ()

@@ -217,8 +217,9 @@ def _require_signer(payload: OpenPayload, terms: SessionTerms, call: Open, chann
 
 
 def read_topping_up(payload: TopUpPayload, recorded: Recorded, fee_payer: str | None) -> ToppingUp:
-    """What a top-up does, if it adds to this channel and does nothing else (SSES "TopUp" 2). Raises
-    VerificationFailed."""
+    """What a top-up does, if it adds to this channel and does nothing else (SSES "TopUp" 2). Its fee is paid by its
+    payer, or by `fee_payer`. Raises VerificationFailed.
+    """
     shape = read_shape(payload.transaction, recorded.program)
     try:
         call = read_top_up(recorded.program, shape.call)
@@ -233,5 +234,5 @@ def read_topping_up(payload: TopUpPayload, recorded: Recorded, fee_payer: str | 
     ):
         if not agrees:
             raise VerificationFailed(f"the transaction is not the top-up that it is said to be: {what}")
-    _require_roles(shape, seeds.payer, fee_payer)
+    _require_roles(shape, seeds.payer, None if shape.transaction.payer == seeds.payer else fee_payer)
     return ToppingUp(shape, call)
