@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,36 @@ def test_an_async_client_pays_through_channels(svm: SvmChain) -> None:
     with shop(svm, owner_of(svm)) as url:
         assert asyncio.run(three(url)) == [200] * 3
     assert (only(book).signed_units, only(book).spent_units) == (3 * COST, 3 * COST)
+
+
+def test_a_client_with_lamports_tops_up_at_a_shop_that_pays_the_fees(svm: SvmChain) -> None:
+    """Whoever pays that fee: the deposit grows, and the next request is bought."""
+    payer, book = client_of(svm, lamports=10**9), MemoryBook()
+    with shop(svm, owner_of(svm), suggested_deposit="0.001") as url, paying(svm, payer, book, []) as client:
+        assert [client.get(url).status_code for _ in range(3)] == [200] * 3
+    assert only(book).deposit_units > 2 * COST
+
+
+def test_a_channel_that_is_gone_is_replaced_by_another(svm: SvmChain, tmp_path: Path) -> None:
+    """Closed by another program with our wallet: its server refuses, the chain agrees, and a new one buys this."""
+    payer, events = client_of(svm), list[Event]()
+    new, old = tmp_path / "new.sqlite", tmp_path / "old.sqlite"
+    with shop(svm, owner_of(svm)) as url:
+        with closing(SqliteBook(new)) as book:
+            with paying(svm, payer, book, []) as client:
+                assert client.get(url).status_code == 200
+            book.close()
+            shutil.copy(new, old)
+        with (
+            closing(SqliteBook(new)) as book,
+            paying(svm, payer, book, []) as client,
+            session(client, url, max_deposit="0.01") as paid,
+        ):
+            assert paid.get().status_code == 200
+            paid.close()
+        with closing(SqliteBook(old)) as book, paying(svm, payer, book, events) as client:
+            assert client.get(url).status_code == 200
+            standings = {one.standing for one in book.all().result()}
+    assert standings == {Standing.CLOSED, Standing.OPEN}
+    assert [type(one) for one in events].count(Opened) == 1
+    assert svm.balance(str(payer.pubkey())) == 5 * DOLLAR - 2 * COST - 10 * COST

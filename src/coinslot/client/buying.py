@@ -255,11 +255,13 @@ def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:
         return attempts.held.signed_units
     missing = _missing(problem)
     if said.problem is not None and said.problem not in SHORT and not missing:
-        if acknowledged < known <= attempts.held.acknowledged_units:  # an old backup met its equal. F05
+        equal = acknowledged < known <= attempts.held.acknowledged_units  # an old backup met its equal. F05
+        total = None if equal else (yield from _caught_up(attempts))
+        total = (yield from _elsewhere(attempts)) if total is None else total
+        if total is None and equal and attempts.may_sign:  # F05
             attempts.purchase = visit.purchase(attempts.held)
-            return attempts.purchase.first_units if attempts.may_sign else None
-        total = yield from _caught_up(attempts)
-        return (yield from _elsewhere(attempts)) if total is None else total
+            return attempts.purchase.first_units
+        return total
     if missing and not attempts.purchase.signs:
         return (yield from _refilled(attempts, missing))
     if (said.problem or "").endswith("delta-too-small"):  # a server's least step may be more than ours

@@ -124,8 +124,8 @@ MUTATIONS = [
     Mutation(
         "F05",
         "client/buying.py",
-        "if acknowledged < known <= attempts.held.acknowledged_units:",
-        "if acknowledged == 7.5:",
+        "if total is None and equal and attempts.may_sign:",
+        "if total == 7:",
         f"{CHANNELS}::test_a_lost_book_finds_its_channels_on_the_chain",
     ),
     Mutation(
