@@ -7,6 +7,7 @@ from support.mutation import Mutation
 LOOPS = "tests/attacks/test_session_loops.py::"
 VOUCHERS = "tests/attacks/test_solana_vouchers.py::"
 LYING = "tests/attacks/test_solana_lying_shop.py::"
+DRAINS = "tests/attacks/test_solana_drains.py::"
 FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
 
 MUTATIONS = [
@@ -95,5 +96,14 @@ MUTATIONS = [
     Mutation(
         "F13", "methods/solana/session/ownchannels.py", "return replace(missing, alive=True)", "pass",
         LYING + "test_an_opening_on_an_old_slot_and_a_new_blockhash_is_not_dead_yet",
+    ),
+    Mutation(
+        "T30", "store/memory.py", "if found.stage is Stage.CLAIMED:", "if True:",
+        DRAINS + "test_a_payment_that_failed_on_the_chain_stays_drawn_from_the_sponsors_budget",
+    ),
+    Mutation(
+        "T30", "store/operations.py", """    if db.change(set_failed + _HELD + " AND stage = 'claimed'", values):""",
+        """    if db.change(set_failed + _HELD + " AND stage IN ('claimed', 'prepared')", values):""",
+        "tests/store/test_contract.py::test_a_payment_that_failed_after_it_was_sent_keeps_its_budget",
     ),
 ]  # fmt: skip

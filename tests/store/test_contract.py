@@ -381,6 +381,17 @@ def test_a_failed_payment_gives_its_budget_back(store: Store) -> None:
     leased(store, claim("c", budgets=budget(60)))
 
 
+@pytest.mark.guard("T30")
+def test_a_payment_that_failed_after_it_was_sent_keeps_its_budget(store: Store) -> None:
+    """Its fee may have been taken: a payer whose payments all fail must not cost more than the budget."""
+    wish = claim("a", budgets=budget(60))
+    lease = leased(store, wish)
+    store.prepare(lease, prepared(wish)).result()
+    store.fail(lease, "reverted").result()
+    assert isinstance(store.claim(claim("b", budgets=budget(41))).result(), OverBudget)
+    leased(store, claim("b", budgets=budget(40)))
+
+
 def test_a_budget_holds_amounts_of_any_size(store: Store) -> None:
     """2^200 units are counted to the last one."""
     leased(store, claim("a", budgets=budget(2**200, 2**201)))

@@ -201,7 +201,7 @@ class MemoryStore(MemoryChannels):
             raise LedgerError(f"entry {entry.id} was posted with other content")
 
     def fail(self, lease: Lease, reason: str) -> Future[None]:
-        """claimed or prepared -> failed. Raises LeaseLost."""
+        """claimed or prepared -> failed, budgets given back if nothing was prepared. Raises LeaseLost."""
         return self._do(lambda: self._fail(lease, reason))
 
     def _fail(self, lease: Lease, reason: str) -> None:
@@ -210,8 +210,9 @@ class MemoryStore(MemoryChannels):
         if found.idempotency_key is not None:
             self._keys.pop((found.payer, found.idempotency_key))
         for draw in self._drawn.pop(lease.challenge_id, ()):
-            self._spent[draw.name] -= draw.units
-            draw.units = 0
+            if found.stage is Stage.CLAIMED:  # T30: what was sent and failed has cost its fee
+                self._spent[draw.name] -= draw.units
+                draw.units = 0
 
     def deliver(self, lease: Lease, delivery: Delivery) -> Future[None]:
         """settled -> delivered. Raises LeaseLost."""

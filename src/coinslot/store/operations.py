@@ -196,13 +196,15 @@ def prepare(db: Db, owner: str, lease: Lease, prepared: Prepared) -> None:
 
 
 def fail(db: Db, owner: str, lease: Lease, reason: str) -> None:
-    """Close the payment as not paid; its budgets and its idempotency key are free again, its proof is not."""
+    """Close the payment as not paid; its idempotency key is free again, its proof is not. Its budgets are where nothing
+    was prepared; what was sent may have cost its fee. T30
+    """
     set_failed = "UPDATE coinslot_payments SET stage = 'failed', reason = :reason, held_key = NULL, lease_owner = NULL"
-    open_stage = " AND stage IN ('claimed', 'prepared')"
-    if db.change(set_failed + _HELD + open_stage, _held(owner, lease) | {"reason": reason}) == 0:
+    values = _held(owner, lease) | {"reason": reason}
+    if db.change(set_failed + _HELD + " AND stage = 'claimed'", values):  # T30
+        _give_back(db, lease.challenge_id)
+    elif db.change(set_failed + _HELD + " AND stage = 'prepared'", values) == 0:
         _refuse(db, owner, lease, Stage.FAILED)
-        return
-    _give_back(db, lease.challenge_id)
 
 
 def deliver(db: Db, owner: str, lease: Lease, delivery: Delivery) -> None:

@@ -169,7 +169,9 @@ class Store(Protocol):
         """
 
     def fail(self, lease: Lease, reason: str) -> Future[None]:
-        """claimed or prepared -> failed, lease dropped, budgets given back. Raises LeaseLost."""
+        """claimed or prepared -> failed, lease dropped. Budgets are given back where nothing was prepared: what was sent
+        may have cost its fee. Raises LeaseLost. T30
+        """
 
     def deliver(self, lease: Lease, delivery: Delivery) -> Future[None]:
         """settled -> delivered, lease dropped. A body over MAX_KEPT_BODY is not kept. Raises LeaseLost."""
