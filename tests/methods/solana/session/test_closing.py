@@ -373,6 +373,20 @@ def test_an_idle_channel_is_closed_when_it_was_agreed_and_not_before(solana_till
     assert holding(till, till.payee.address) == 2 * COST
 
 
+@pytest.mark.spec("SSES-224", "SSES-226")
+def test_a_top_up_is_use_of_a_channel(solana_till: Tills) -> None:
+    """Its idle time begins anew."""
+    till = solana_till(idle_s=60)
+    buyer = bought(till)
+    till.world.at_s += 50
+    till.watch()
+    assert till.serve(buyer.top_up(COST)).status == 204
+    till.world.at_s += 50
+    assert till.settle().stopped == 0
+    till.world.at_s += 11
+    assert till.settle().stopped == 1
+
+
 @pytest.mark.spec("SSES-229")
 def test_an_idle_channel_of_ours_to_sign_is_closed_for_what_was_spent(solana_till: Tills) -> None:
     """Not for the deposit."""
