@@ -54,8 +54,8 @@ LINES: dict[str, tuple[float, float | None]] = {
     "Solana sessions, raw ASGI, SQLite FULL: cpu": (200.0, None),
     "Solana local chain, a sponsored transfer: executed": (1_000.0, None),
     "Solana local chain, a sponsored transfer: over HTTP, wall": (1_000.0, None),
-    "solana, 50 charges at once, confirmed after 400 ms, own fee: all served": (1_000.0, None),
-    "solana, 50 charges at once, confirmed after 400 ms, sponsored: all served": (1_000.0, None),
+    "Solana, 50 charges at once, confirmed after 400 ms, own fee: all served": (1_000.0, None),
+    "Solana, 50 charges at once, confirmed after 400 ms, sponsored: all served": (1_000.0, None),
 }
 # What the README tells of.
 READ = (
