@@ -297,16 +297,16 @@ def test_no_error_after_the_broadcast_is_a_bill(bank: Bank, alice: dict[str, obj
 
 
 class Budgeted(ToySeller):
-    """A seller that pays a fee of 60 from a budget of 100 a day."""
+    """A seller that pays a fee of 60 from a budget of 130 a day."""
 
     def check(self, recognised: Recognised) -> Any:
         """With a budget."""
         checked: Checked = yield from super().check(recognised)
-        return replace(checked, budgets=(Budget(f"fees/{checked.payer}", 60, 100, 86_400),))
+        return replace(checked, budgets=(Budget(f"fees/{checked.payer}", 60, 130, 86_400),))
 
 
 def test_a_budget_that_is_used_up_stops_the_next_payment(bank: Bank, alice: dict[str, object]) -> None:
-    """Refused before anything moves; a failed payment gives back what it drew."""
+    """Refused before anything moves; a payment that failed on the chain has drawn like any other."""
     till = Till(bank, alice, sellers=[Budgeted(bank, "main", "shop", "coin")])
     bank.order("revert")
     assert till.answer(till.bought()).status == 402

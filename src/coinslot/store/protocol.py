@@ -169,8 +169,8 @@ class Store(Protocol):
         """
 
     def fail(self, lease: Lease, reason: str) -> Future[None]:
-        """claimed or prepared -> failed, lease dropped. Budgets are given back where nothing was prepared: what was sent
-        may have cost its fee. Raises LeaseLost. T30
+        """claimed or prepared -> failed, lease dropped. Budgets are given back where nothing was prepared: what was
+        sent may have cost its fee. Raises LeaseLost. T30
         """
 
     def deliver(self, lease: Lease, delivery: Delivery) -> Future[None]:
