@@ -15,7 +15,14 @@ from coinslot.chains.solana.budget import build_unit_limit, build_unit_price
 from coinslot.chains.solana.instruction import Instruction
 from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM
-from coinslot.chains.solana.rpc import Account, accounts, is_blockhash_valid, latest_blockhash, minimum_balance
+from coinslot.chains.solana.rpc import (
+    Account,
+    accounts,
+    balance,
+    is_blockhash_valid,
+    latest_blockhash,
+    minimum_balance,
+)
 from coinslot.chains.solana.tokens import TOKEN_ACCOUNT_BYTES, TokenState, read_mint, read_token_account
 from coinslot.drive import Flow, sleep
 from coinslot.errors import BadTransaction, NoPayableOffer, UsageError
@@ -164,6 +171,21 @@ def fee_lamports(wallet: PayerConfig, units: int, beside: int = 0) -> Flow[int]:
     if fee + beside > wallet.max_fee_lamports:
         raise NoPayableOffer(f"solana: the network would take {fee + beside} lamports, more than this wallet's max_fee")
     return fee + (yield from minimum_balance(wallet.rpc_url, 0))
+
+
+def own_fee(wallet: PayerConfig, terms: SessionTerms, units: int) -> Flow[int | None]:
+    """What the account must hold to pay a top-up's fee itself; None where the server is to pay it.
+
+    The document has servers that sponsor co-sign top-ups, too. Deployed ones do so for openings only: who can pay this
+    fee itself does. Raises NoPayableOffer beyond the wallet's max_fee if nobody else pays, ChainError.
+    """
+    if terms.fee_payer is None:
+        return (yield from fee_lamports(wallet, units))
+    try:
+        needed = yield from fee_lamports(wallet, units)
+    except NoPayableOffer:
+        return None
+    return needed if (yield from balance(wallet.rpc_url, wallet.account)) >= needed else None
 
 
 # --- the transactions --------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from coinslot.methods.solana.session.opening import (
     fee_lamports,
     open_transaction,
     opening_lamports,
+    own_fee,
     purse_of,
     reference_of,
     require_fresh,
@@ -270,10 +271,10 @@ class SolanaSessionPayer:
             raise NoPayableOffer("solana: more than this wallet deposits where the server signs (operator_deposit)")
         leaving.require_open((yield from self._state(recorded)))  # SSES-217: a closing channel takes no deposit
         more = int.from_bytes((yield from random_bytes(2)), "big") % _DISTINCT_UNITS
-        lamports = 0
-        if terms.fee_payer is None:
-            lamports = yield from fee_lamports(wallet, TOP_UP_UNITS + more)
-        yield from require_means(wallet, purse_of(wallet, terms.mint), additional_units, lamports)
+        lamports = yield from own_fee(wallet, terms, TOP_UP_UNITS + more)
+        if lamports is not None:
+            terms = replace(terms, fee_payer=None)
+        yield from require_means(wallet, purse_of(wallet, terms.mint), additional_units, lamports or 0)
         funding = yield from usable(wallet, terms)
         call = TopUp(recorded.id, self.account, terms.mint, recorded.token_program, additional_units)
         raw = top_up_transaction(wallet, recorded.program, call, funding, more)
