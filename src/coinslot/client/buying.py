@@ -115,8 +115,9 @@ def buy(
         visit.purse.tally.begin(held, visit.terms.asset)
         given = errand.fields(KEY_HEADER)
         key = (KEY_HEADER, given[0] if given else f'"{(yield from random_bytes(16)).hex()}"')
-        held = yield from ready_to_use(visit, held)
-        attempts = _Attempts(visit, body, key, held, visit.purchase(held))
+        ready = yield from ready_to_use(visit, held)
+        refilled_now = ready.deposit_units > held.deposit_units
+        attempts = _Attempts(visit, body, key, ready, visit.purchase(ready), may_refill=not refilled_now)
         return (yield from _until_bought(attempts, errand, journey, remembered=remembered))
     finally:
         lease.release()
