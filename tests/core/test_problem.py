@@ -83,6 +83,7 @@ def test_foreign_bases_and_kinds_are_understood() -> None:
     """Deployed servers have kinds that the document doesn't."""
     assert problem_slug(b'{"type":"https://example.org/p/invalid-payload"}') == "invalid-payload"
     assert problem_slug(b'{"type":"payment-action-required"}') == "payment-action-required"
+    assert problem_slug(b'{"type":"https://paymentauth.org/problems/payment_invalid"}') == "payment_invalid"
 
 
 @pytest.mark.guard("T41")

@@ -33,7 +33,15 @@ VERBS = ("HEAD", "POST")
 # Answers to a HTTP method that is not served there.
 NO_SUCH_VERB = frozenset({404, 405, 501})
 # What a server says of a challenge that it doesn't know any more; the same voucher goes under a fresh one.
-STALE = frozenset({"session/challenge-not-found", "challenge-not-found", "payment-expired", "invalid-challenge"})
+STALE = frozenset(
+    {
+        "session/challenge-not-found",
+        "challenge-not-found",
+        "payment-expired",
+        "invalid-challenge",
+        "challenge_expired",  # so deployed servers say it
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,12 @@ def read_receipt(fields: Sequence[str], method: str) -> tuple[Receipt | None, st
 
 
 def refusal(body: bytes, credential: str) -> tuple[str | None, str]:
-    """The last segment of the problem's type, and its detail, cleaned; our credential never shines through. T38"""
-    slug = problem_slug(body)
-    detail = problem_members(body).get("detail")
+    """The last segment of the problem's type, and its detail, cleaned; our credential never shines through. T38
+
+    Some deployed servers put the detail into `message`.
+    """
+    slug, members = problem_slug(body), problem_members(body)
+    detail = members.get("detail", members.get("message"))
     token = credential.partition(" ")[2]
     text = detail.replace(token, "[credential]") if isinstance(detail, str) else ""
     return (plain(slug, MAX_SLUG_CHARS) or None) if slug else None, plain(text)

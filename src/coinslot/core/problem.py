@@ -16,7 +16,7 @@ CONTENT_TYPE = "application/problem+json"
 # An explanation of what went wrong fits many times over.
 MAX_PROBLEM_BYTES = 64 * 1024
 # It is printed on terminals and written to logs: no escape sequences, no novels.
-_SLUG = re.compile(r"(?:[a-z0-9-]{1,32}/)?[a-z0-9-]{1,64}\Z")
+_SLUG = re.compile(r"(?:[a-z0-9_-]{1,32}/)?[a-z0-9_-]{1,64}\Z")
 
 
 def problem_body(problem: Problem, **members: object) -> bytes:
