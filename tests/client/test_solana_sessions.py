@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +16,15 @@ from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.errors import PolicyRefused
 from coinslot.intents.acts import Standing
+from coinslot.server.price import Price
 from coinslot.store.book import Word
 from coinslot.store.book_memory import MemoryBook
 from coinslot.store.book_sqlite import SqliteBook
+from coinslot.transports import asgi
 from coinslot.transports.httpx import AsyncClient, session
-from support.solanasession import COST, DOLLAR, client_of, only, owner_of, paying, secret, shop
+from coinslot.transports.slot import Slot
+from coinslot.transports.sse import HEADERS, Item, asse
+from support.solanasession import COST, DOLLAR, client_of, hello, only, owner_of, paying, secret, shop
 from support.svm import SvmChain
 
 SERVER_SIGNS = {"voucher_signer": "operator", "suggested_deposit": "0.002"}
@@ -155,3 +161,42 @@ def test_a_channel_that_is_gone_is_replaced_by_another(svm: SvmChain, tmp_path: 
     assert standings == {Standing.CLOSED, Standing.OPEN}
     assert [type(one) for one in events].count(Opened) == 1
     assert svm.balance(str(payer.pubkey())) == 5 * DOLLAR - 2 * COST - 10 * COST
+
+
+WORDS = 25
+
+
+async def words(scope: Any, receive: Any, send: Any) -> None:
+    """So many words, counted while they are delivered."""
+    if scope["type"] == "lifespan":
+        await hello(scope, receive, send)
+        return
+
+    async def made() -> AsyncIterator[Item]:
+        for each in range(WORDS):
+            yield f"word {each}"
+
+    await asgi.Stream(asse(asgi.meter(scope), made()), HEADERS)(scope, receive, send)
+
+
+def by_the_word(slot: Slot) -> Price:
+    """A hundred-thousandth of a dollar a word, ten of them ahead at most."""
+    return slot.metered("0.00001", unit="word", window=10, patience_s=20)
+
+
+@pytest.mark.parametrize("settings", [{}, SERVER_SIGNS])
+def test_a_stream_is_paid_while_it_comes(svm: SvmChain, settings: dict[str, Any]) -> None:
+    """By vouchers that we send while we read, or by those that the server signs: for what came, and no more."""
+    payer, book = client_of(svm), MemoryBook()
+    with (
+        shop(svm, owner_of(svm), words, prices=by_the_word, **settings) as url,
+        paying(svm, payer, book, [], purse={"operator_deposit": "1"}, max_window=10) as client,
+    ):
+        for turn in (1, 2):
+            told = client.get(url)
+            assert (told.status_code, told.text.count("data: word")) == (200, WORDS)
+            assert only(book).spent_units == turn * WORDS * 10
+            assert "payment-" not in told.text
+    held = only(book)
+    limit = held.deposit_units if settings else (2 * WORDS + 10) * 10
+    assert held.spent_units <= held.signed_units <= limit

@@ -56,7 +56,9 @@ def client_of(svm: SvmChain, dollars: int = 5, *, lamports: int = 0) -> Keypair:
 
 @contextmanager
 def shop(svm: SvmChain, owner: Keypair, app: Any = hello, *, prices: Any = "0.001", **settings: Any) -> Iterator[str]:
-    """Everything for a thousandth of a dollar, from channels or by charge; fees are paid by the owner."""
+    """Everything for a thousandth of a dollar, from channels or by charge; fees are paid by the owner. `prices` may
+    make a price of the slot.
+    """
     table = {
         "rpc_url": svm.rpc_url,
         "network": "localnet",
@@ -69,7 +71,9 @@ def shop(svm: SvmChain, owner: Keypair, app: Any = hello, *, prices: Any = "0.00
     table = {name: value for name, value in table.items() if value is not None}
     with (
         closing(Slot("shop.example", store="memory:", solana=table)) as slot,
-        asgi_server(CoinslotMiddleware(app, slot, {"/**": prices}), lifespan="on") as url,
+        asgi_server(
+            CoinslotMiddleware(app, slot, {"/**": prices(slot) if callable(prices) else prices}), lifespan="on"
+        ) as url,
     ):
         yield url
 

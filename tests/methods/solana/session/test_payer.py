@@ -187,6 +187,15 @@ def test_an_amount_is_a_u64(total: Any) -> None:
         payer().sign(held(), total)
 
 
+@pytest.mark.spec("SSES-132", "SSES-133")
+def test_a_close_shows_a_voucher_and_no_proof() -> None:
+    """Also one for nothing, of a channel that was never used."""
+    one = held()
+    told = payer().payload(one, Act.CLOSE, 0, payer().sign(one, 0))
+    assert (told["action"], "authentication" in told) == ("close", False)
+    read_signed_voucher(told["voucher"]).verify(PAYER.address)
+
+
 @pytest.mark.guard("T08")
 def test_a_voucher_is_presented_for_its_own_channel_and_total_only() -> None:
     """A record that was mixed up presents nothing."""

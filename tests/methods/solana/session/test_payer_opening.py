@@ -94,7 +94,7 @@ def rich(shared_svm: SvmChain, world: RealWorld) -> Lane:
 # --- what is signed --------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("SSES-014", "SSES-067", "SSES-112", "SSES-113", "SSES-220")
+@pytest.mark.spec("SSES-014", "SSES-067", "SSES-110", "SSES-112", "SSES-113", "SSES-220")
 @pytest.mark.parametrize("sponsored", [True, False])
 def test_an_opening_is_what_a_server_reads_to_the_last_byte(rich: Lane, sponsored: bool) -> None:
     """Blockhash and slot are those of the challenge, the channel is the one of its terms, and nothing else is in it."""
@@ -110,9 +110,11 @@ def test_an_opening_is_what_a_server_reads_to_the_last_byte(rich: Lane, sponsore
     assert (opening.shape.transaction.blockhash, opening.call.seeds.open_slot) == (terms.blockhash, terms.recent_slot)
     assert (opening.call.rent_payer, opening.call.deposit_units) == (fee_payer or rich.key.address, DEPOSIT)
     assert (shown.idle_s, "voucher" in move.payload, move.held.signed_units) == (None, False, 0)
+    assert "authentication" not in move.payload
     assert move.reference == (f"channel:{opening.channel_id}" if sponsored else opening.shape.transaction.signature)
 
 
+@pytest.mark.spec("SSES-010")
 def test_two_openings_are_two_channels(lane: Lane) -> None:
     """The salt is random."""
     terms = lane.terms()
