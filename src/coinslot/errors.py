@@ -54,6 +54,8 @@ Verification raises; it never returns False. Messages never carry credentials, k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class CoinslotError(Exception):
     """Base of everything coinslot raises on purpose."""
@@ -251,9 +253,26 @@ class ChannelRefused(VerificationFailed):
     with the same detail and members.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail, retry_after_s=problem.retry_after_s, reference=problem.reference)
-        self._members = problem.members()
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        retry_after_s: int | None = None,
+        reference: str | None = None,
+        members: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, reference=reference)
+        self._members = dict(members or {})
+
+    @classmethod
+    def of(cls, problem: Problem) -> ChannelRefused:
+        """The same problem in these words."""
+        return cls(
+            problem.detail,
+            retry_after_s=problem.retry_after_s,
+            reference=problem.reference,
+            members=problem.members(),
+        )
 
     def members(self) -> dict[str, str]:
         """Those of the problem that it stands for."""

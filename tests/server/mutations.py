@@ -567,8 +567,8 @@ MUTATIONS = [
     Mutation(
         "T23",
         "server/settler.py",
-        "(reached or aged) and not _ahead(channel)",
-        "(reached or aged)",
+        "if wanted is None or _ahead(channel, wanted) else",
+        "if wanted is None else",
         "tests/server/test_settler.py::test_what_was_signed_ahead_is_not_taken",
     ),
 ]

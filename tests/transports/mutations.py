@@ -168,8 +168,8 @@ MUTATIONS = [
     Mutation(
         "F08",
         "server/meter.py",
-        "window, taken, counted, (least, most))",
-        "window, 0, counted, (least, most))",
+        "window, taken, counted, (least, most), self._tab.rules)",
+        "window, 0, counted, (least, most), self._tab.rules)",
         f"{_METER}::test_units_are_counted_in_memory_and_recorded_by_windows",
     ),
     Mutation(

@@ -522,7 +522,7 @@ class SolanaSessionSeller:
         if isinstance(problem, PaymentExpired):
             return InvalidChallenge(problem.detail)
         if isinstance(problem, SessionProblem | PaymentInsufficient):
-            return ChannelRefused(problem)
+            return ChannelRefused.of(problem)
         return problem
 
     def receipt(
