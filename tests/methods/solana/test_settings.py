@@ -147,7 +147,7 @@ def test_tokens_with_extensions_are_taken_or_named(solshop: SolanaShop) -> None:
     assert seller.config.asset.peg is None
 
 
-@pytest.mark.guard("T29")
+@pytest.mark.guard("T07", "T29")
 def test_a_known_token_is_what_we_know_of_it(solshop: SolanaShop) -> None:
     """Another program or other decimals under its address are another token."""
     recipient = solshop.payee()
