@@ -106,4 +106,8 @@ MUTATIONS = [
         """    if db.change(set_failed + _HELD + " AND stage IN ('claimed', 'prepared')", values):""",
         "tests/store/test_contract.py::test_a_payment_that_failed_after_it_was_sent_keeps_its_budget",
     ),
+    Mutation(
+        "T47", "methods/solana/paying.py", "if rent > config.max_rent_lamports:", "if False:",
+        LYING + "test_a_cheap_charge_buys_no_accounts_for_its_payees",
+    ),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -15,12 +16,15 @@ from coinslot.client.wallet import wallet
 from coinslot.core.canonical import encode_object
 from coinslot.core.credential import encode_credential
 from coinslot.drive import RealWorld, run
+from coinslot.errors import NoPayableOffer
 from coinslot.intents.acts import Standing
+from coinslot.intents.charge import Settled
 from coinslot.method import SessionPayer
 from coinslot.services import leaving
 from coinslot.store.book_memory import MemoryBook
 from support.rpcfault import FaultyNode, answer
 from support.solanasession import COST, asked, client_of, only, owner_of, secret, shop
+from support.solanashop import SolanaShop, fresh_key
 from support.svm import SvmChain
 
 DEPOSIT = 10 * COST
@@ -31,6 +35,12 @@ def world() -> Iterator[RealWorld]:
     """HTTP and clocks."""
     with httpx.Client(trust_env=False) as client:
         yield RealWorld(client)
+
+
+@pytest.fixture
+def solshop(svm: SvmChain, world: RealWorld) -> SolanaShop:
+    """Both sides of a charge on a chain of the test's own."""
+    return SolanaShop(svm, world)
 
 
 def payer_of(svm: SvmChain, pair: Keypair, world: RealWorld, **purse: Any) -> SessionPayer:
@@ -83,3 +93,16 @@ def test_an_opening_on_a_chain_that_stands_still_is_not_lost_by_our_clock(svm: S
     long_ago = replace(move.held, opening=opening, origin="https://shop.example", dead_after_s=1.0, opened_at_s=1.0)
     book.begin(long_ago).result()
     assert run(leaving.reconcile(book, payer, only(book)), world).held.standing is Standing.OPENING
+
+
+@pytest.mark.guard("T47")
+def test_a_cheap_charge_buys_no_accounts_for_its_payees(solshop: SolanaShop) -> None:
+    """Four new accounts cost a payer a dollar of rent beside a payment of a cent, and no limit in dollars counts it."""
+    payees = [fresh_key().address for _ in range(4)]
+    seller = solshop.seller(create_split_accounts=True)
+    challenge = solshop.challenge(seller, "0.01", splits=tuple((who, Decimal("0.001")) for who in payees))
+    key = solshop.account()
+    with pytest.raises(NoPayableOffer, match="max_rent"):
+        solshop.pay(solshop.payer(key), challenge)
+    allowed = solshop.payer(key, max_rent="0.009")
+    assert isinstance(solshop.through(seller, challenge, solshop.pay(allowed, challenge)), Settled)

@@ -79,7 +79,7 @@ def test_splits_are_paid_one_by_one(solshop: SolanaShop, currency: str, sponsore
     challenge = solshop.challenge(seller, splits=splits)
     flags = [each.get("ataCreationRequired") for each in challenge.request_object()["methodDetails"]["splits"]]
     assert flags == [None, None, None if currency == "sol" else True]
-    shown = solshop.pay(solshop.payer(solshop.account(token=name)), challenge)
+    shown = solshop.pay(solshop.payer(solshop.account(token=name), max_rent="0.01"), challenge)
     assert isinstance(solshop.through(seller, challenge, shown), Settled)
     unit = QUARTER[currency] * 4 // 100
     gained = [solshop.held(each, name) - was for each, was in zip(others, had, strict=True)]
@@ -109,7 +109,8 @@ def test_a_token_with_harmless_extensions_is_paid(solshop: SolanaShop, sponsored
         "create_split_accounts": True,
     }
     seller = solshop.sponsored(**settings)[0] if sponsored else solshop.seller(**settings)
-    payer = solshop.payer(key, tokens=(KnownToken(mint=mint, decimals=6, token_2022=True),))
+    tokens = (KnownToken(mint=mint, decimals=6, token_2022=True),)
+    payer = solshop.payer(key, tokens=tokens, max_rent="0.01")
     challenge = solshop.challenge(seller, splits=((other, Decimal("0.05")),))
     shown = solshop.pay(payer, challenge)
     checked = solshop.check(seller, challenge, shown.payload)

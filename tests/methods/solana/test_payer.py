@@ -125,7 +125,7 @@ def test_it_signs_exactly_what_is_asked(solshop: SolanaShop, sponsored: bool) ->
     ]
     offer = request(solshop, splits=shares, **details) | {"externalId": "order-1"}
     challenge = solshop.challenge(solshop.seller(), request=offer)
-    transaction = read_transaction(raw_of(solshop.pay(solshop.payer(key), challenge)))
+    transaction = read_transaction(raw_of(solshop.pay(solshop.payer(key, max_rent="0.01"), challenge)))
     parts = read_parts(transaction)
     owners = (offer["recipient"], marked, plain)
     assert [(each.destination, each.amount_units) for each in parts.transfers] == [
@@ -195,7 +195,7 @@ def test_the_network_may_not_cost_more_than_its_owner_allows(solshop: SolanaShop
     seller = solshop.seller(create_split_accounts=True)
     challenge = solshop.challenge(seller, splits=((payee, Decimal("0.05")),))
     with pytest.raises(NoPayableOffer, match="max_fee"):
-        solshop.pay(solshop.payer(max_fee="0.001"), challenge)
+        solshop.pay(solshop.payer(max_fee="0.001", max_rent="0.01"), challenge)
 
 
 def test_what_does_not_fit_into_a_transaction_is_not_signed(solshop: SolanaShop) -> None:

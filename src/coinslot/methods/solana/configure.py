@@ -152,7 +152,7 @@ def payer_config(wallet: Wallet) -> Flow[PayerConfig]:
     if wallet.mode not in MODES:
         raise ConfigError(f"mode: one of {', '.join(MODES)}")
     own = {setting("tokens", parse_address, one.mint): _known(one) for one in wallet.tokens}
-    most = lamports("max_fee", wallet.max_fee)
+    most, most_rent = lamports("max_fee", wallet.max_fee), lamports("max_rent", wallet.max_rent)
     cluster = yield from own_cluster(wallet.rpc_url, wallet.network)
     return PayerConfig(
         rpc_url=wallet.rpc_url,
@@ -162,6 +162,7 @@ def payer_config(wallet: Wallet) -> Flow[PayerConfig]:
         mode=wallet.mode,
         unit_price=wallet.unit_price,
         max_fee_lamports=most,
+        max_rent_lamports=most_rent,
         tokens={**own, **tokens.pinned(cluster.name)},
     )
 

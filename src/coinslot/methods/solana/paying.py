@@ -33,6 +33,7 @@ class PayerConfig:
     unit_price: int
     max_fee_lamports: int
     tokens: Mapping[str, Token]
+    max_rent_lamports: int = 0
 
     @property
     def account(self) -> str:
@@ -121,4 +122,6 @@ def _fee(config: PayerConfig, terms: SolanaTerms, units: int) -> Flow[int]:
     """Lamports that this payment may cost its payer."""
     created = sum(leg.creates_account for leg in terms.legs)
     rent = (yield from minimum_balance(config.rpc_url, TOKEN_ACCOUNT_BYTES)) * created if created else 0
+    if rent > config.max_rent_lamports:  # T47: its owners close them and keep it, once for each payment
+        raise NoPayableOffer("solana: the charge creates accounts of others at our cost (max_rent)")
     return LAMPORTS_PER_SIGNATURE + -(-units * config.unit_price // _MICRO) + rent

@@ -242,6 +242,13 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     max_fee: Annotated[
         str, Meta(description="most that the network may cost one payment, in SOL, rent of accounts included")
     ] = "0.01"
+    max_rent: Annotated[
+        str,
+        Meta(
+            description="most that token accounts which a charge creates for others may cost one payment, in SOL; it "
+            "does not come back, and no limit in dollars counts it. 0: such charges are not paid"
+        ),
+    ] = "0"
     tokens: Annotated[tuple[KnownToken, ...], Meta(description="more tokens that may be paid")] = ()
     sessions: Annotated[bool, Meta(description="pay through channels where a server offers that")] = True
     voucher_key: Annotated[
