@@ -229,7 +229,7 @@ def test_the_source_must_be_who_pays(case: Case) -> None:
             case.shop.check(case.seller, case.challenge, payload(raw), source)
 
 
-@pytest.mark.guard("T05")
+@pytest.mark.guard("T05", "T35")
 def test_a_transaction_that_is_there_already_pays_only_the_challenge_it_names(solshop: SolanaShop) -> None:
     """With the reference of this challenge it is this payment; without, it could be any other."""
     named, nameless = solshop.seller(), solshop.seller(reference=False)

@@ -92,7 +92,7 @@ def test_a_payment_that_never_landed_is_refused_once_it_never_can(solshop: Solan
     assert isinstance(solshop.confirm(seller, long_ago(prepared)), Refused)
 
 
-@pytest.mark.guard("F12")
+@pytest.mark.guard("F12", "F13")
 @pytest.mark.parametrize("lagging", ["clock", "blockhash", "transaction"])
 def test_a_node_that_lags_proves_nothing(solshop: SolanaShop, faulty_svm: FaultyNode, lagging: str) -> None:
     """Each of the three answers alone could come from a replica that has not seen what happened since."""

@@ -455,6 +455,7 @@ def test_a_top_up_of_anything_else_is_refused(change: dict[str, Any]) -> None:
     assert isinstance(caught.value, VerificationFailed) or "no signer" in str(caught.value)
 
 
+@pytest.mark.guard("T08")
 def test_what_is_said_of_a_top_up_must_be_what_it_does() -> None:
     """Its channel and its amount."""
     for said in ({"additionalAmount": "501"}, {"channelId": OTHER.address}):
