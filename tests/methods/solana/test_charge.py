@@ -292,6 +292,7 @@ def test_a_request_in_another_currency_is_not_ours(solshop: SolanaShop) -> None:
         seller.terms({"amount": "1"})
 
 
+@pytest.mark.guard("F28")
 def test_a_seller_remembers_only_so_many_looks(solshop: SolanaShop, monkeypatch: pytest.MonkeyPatch) -> None:
     """F28: routes with ever new splits don't fill the memory."""
     monkeypatch.setattr("coinslot.methods.solana.charge_seller.MAX_LOOKS", 2)
