@@ -66,7 +66,8 @@ def test_a_signature_is_never_taken_where_the_server_pays_the_fee(solshop: Solan
     challenge = solshop.challenge(seller)
     key = solshop.account()
     plain = solshop.seller(recipient=seller.config.recipient)
-    same = solshop.challenge(plain, external_id=challenge.request_object()["externalId"])
+    offer = solshop.offer(plain) | {"externalId": challenge.request_object()["externalId"]}
+    same = solshop.challenge(plain, request=offer)
     signature = solshop.send(honest(plain, same, key), key)
     with pytest.raises(VerificationFailed, match="the server pays"):
         solshop.check(seller, challenge, pushed(signature))

@@ -118,6 +118,8 @@ class SolanaChargeSeller:
             "methodDetails": details,
         }
         if extras.external_id is not None:
+            if is_reference(extras.external_id):  # T05: only what nobody could know before ties a payment by itself
+                raise UsageError("an external id must not look like a reference that is made up for one challenge")
             request["externalId"] = extras.external_id
         if extras.description is not None:
             request["description"] = extras.description
