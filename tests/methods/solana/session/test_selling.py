@@ -12,6 +12,7 @@ import httpx
 import pytest
 from solders.keypair import Keypair
 
+from coinslot.core.canonical import canonical
 from coinslot.core.challenge import parse_challenges
 from coinslot.core.receipt import decode_receipt
 from coinslot.devnet.channels.solana.program import PROGRAM_ID, TREASURY_OWNER
@@ -20,14 +21,16 @@ from coinslot.errors import ConfigError
 from coinslot.intents import acts
 from coinslot.method import Extras, load, sells_sessions, sessions_of, settings
 from coinslot.methods.solana.session.configure import LOCAL_TREASURY, MAX_SPLITS
+from coinslot.methods.solana.session.payload import VoucherPayload
 from coinslot.methods.solana.session.record import read_record
 from coinslot.methods.solana.session.seller import SolanaSessionSeller
+from coinslot.methods.solana.session.voucher import sign_voucher
 from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.metering import METER
 from coinslot.transports.slot import Slot
 from coinslot.transports.sse import asse
 from support.serving import asgi_server
-from support.solanaopening import key
+from support.solanaopening import PAYER, by_operator, key, recorded, terms
 from support.solanasession import hello, owner_of, secret
 from support.solanatill import COST, DEPOSIT, PURSE, PYUSD, USDC, Buyer, SolanaTill
 from support.svm import SvmChain
@@ -301,3 +304,13 @@ def test_only_a_channel_that_the_chain_shows_open_is_suggested(solana_till: Till
     till.svm.rpc("surfnet_setAccount", buyer.channel, {"data": mine.hex()})
     assert suggested()["channelId"] == buyer.channel
     assert read_record(buyer.record.state).idle_s == suggested()["idleTimeoutSeconds"]
+
+
+@pytest.mark.spec("SSES-122")
+def test_a_plain_voucher_is_presented_as_any_other(svm: SvmChain) -> None:
+    """And not at all by the quick way where the server signs the vouchers: then `read` says what is wrong with it."""
+    (seller,) = sellers(svm, owner_of(svm))
+    channel_id = recorded(terms()).id
+    told = VoucherPayload(channel_id, sign_voucher(PAYER, channel_id, 5_000)).members()
+    assert seller.read_voucher(canonical(told), terms()) == seller.read(told, terms())
+    assert seller.read_voucher(canonical(told), by_operator()) is None
