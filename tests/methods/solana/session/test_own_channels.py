@@ -188,6 +188,7 @@ def test_an_old_backup_catches_up_by_its_own_signature(svm: SvmChain, tmp_path: 
 
 
 @pytest.mark.guard("F04")
+@pytest.mark.guard("F05")
 @pytest.mark.parametrize("before", [1, 3])
 def test_a_lost_book_finds_its_channels_on_the_chain(svm: SvmChain, world: RealWorld, before: int) -> None:
     """By their payer; splits come from the opening. The server then proves the rest, and the channel is used on."""
@@ -233,7 +234,7 @@ def test_an_opening_that_never_landed_is_lost_when_its_blockhash_is(svm: SvmChai
         opening = encode_credential(challenge, move.payload, move.source).encode()
         book.begin(replace(move.held, opening=opening, origin=url)).result()  # and never sent
         assert not run(payer.look(only(book)), world).dead
-        svm.running.advance_slots(400)
+        svm.running.advance_slots(600)
         assert run(payer.look(only(book)), world).dead
     with shop(svm, owner) as url, paying(svm, pair, book, []) as client:
         assert client.get(url).status_code == 200
