@@ -17,7 +17,8 @@ from coinslot.intents.acts import Held, Move, OnChain
 from coinslot.methods.tempo.paying import PayerConfig
 from coinslot.methods.tempo.session.calls import SessionCall, write_call
 from coinslot.methods.tempo.session.channel import ChannelRef
-from coinslot.methods.tempo.session.escrow import Escrow, Version
+from coinslot.methods.tempo.session.escrow import V1, Escrow, Version
+from coinslot.methods.tempo.session.fields import read_units
 from coinslot.methods.tempo.session.method import SESSIONS
 from coinslot.methods.tempo.session.payer import SessionPayerConfig, TempoSessionPayer
 from coinslot.methods.tempo.session.record import read_record
@@ -159,3 +160,8 @@ def lane(shop: Shop, version: Version, *, sponsored: bool = False, **settings: A
     key = settings.pop("key", None)
     sponsor = shop.account(20) if sponsored else None
     return Lane(shop, version, session_payer(shop, key, **settings), shop.account(20), sponsor)
+
+
+def read_v1_units(value: object, name: str) -> int:
+    """An amount that the older protocol can hold."""
+    return read_units(value, name, V1.max_units)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from coinslot.core.receipt import Receipt, decode_receipt
 from coinslot.errors import MalformedHeader, UsageError
+from coinslot.intents.dry import NeedVoucher, read_need_voucher
+from coinslot.methods.solana.session.fields import read_address, read_units
 from coinslot.methods.solana.session.receipt import (
-    NeedVoucher,
     SessionReceipt,
-    read_need_voucher,
     read_session_receipt,
 )
 from coinslot.methods.solana.session.record import (
@@ -126,4 +126,4 @@ def test_a_receipt_of_another_method_is_none_of_ours() -> None:
 def test_what_a_dry_stream_says_is_read_as_it_was_written(required: int, accepted: int, deposit: int) -> None:
     """Decimal text each."""
     need = NeedVoucher(PAYER.address, required, accepted, deposit)
-    assert read_need_voucher(need.members()) == need
+    assert read_need_voucher(need.members(), read_address, read_units) == need

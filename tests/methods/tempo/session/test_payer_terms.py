@@ -12,12 +12,13 @@ from coinslot.chains.evm.signature import PrivateKey
 from coinslot.core.receipt import Receipt
 from coinslot.errors import ConfigError, MalformedHeader, NoPayableOffer, UsageError
 from coinslot.intents.acts import Act, Balance, Held
+from coinslot.intents.dry import NeedVoucher
 from coinslot.method import pays_sessions
 from coinslot.methods.tempo.session.channel import StreamChannel
 from coinslot.methods.tempo.session.escrow import V1, V2, Escrow
 from coinslot.methods.tempo.session.method import SESSIONS
 from coinslot.methods.tempo.session.payload import VoucherPayload, read_payload
-from coinslot.methods.tempo.session.receipt import NeedVoucher, SessionReceipt
+from coinslot.methods.tempo.session.receipt import SessionReceipt
 from coinslot.methods.tempo.session.record import read_record, record
 from coinslot.methods.tempo.session.terms import write_session_request
 from coinslot.methods.tempo.session.voucher import VoucherScheme

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from coinslot.core.receipt import Receipt, decode_receipt, receipt_from
-from coinslot.errors import MalformedHeader, UsageError
-from coinslot.methods.tempo.session.receipt import NeedVoucher, SessionReceipt, read_need_voucher, read_session_receipt
+from coinslot.errors import MalformedHeader
+from coinslot.intents.dry import NeedVoucher, read_need_voucher
+from coinslot.methods.tempo.session.fields import read_word
+from coinslot.methods.tempo.session.receipt import SessionReceipt, read_session_receipt
+from support.temposession import read_v1_units
 
 ID = "0x" + "6d" * 32
 ONE = SessionReceipt("2025-01-06T12:08:30Z", "c_8d0e3b5a9f2c1d4e", ID, 250_000, 237_500, 500, "0x" + "1a" * 32)
@@ -73,7 +76,7 @@ def test_a_stream_that_ran_dry_says_what_it_needs() -> None:
     assert told == {
         "channelId": ID, "requiredCumulative": "250025", "acceptedCumulative": "250000", "deposit": "500000",
     }  # fmt: skip
-    assert read_need_voucher(told) == one
+    assert read_need_voucher(told, read_word, read_v1_units) == one
     for name in told:
-        with pytest.raises(UsageError):
-            read_need_voucher({key: value for key, value in told.items() if key != name})
+        with pytest.raises(MalformedHeader):
+            read_need_voucher({key: value for key, value in told.items() if key != name}, read_word, read_v1_units)

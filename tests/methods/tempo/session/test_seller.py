@@ -23,12 +23,14 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents import acts, session
+from coinslot.intents.dry import read_need_voucher
 from coinslot.method import Extras, load, sells_sessions, sessions_of
 from coinslot.methods.tempo.session.channel import StreamChannel, channel_ref
 from coinslot.methods.tempo.session.escrow import V1, V2, Version
+from coinslot.methods.tempo.session.fields import read_word
 from coinslot.methods.tempo.session.payload import ClosePayload, TopUpPayload, VoucherPayload
 from coinslot.methods.tempo.session.payout import Payer
-from coinslot.methods.tempo.session.receipt import read_need_voucher, read_session_receipt
+from coinslot.methods.tempo.session.receipt import read_session_receipt
 from coinslot.methods.tempo.session.record import record
 from coinslot.methods.tempo.session.seller import SessionConfig, TempoSessionSeller
 from coinslot.methods.tempo.session.snapshot import believe_snapshot, decode_snapshot, read_snapshot
@@ -38,6 +40,7 @@ from coinslot.methods.tempo.settings import Accept
 from coinslot.methods.tempo.tokens import TESTNET
 from support.rpcfault import FaultyNode, answer
 from support.tempochannel import ALPHA, KEY, OPERATOR, OTHER_KEY, PATH, PAYEE, SALT, asset_of, descriptor, escrow
+from support.temposession import read_v1_units
 from support.temposhop import Shop
 
 VERSIONS = pytest.mark.parametrize("version", [V1, V2], ids=["v1", "v2"])
@@ -330,7 +333,7 @@ def test_receipts_and_needs_say_how_a_channel_stands(version: Version) -> None:
     assert (told.challenge_id, told.channel_id, told.accepted_units, told.spent_units) == ("c-1", kept.id, 300, 200)
     assert (told.units, told.transaction_hash, told.timestamp) == (3, "0x" + "ab" * 32, "2027-01-15T08:00:00Z")
     assert read_session_receipt(one.receipt(kept, "c-1", 1.0, None, None)).transaction_hash is None
-    need = read_need_voucher(one.need(kept, 325))
+    need = read_need_voucher(one.need(kept, 325), read_word, read_v1_units)
     assert (need.channel_id, need.required_units, need.accepted_units, need.deposit_units) == (kept.id, 325, 300, 1000)
 
 

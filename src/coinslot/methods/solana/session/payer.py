@@ -30,18 +30,19 @@ from coinslot.drive import Flow, now, random_bytes
 from coinslot.errors import (
     BadTransaction,
     MalformedCredential,
-    MalformedHeader,
     NoPayableOffer,
     RpcRefused,
     UsageError,
 )
 from coinslot.intents import acts
 from coinslot.intents.acts import Act, Balance, Held, Move, OnChain, Sendable
+from coinslot.intents.dry import read_need_voucher
 from coinslot.methods.solana.session import exit as leaving
 from coinslot.methods.solana.session.bearer import Authentication, sign_bearer
 from coinslot.methods.solana.session.channel import ChannelAccount, Seeds
 from coinslot.methods.solana.session.configure import LOCAL_TREASURY
 from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, TREASURY_OWNER
+from coinslot.methods.solana.session.fields import read_address, read_units
 from coinslot.methods.solana.session.landing import LIFE_S
 from coinslot.methods.solana.session.looking import own_state
 from coinslot.methods.solana.session.opening import (
@@ -70,7 +71,7 @@ from coinslot.methods.solana.session.payload import (
     read_payload,
 )
 from coinslot.methods.solana.session.program import Open, TopUp
-from coinslot.methods.solana.session.receipt import read_need_voucher, read_session_receipt
+from coinslot.methods.solana.session.receipt import read_session_receipt
 from coinslot.methods.solana.session.record import NAME, Recorded, proof_hash, read_record, recorded_of
 from coinslot.methods.solana.session.snapshot import believed, names
 from coinslot.methods.solana.session.terms import INTENT, SessionTerms
@@ -353,16 +354,7 @@ class SolanaSessionPayer:
 
     def needed(self, told: Mapping[str, Any]) -> Balance:
         """What a stream that ran dry asks for. Raises MalformedHeader."""
-        try:
-            asked = read_need_voucher(told)
-        except UsageError as error:
-            raise MalformedHeader(f"a stream that ran dry: {error}") from None
-        return Balance(
-            asked.channel_id,
-            accepted_units=asked.accepted_units,
-            deposit_units=asked.deposit_units,
-            required_units=asked.required_units,
-        )
+        return read_need_voucher(told, read_address, read_units).balance()
 
     # --- what the chain says -----------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,35 +84,3 @@ def read_session_receipt(receipt: Receipt) -> SessionReceipt:
         )
     except UsageError as error:
         raise MalformedHeader(f"a session's receipt: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class NeedVoucher:
-    """What a stream that ran dry asks for: the next voucher must say at least `required_units`.
-
-    The document names no such event; its members are those that streams of other methods use.
-    """
-
-    channel_id: str
-    required_units: int
-    accepted_units: int
-    deposit_units: int
-
-    def members(self) -> dict[str, str]:
-        """As JSON."""
-        return {
-            "channelId": self.channel_id,
-            "requiredCumulative": str(self.required_units),
-            "acceptedCumulative": str(self.accepted_units),
-            "deposit": str(self.deposit_units),
-        }
-
-
-def read_need_voucher(told: Mapping[str, Any]) -> NeedVoucher:
-    """The event's data. Raises UsageError."""
-    return NeedVoucher(
-        channel_id=read_address(told.get("channelId"), "channelId"),
-        required_units=read_units(told.get("requiredCumulative"), "requiredCumulative"),
-        accepted_units=read_units(told.get("acceptedCumulative"), "acceptedCumulative"),
-        deposit_units=read_units(told.get("deposit"), "deposit"),
-    )

@@ -38,6 +38,7 @@ from coinslot.errors import (
 )
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Budget, Prepared
+from coinslot.intents.dry import NeedVoucher
 from coinslot.method import Extras
 from coinslot.methods.solana.session import payout
 from coinslot.methods.solana.session.channel import Seeds
@@ -55,7 +56,7 @@ from coinslot.methods.solana.session.payload import (
     read_payload,
     read_plain_voucher,
 )
-from coinslot.methods.solana.session.receipt import NeedVoucher, SessionReceipt
+from coinslot.methods.solana.session.receipt import SessionReceipt
 from coinslot.methods.solana.session.recent import Recent
 from coinslot.methods.solana.session.record import NAME, Recorded, channel_key, proof_hash, read_record, recorded_of
 from coinslot.methods.solana.session.rent import abandoned, collect_rent
@@ -546,7 +547,7 @@ class SolanaSessionSeller:
 
     def need(self, channel: session.Channel, required_units: int) -> Mapping[str, Any]:
         """What a stream that ran dry tells its client."""
-        return NeedVoucher(channel.id, required_units, channel.accepted, channel.deposit).members()
+        return NeedVoucher.on(channel, required_units).members()
 
 
 def _own(terms: acts.Terms) -> SessionTerms:

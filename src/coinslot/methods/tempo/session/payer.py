@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from coinslot.chains.evm.hexdata import to_hex
@@ -27,6 +28,7 @@ from coinslot.drive import Flow, now, random_bytes
 from coinslot.errors import ChannelNotFound, MalformedHeader, NoPayableOffer, RpcRefused, UsageError
 from coinslot.intents import acts
 from coinslot.intents.acts import Act, Balance, Held, Move, OnChain, Sendable
+from coinslot.intents.dry import read_need_voucher
 from coinslot.methods.tempo.paying import (
     NAME,
     VALID_S,
@@ -41,11 +43,12 @@ from coinslot.methods.tempo.paying import (
 )
 from coinslot.methods.tempo.proof import source_of
 from coinslot.methods.tempo.session.calls import OpenCall, RequestCloseCall, WithdrawCall
-from coinslot.methods.tempo.session.escrow import VERSIONS, WITHDRAW_AFTER_S, Escrow, pinned_escrow
+from coinslot.methods.tempo.session.escrow import V1, VERSIONS, WITHDRAW_AFTER_S, Escrow, pinned_escrow
 from coinslot.methods.tempo.session.exit import exit_transaction, require_there, require_withdrawable
+from coinslot.methods.tempo.session.fields import read_units, read_word
 from coinslot.methods.tempo.session.ownchannels import find_channels, look_up
 from coinslot.methods.tempo.session.payload import ClosePayload, OpenPayload, TopUpPayload, VoucherPayload
-from coinslot.methods.tempo.session.receipt import read_need_voucher, read_session_receipt
+from coinslot.methods.tempo.session.receipt import read_session_receipt
 from coinslot.methods.tempo.session.record import Recorded, read_record, record_opened, scheme_of
 from coinslot.methods.tempo.session.reserve import ChainChannel, read_channel
 from coinslot.methods.tempo.session.suggestion import believed, names, told_snapshot
@@ -304,16 +307,7 @@ class TempoSessionPayer:
 
     def needed(self, told: Mapping[str, Any]) -> Balance:
         """What a stream that ran dry asks for. Raises MalformedHeader."""
-        try:
-            asked = read_need_voucher(told)
-        except UsageError as error:
-            raise MalformedHeader(f"a stream that ran dry: {error}") from None
-        return Balance(
-            asked.channel_id,
-            accepted_units=asked.accepted_units,
-            deposit_units=asked.deposit_units,
-            required_units=asked.required_units,
-        )
+        return read_need_voucher(told, read_word, partial(read_units, most=V1.max_units)).balance()
 
     # --- what the chain says -----------------------------------------------------------------------------
 

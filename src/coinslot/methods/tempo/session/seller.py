@@ -30,6 +30,7 @@ from coinslot.errors import (
 )
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Prepared
+from coinslot.intents.dry import NeedVoucher
 from coinslot.method import Extras
 from coinslot.methods.tempo.paying import NAME
 from coinslot.methods.tempo.proof import require_source
@@ -53,7 +54,7 @@ from coinslot.methods.tempo.session.payload import (
     read_known_voucher,
     read_payload,
 )
-from coinslot.methods.tempo.session.receipt import NeedVoucher, SessionReceipt
+from coinslot.methods.tempo.session.receipt import SessionReceipt
 from coinslot.methods.tempo.session.record import Recorded, read_record, record, scheme_of
 from coinslot.methods.tempo.session.snapshot import CHANNEL_HEADER, SNAPSHOT_HEADER, HighestVoucher, Snapshot
 from coinslot.methods.tempo.session.terms import (
@@ -423,7 +424,7 @@ class TempoSessionSeller:
 
     def need(self, channel: session.Channel, required_units: int) -> Mapping[str, Any]:
         """What a stream that ran dry tells its client."""
-        return NeedVoucher(channel.id, required_units, channel.accepted, channel.deposit).members()
+        return NeedVoucher.on(channel, required_units).members()
 
 
 def _asset(chain_id: int, address: str) -> Asset:
