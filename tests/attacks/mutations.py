@@ -115,4 +115,9 @@ MUTATIONS = [
         "tests/attacks/test_solana_references.py::"
         "test_an_external_id_of_a_route_is_never_taken_for_a_reference_of_ours",
     ),
+    Mutation(
+        "F12", "methods/solana/charge_payer.py",
+        'if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):', "if False:",
+        LYING + "test_a_replica_that_lags_does_not_make_a_sent_payment_a_dead_one",
+    ),
 ]  # fmt: skip

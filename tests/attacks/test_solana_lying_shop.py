@@ -16,15 +16,15 @@ from coinslot.client.wallet import wallet
 from coinslot.core.canonical import encode_object
 from coinslot.core.credential import encode_credential
 from coinslot.drive import RealWorld, run
-from coinslot.errors import NoPayableOffer
+from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown
 from coinslot.intents.acts import Standing
 from coinslot.intents.charge import Settled
 from coinslot.method import SessionPayer
 from coinslot.services import leaving
 from coinslot.store.book_memory import MemoryBook
-from support.rpcfault import FaultyNode, answer
+from support.rpcfault import FaultyNode, answer, edit
 from support.solanasession import COST, asked, client_of, only, owner_of, secret, shop
-from support.solanashop import SolanaShop, fresh_key
+from support.solanashop import DOLLAR, SolanaShop, fresh_key
 from support.svm import SvmChain
 
 DEPOSIT = 10 * COST
@@ -106,3 +106,26 @@ def test_a_cheap_charge_buys_no_accounts_for_its_payees(solshop: SolanaShop) -> 
         solshop.pay(solshop.payer(key), challenge)
     allowed = solshop.payer(key, max_rent="0.009")
     assert isinstance(solshop.through(seller, challenge, solshop.pay(allowed, challenge)), Settled)
+
+
+@pytest.mark.guard("F12")
+def test_a_replica_that_lags_does_not_make_a_sent_payment_a_dead_one(
+    solshop: SolanaShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names an older height for the end of a blockhash; taken by its word, the same request would be paid twice."""
+    monkeypatch.setattr("coinslot.methods.solana.charge_payer.CONFIRM_WAIT_S", 0.0)
+    seller = solshop.seller()
+    challenge, key = solshop.challenge(seller), solshop.account()
+
+    def older(told: Any) -> Any:
+        return told | {"value": told["value"] | {"lastValidBlockHeight": 1}}
+
+    with closing(FaultyNode(solshop.chain.rpc_url)) as node:
+        node.on("getLatestBlockhash", lambda ask: ask(), 1)
+        node.on("getLatestBlockhash", edit(older))
+        solshop.chain.faults.land_late(20)
+        payer = solshop.payer(key, mode="push", rpc_url=node.url)
+        with pytest.raises(PaymentOutcomeUnknown):
+            solshop.pay(payer, challenge)
+    solshop.chain.running.advance_slots(30)
+    assert solshop.held(key.address) < 5 * DOLLAR

@@ -10,7 +10,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
-from coinslot.chains.solana.rpc import block_height, latest_blockhash
+from coinslot.chains.solana.rpc import block_height, is_blockhash_valid, latest_blockhash
 from coinslot.chains.solana.sending import (
     CONFIRM_WAIT_S,
     await_status,
@@ -126,7 +126,8 @@ class SolanaChargePayer:
 
     def _push(self, raw: bytes) -> Flow[str]:
         """Broadcast it ourselves; its signature once the chain shows it confirmed (SCHG-168). T03"""
-        url, reference = self.config.rpc_url, read_transaction(raw).signature
+        url, sent = self.config.rpc_url, read_transaction(raw)
+        reference = sent.signature
         expires = (yield from latest_blockhash(url)).last_valid_height  # not before the one that we signed with
         try:
             yield from send_transaction(url, raw)
@@ -139,7 +140,7 @@ class SolanaChargePayer:
         try:
             status = yield from await_status(url, reference, wait_s=CONFIRM_WAIT_S)
         except RpcUnreachable as error:
-            if (yield from self._never_landed(reference, expires)):
+            if (yield from self._never_landed(reference, sent.blockhash, expires)):
                 raise NoPayableOffer("solana: the payment was not taken while it could be; nothing moved") from None
             raise self._unknown(reference) from error
         if status.failure is not None:
@@ -148,11 +149,17 @@ class SolanaChargePayer:
             )
         return reference
 
-    def _never_landed(self, reference: str, last_valid_height: int) -> Flow[bool]:
-        """Whether the chain proves that a transaction can never land: its blockhash is past, and it isn't there."""
+    def _never_landed(self, reference: str, blockhash: str, last_valid_height: int) -> Flow[bool]:
+        """Whether the chain proves that a transaction can never land: its blockhash is past, and it isn't there.
+
+        The height alone may be another replica's word, which was behind when it said how long a blockhash is good.
+        """
+        url = self.config.rpc_url
         try:
-            height = yield from block_height(self.config.rpc_url, commitment="finalized")
-            (status,) = yield from signature_statuses(self.config.rpc_url, [reference], history=True)
+            if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):  # F12
+                return False
+            height = yield from block_height(url, commitment="finalized")
+            (status,) = yield from signature_statuses(url, [reference], history=True)
         except (RpcRefused, RpcUnreachable):
             return False
         return status is None and height > last_valid_height  # F13
