@@ -12,6 +12,7 @@ from coinslot.drive import run
 from coinslot.errors import RpcUnreachable
 from coinslot.intents.charge import Pending
 from coinslot.server.events import Resolved
+from coinslot.server.gate import CONFIRM_EVERY_S
 from coinslot.server.issue import EXPIRES_IN_S
 from coinslot.server.resolver import ROUND, resolve_round
 from coinslot.store.open import open_store
@@ -109,11 +110,11 @@ def test_a_clock_that_jumps_while_a_request_waits_ends_its_waiting(till: Till, j
 
 
 def test_a_request_waits_for_its_own_payment(till: Till) -> None:
-    """Asked again every quarter of a second until patience ends; one that settles meanwhile is served at once."""
+    """Asked again and again until its patience of a second ends; one that settles meanwhile is served at once."""
     credential = till.bought()
     till.bank.order("stuck")
     assert till.answer(credential).status == 503
-    assert till.world.slept == [0.25] * 4
+    assert till.world.slept == [CONFIRM_EVERY_S] * 7
     till.world.slept.clear()
     sleep = till.world.sleep
 
@@ -123,7 +124,7 @@ def test_a_request_waits_for_its_own_payment(till: Till) -> None:
 
     till.world.sleep = settling  # type: ignore[method-assign]
     assert till.serve(credential).status == 200
-    assert till.world.slept == [0.25]
+    assert till.world.slept == [CONFIRM_EVERY_S]
 
 
 class Lagging(ToySeller):
@@ -146,7 +147,7 @@ def test_a_replica_that_lags_is_asked_again(bank: Bank, alice: dict[str, object]
     till = Till(bank, alice, sellers=[seller])
     seller.behind = 2
     assert till.serve(till.bought()).status == 200
-    assert till.world.slept == [0.25] * 2
+    assert till.world.slept == [CONFIRM_EVERY_S] * 2
     seller.behind = 100
     credential = till.bought()
     assert till.answer(credential).status == 503
