@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.peers import Peer
-from support.solanapeers import CENT, DOLLAR, Stall, seed, stall
+from support.site import Reply, Site
+from support.solanapeers import CENT, DOLLAR, REALM, Stall, seed, stall
 from support.svm import SvmChain
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
 
 
 def pays(paykit: Peer, shop: Stall, path: str = "/paid", **more: Any) -> dict[str, Any]:
@@ -105,3 +110,28 @@ def test_its_client_takes_no_for_an_answer(paykit: Peer, shop: Stall) -> None:
     assert "hold enough" in answer["body"], answer["body"]
     assert answer["headers"]["www-authenticate"].startswith("Payment ")
     assert shop.hits.get("/paid", 0) == delivered
+
+
+def test_its_client_pays_the_gate_program(paykit: Peer, shared_svm: SvmChain, tmp_path: Path) -> None:
+    """`coinslot gate` in front of an API, with two lines of settings: a charge, and a channel."""
+    owner = shared_svm.keypair(USDC=1)
+    config = tmp_path / "gate.toml"
+    with Site(lambda seen: Reply(200, seen.path.encode())) as api:
+        config.write_text(
+            f'upstream = "{api.url}"\nrealm = "{REALM}"\nlisten = "127.0.0.1:0"\nstore = "memory:"\n'
+            '[prices]\n"GET /**" = "0.01"\n'
+            f'[[accept]]\nmethod = "solana"\nrpc_url = "{shared_svm.rpc_url}"\nrecipient = "{owner.pubkey()}"\n'
+            f'session_key = "0x{seed(owner)}"\n'
+        )
+        command = [sys.executable, "-m", "coinslot.cli.main", "gate", str(config), "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout
+                url = json.loads(process.stdout.readline())["url"]
+                order = {"rpc_url": shared_svm.rpc_url, "key": seed(shared_svm.keypair(USDC=DOLLAR))}
+                assert paykit.call("pay", url=f"{url}/charged", **order)["body"] == "/charged"
+                channel = paykit.call("session.open", url=f"{url}/bought", deposit=DOLLAR // 2, **order)["channel"]
+                bought = paykit.call("session.pay", channel=channel, amount=CENT)
+                assert (bought["status"], bought["body"]) == (200, "/bought"), bought["body"]
+            finally:
+                process.terminate()

@@ -17,7 +17,7 @@ from support.peers import Peer
 from support.solanapeers import DOLLAR, Stall, seed, stall
 from support.svm import SvmChain
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
 
 COST = 1_000
 DEPOSIT = 10_000

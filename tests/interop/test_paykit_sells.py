@@ -15,7 +15,7 @@ from support.peers import Peer
 from support.solanapeers import CENT, DOLLAR, MINTS, REALM, Theirs, paying, seed, somebody
 from support.svm import SvmChain
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from support.peers import Peer
 from support.solanapeers import DOLLAR, MINTS, REALM, Theirs, paying, seed
 from support.svm import SvmChain
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
 
 COST = 1_000
 DEPOSIT = 10_000

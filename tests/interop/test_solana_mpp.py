@@ -12,13 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+from solders.keypair import Keypair
 
 from coinslot.client.events import Paid
+from coinslot.methods.solana.session.voucher import voucher_message
 from support.peers import Peer
 from support.solanapeers import CENT, DOLLAR, MINTS, REALM, Stall, Theirs, paying, seed, somebody, stall
 from support.svm import SvmChain
 
-pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
 
 
 def pays(peer: Peer, shop: Stall, path: str = "/paid", **more: Any) -> dict[str, Any]:
@@ -79,6 +81,26 @@ def test_its_client_is_sponsored(solana_mpp: Peer, shared_svm: SvmChain, token: 
             assert answer["status"] == 200, answer["body"]
             assert before - shared_svm.balance(str(payer.pubkey()), token) == price
     assert shared_svm.balance(str(payer.pubkey()), "SOL") == 0
+
+
+def test_its_client_pays_by_charge_where_we_offer_sessions_too(solana_mpp: Peer, shared_svm: SvmChain) -> None:
+    """Its sessions are those of the channel program before this one: other members, and vouchers of 48 bytes, not 50.
+
+    It can't read our offer of one, and pays by charge.
+    """
+    owner = shared_svm.keypair(USDC=1)
+    key = f"0x{seed(owner)}"
+    with stall(shared_svm, owner=owner, session_key=key, fee_payer_key=key) as shop:
+        offers = httpx.get(f"{shop.url}/paid").headers.get_list("www-authenticate")
+        read = sorted(one for header in offers for one in solana_mpp.call("reads", header=header))
+        assert read == [["charge", True], ["session", False]]
+        assert pays(solana_mpp, shop, sessions=True)["status"] == 200
+        assert shop.received() == CENT
+    channel = str(Keypair().pubkey())
+    theirs = solana_mpp.call("voucher", channelId=channel, cumulativeAmount="7", expiresAt=0)
+    ours = voucher_message(channel, 7, 0)
+    assert (len(bytes.fromhex(theirs)), len(ours)) == (48, 50)
+    assert ours.endswith(bytes.fromhex(theirs))
 
 
 # --- our client, their server --------------------------------------------------------------------

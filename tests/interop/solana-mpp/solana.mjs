@@ -2,9 +2,15 @@
 // folder that holds its node_modules.
 import { createServer } from 'node:http'
 import { createKeyPairSignerFromPrivateKeyBytes } from '@solana/kit'
-import { Mppx as Client, solana as paying } from '@solana/mpp/client'
+import {
+  isSolanaChargeChallenge,
+  isSolanaSessionChallenge,
+  Mppx as Client,
+  solana as paying,
+  voucherMessageBytes,
+} from '@solana/mpp/client'
 import { Mppx as Server, Store, solana as selling } from '@solana/mpp/server'
-import { Receipt } from 'mppx'
+import { Challenge, Receipt } from 'mppx'
 import { Request as Bridge } from 'mppx/server'
 import { take } from './lines.mjs'
 
@@ -12,10 +18,10 @@ const servers = new Map()
 
 const signerOf = (key) => createKeyPairSignerFromPrivateKeyBytes(Uint8Array.from(Buffer.from(key, 'hex')))
 
-// One request by its client.
-async function pay({ url, key, rpcUrl, method = 'GET', body, ...options }) {
+// One request by its client, which pays by charge, and by session too if asked to.
+async function pay({ url, key, rpcUrl, method = 'GET', body, sessions = false, ...options }) {
   const charge = paying.charge({ signer: await signerOf(key), rpcUrl, ...options })
-  const client = Client.create({ polyfill: false, methods: [charge] })
+  const client = Client.create({ polyfill: false, methods: sessions ? [charge, paying.session()] : [charge] })
   const response = await client.fetch(url, { method, ...(body === undefined ? {} : { body }) })
   const receipt = response.headers.get('payment-receipt')
   return {
@@ -58,6 +64,13 @@ async function serve({ rpcUrl, realm, secretKey, sponsor, charge, routes }) {
 await take({
   ping: () => 'pong',
   pay,
+  // By whose rules the offers of a 402 are well-formed: its own.
+  reads: ({ header }) =>
+    Challenge.deserializeList(header).map((one) => [
+      one.intent,
+      one.intent === 'session' ? isSolanaSessionChallenge(one) : isSolanaChargeChallenge(one),
+    ]),
+  voucher: (data) => Buffer.from(voucherMessageBytes(data)).toString('hex'),
   serve,
   hits: ({ url }) => servers.get(url).hits,
   close: ({ url }) => {
