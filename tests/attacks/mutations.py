@@ -120,4 +120,8 @@ MUTATIONS = [
         'if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):', "if False:",
         LYING + "test_a_replica_that_lags_does_not_make_a_sent_payment_a_dead_one",
     ),
+    Mutation(
+        "T05", "methods/solana/pull.py", "if not referred and is_reference(terms.external_id):", "if False:",
+        "tests/attacks/test_solana_two_shops.py::test_a_transaction_that_names_no_charge_pays_one_of_them_only",
+    ),
 ]  # fmt: skip

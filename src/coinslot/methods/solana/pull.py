@@ -17,6 +17,7 @@ from coinslot.chains.solana.message import MAX_BYTES, Transaction, read_transact
 from coinslot.chains.solana.signature import signature_text
 from coinslot.errors import BadSignature, BadTransaction, MalformedCredential, RailUnavailable, VerificationFailed
 from coinslot.methods.solana.legs import require_legs, require_memos
+from coinslot.methods.solana.memo import is_reference
 from coinslot.methods.solana.sponsor import Sponsor
 from coinslot.methods.solana.terms import SolanaTerms
 from coinslot.methods.solana.transaction.read import Parts, Transfer, read_parts
@@ -71,6 +72,8 @@ def check_pull(raw: bytes, terms: SolanaTerms, token_program: str | None, sponso
     payer = _payer(transaction, taken, terms)
     _require_sources(terms, token_program, taken, payer)
     referred = require_memos(terms, parts.memos, payer)
+    if not referred and is_reference(terms.external_id):  # T05: it would be as good for another service of this payee
+        raise VerificationFailed("the payment doesn't carry the external id of this charge as a memo")
     _require_creates(terms, parts, token_program, transaction.payer)
     _require_roles(transaction, parts, payer)
     if terms.fee_payer is None:
