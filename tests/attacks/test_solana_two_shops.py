@@ -60,7 +60,7 @@ def test_a_transaction_that_names_no_charge_pays_one_of_them_only(solshop: Solan
     services = [Service(solshop, f"{name}.example.com", solshop.seller(recipient=recipient)) for name in ("a", "b")]
     key = solshop.account()
     challenges = [one.offered() for one in services]
-    terms = services[0].price.sellers[0].terms(challenges[0].request_object())  # type: ignore[union-attr]
+    terms = services[0].price.sellers[0].terms(challenges[0].request_object())
     assert isinstance(terms, SolanaTerms)
     told = payment_instructions(terms, key.address, terms.token_program, (150_000, 1_000))
     bare = payload(solshop.signed([each for each in told if each.program != MEMO_PROGRAM], key))

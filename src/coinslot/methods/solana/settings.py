@@ -122,7 +122,8 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         str | None,
         Meta(
             description="private key of the recipient, which signs for closing channels; without it no sessions are "
-            "offered",
+            "offered. Services with stores of their own need recipients of their own: nothing in a channel names the "
+            "service, and the same voucher would buy at each of them",
             extra=_SECRET,
         ),
     ] = None
