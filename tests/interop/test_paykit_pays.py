@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.peers import Peer
+from support.peers import Peer, PeerError
 from support.site import Reply, Site
 from support.solanapeers import CENT, DOLLAR, REALM, Stall, seed, stall
 from support.svm import SvmChain
@@ -100,6 +100,23 @@ def test_its_client_pays_each_request_anew(paykit: Peer, shop: Stall) -> None:
     references = {pays(paykit, shop, key=seed(payer))["receipt"]["reference"] for _ in range(2)}
     assert len(references) == 2
     assert shop.received() - before == 2 * CENT
+
+
+def test_its_plain_transport_pays_what_is_offered_first(paykit: Peer, shop: Stall) -> None:
+    """A charge, wherever that is all we offer."""
+    assert pays(paykit, shop, plain=True)["status"] == 200
+
+
+def test_its_client_pays_in_sol(paykit: Peer, shared_svm: SvmChain) -> None:
+    """A charge without a token, by its plain transport: its permissions know tokens only."""
+    owner = shared_svm.keypair()
+    before = shared_svm.balance(str(owner.pubkey()), "SOL")
+    with stall(shared_svm, owner=owner, currency="sol", routes={"/paid": "0.01"}) as shop:
+        answer = pays(paykit, shop, plain=True)
+        assert answer["status"] == 200, answer["body"]
+        with pytest.raises(PeerError, match="permitted"):
+            pays(paykit, shop)
+    assert shared_svm.balance(str(owner.pubkey()), "SOL") - before == 10**7
 
 
 def test_its_client_takes_no_for_an_answer(paykit: Peer, shop: Stall) -> None:

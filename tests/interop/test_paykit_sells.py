@@ -102,6 +102,18 @@ def test_our_client_knows_a_token_by_its_symbol(paykit: Peer, shared_svm: SvmCha
         assert server.received() == 15_000
 
 
+@pytest.mark.parametrize("named", ["sol", "SOL"])
+def test_our_client_pays_in_sol(paykit: Peer, shared_svm: SvmChain, named: str) -> None:
+    """In either spelling; a limit in SOL is the owner's to set, since a dollar limit can't hold."""
+    payee = shared_svm.keypair()
+    before = shared_svm.balance(str(payee.pubkey()), "SOL")
+    with opened(paykit, shared_svm, currency=named, decimals=9, recipient=str(payee.pubkey())) as server:
+        network = f"solana:{str(shared_svm.rpc('getGenesisHash'))[:32]}"
+        response = buys(server, "/order", limits={f"{network}/sol": "0.05"})
+        assert response.status_code == 200, response.text
+    assert shared_svm.balance(str(payee.pubkey()), "SOL") - before == 10**7
+
+
 def test_our_client_pushes(paykit: Peer, shared_svm: SvmChain) -> None:
     """A server that takes a signature gets one."""
     with opened(paykit, shared_svm, accept_push_mode=True) as server:

@@ -26,8 +26,11 @@ from solana_pay_kit._paycore.transaction import (  # type: ignore[import-not-fou
     build_partially_signed_v0_transaction,
 )
 from solana_pay_kit.client.client import PayKitClient  # type: ignore[import-not-found]
-from solana_pay_kit.protocols.mpp.client import payment_channels as opening  # type: ignore[import-not-found]
-from solana_pay_kit.protocols.mpp.client import serialize_session_credential
+from solana_pay_kit.protocols.mpp.client import (  # type: ignore[import-not-found]
+    PaymentTransport,
+    serialize_session_credential,
+)
+from solana_pay_kit.protocols.mpp.client import payment_channels as opening
 from solana_pay_kit.protocols.mpp.core.headers import (  # type: ignore[import-not-found]
     format_receipt,
     parse_receipt,
@@ -70,11 +73,14 @@ def told(response: httpx.Response) -> dict[str, Any]:
 
 
 async def pay(args: dict[str, Any]) -> dict[str, Any]:
-    """One request by its paying client. `cap`: what it may spend on any asset."""
+    """One request by its paying client; `plain`: by its transport that takes the first offer, whatever it is."""
     rpc = AsyncClient(args["rpc_url"])
     builder = PayKitClient.builder().signer(LocalSigner.from_keypair(keypair(args["key"]))).rpc(rpc)
     async with rpc:
-        built = builder.network("localnet").permissions(False).accept(["mpp"]).httpx_options(timeout=30).build()
+        if args.get("plain"):
+            built = httpx.AsyncClient(transport=PaymentTransport(keypair(args["key"]), rpc), timeout=30)
+        else:
+            built = builder.network("localnet").permissions(False).accept(["mpp"]).httpx_options(timeout=30).build()
         async with built as client:
             body = args.get("body")
             response = await client.request(
