@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from support.peers import Peer, PeerError
@@ -102,9 +103,13 @@ def test_its_client_pays_each_request_anew(paykit: Peer, shop: Stall) -> None:
     assert shop.received() - before == 2 * CENT
 
 
-def test_its_plain_transport_pays_what_is_offered_first(paykit: Peer, shop: Stall) -> None:
-    """A charge, wherever that is all we offer."""
-    assert pays(paykit, shop, plain=True)["status"] == 200
+def test_its_plain_transport_pays_what_is_offered_first(paykit: Peer, shared_svm: SvmChain) -> None:
+    """It tries no other offer: the charge stands before the session."""
+    owner = shared_svm.keypair(USDC=1)
+    with stall(shared_svm, owner=owner, session_key=f"0x{seed(owner)}") as shop:
+        offers = httpx.get(f"{shop.url}/paid").headers.get_list("www-authenticate")
+        assert ['intent="charge"' in offers[0], 'intent="session"' in offers[-1]] == [True, True]
+        assert pays(paykit, shop, plain=True)["status"] == 200
 
 
 def test_its_client_pays_in_sol(paykit: Peer, shared_svm: SvmChain) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
@@ -13,10 +13,13 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from coinslot.client.events import Event, Opened, ToppedUp
+from coinslot.client.wallet import wallet
 from coinslot.devnet.channels.solana.program import MAINNET_TREASURY_OWNER, PROGRAM_ID, elf
 from coinslot.devnet.solana import DEVNET
+from coinslot.drive import RealWorld, run
 from coinslot.errors import NoPayableOffer, PaymentRefused
 from coinslot.intents.acts import Held, Standing
+from coinslot.services import leaving
 from coinslot.store.book_memory import MemoryBook
 from coinslot.transports.httpx import session
 from support.peers import Peer
@@ -201,3 +204,24 @@ def test_our_client_deposits_nothing_where_a_server_signs_unless_told_to(paykit:
         with buyer.client() as client, pytest.raises(NoPayableOffer, match="operator_deposit"):
             client.get(f"{theirs.url}/1")
         assert buyer.purse_units == DOLLAR
+
+
+def test_an_opening_that_their_server_forgets_is_not_lost(paykit: Peer, svm: SvmChain) -> None:
+    """As it is delivered, it can't look at what it opened, and refuses after the deposit has landed: our record has the
+    channel, and closing it alone gives everything back."""
+    with opened(paykit, svm, mended=False, grace_period_seconds=60) as theirs:
+        buyer = Buyer(theirs)
+        with buyer.client() as client, pytest.raises(PaymentRefused):
+            client.get(f"{theirs.url}/1")
+        assert theirs.hits("/1") == 0
+        assert buyer.purse_units == DOLLAR - DEPOSIT
+        assert (buyer.held.standing, buyer.held.spent_units) == (Standing.OPEN, 0)
+    svm.fund(str(buyer.pair.pubkey()), 10**8, "SOL")
+    with closing(RealWorld()) as world:
+        table = {"rpc_url": svm.rpc_url, "private_key": f"0x{seed(buyer.pair)}"}
+        (payer,) = run(wallet(solana=table).session_payers(), world)
+        run(leaving.ask_to_close(buyer.book, payer, buyer.held), world)
+        svm.running.warp_seconds(120)
+        run(leaving.withdraw(buyer.book, payer, buyer.held), world)
+    assert buyer.held.standing is Standing.CLOSED
+    assert buyer.purse_units == DOLLAR

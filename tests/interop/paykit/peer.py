@@ -250,13 +250,14 @@ class SessionRpc(SolanaRpc):  # type: ignore[misc]
 def having_sessions(args: dict[str, Any]) -> Any:
     """Its session method."""
     config = dict(args["session"])
+    rpc = SessionRpc if config.pop("mended", True) else SolanaRpc
     config["splits"] = [Split(recipient, bps) for recipient, bps in config.pop("splits", [])]
     return selling.new_session(
         selling.SessionOptions(
             network="localnet",
             realm=args["realm"],
             secret_key=args["secret_key"],
-            rpc=SessionRpc(args["rpc_url"]),
+            rpc=rpc(args["rpc_url"]),
             signer=LocalSigner.from_keypair(keypair(config.pop("signer"))),
             **config,
         )
