@@ -14,7 +14,7 @@ import pytest
 from solders.keypair import Keypair
 
 from support.peers import Peer
-from support.solanapeers import DOLLAR, Stall, seed, stall
+from support.solanapeers import DOLLAR, WORDS, Stall, seed, stall
 from support.svm import SvmChain
 
 pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
@@ -148,3 +148,19 @@ def test_its_client_repeats_itself_and_pays_once(paykit: Peer, shop: Stall) -> N
     again = paykit.call("session.pay", channel=channel, amount=COST, idempotency_key="once", again=True)
     assert (first["status"], again["status"]) == (200, 200), again["body"]
     assert again["receipt"]["spent"] == first["receipt"]["spent"] == str(COST)
+
+
+@pytest.mark.parametrize("signer", ["client", "operator"])
+def test_its_client_reads_a_stream_that_it_paid_in_advance(paykit: Peer, shared_svm: SvmChain, signer: str) -> None:
+    """Events are what they are there. It waits in vain for the events by which its own servers ask for vouchers: those
+    are of a side channel that the document doesn't have."""
+    with session_stall(shared_svm, metered="0.001", voucher_signer=signer) as shop:
+        payer, url = shop.svm.keypair(lamports=0, USDC=DOLLAR), f"{shop.url}/stream"
+        order = {"url": url, "rpc_url": shop.svm.rpc_url, "key": seed(payer), "deposit": DEPOSIT}
+        channel = paykit.call("session.open", **order)["channel"]
+        read = paykit.call("session.stream", url=url, channel=channel, amount=WORDS * COST)
+        assert (read["status"], read["messages"]) == (200, [{"word": number} for number in range(WORDS)])
+        assert read["refused"] == "stream did not include mpp.metering event"
+        closed = paykit.call("session.close", channel=channel, amount=0 if signer == "operator" else COST)
+        assert closed["status"] == 204, closed["body"]
+        assert (shop.received(), closed["receipt"]["spent"]) == (WORDS * COST, str(WORDS * COST)), closed["receipt"]

@@ -19,7 +19,9 @@ from coinslot.client.wallet import wallet
 from coinslot.store.book import Book
 from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.httpx import pay
+from coinslot.transports.metering import METER
 from coinslot.transports.slot import Slot
+from coinslot.transports.sse import asse
 from support.peers import Peer
 from support.serving import asgi_server
 from support.svm import SvmChain
@@ -27,6 +29,8 @@ from support.svm import SvmChain
 CENT = 10_000
 DOLLAR = 1_000_000
 REALM = "api.example.com"
+# Of the answer under /stream, where each is paid for.
+WORDS = 5
 MINTS = {
     "USDC": "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v",
     "PYUSD": "2b1kV6DkPAnxd5ixfnxCpjxmKwqjjaYmCZfHsFu24GXo",
@@ -67,9 +71,12 @@ class Stall:
 
 @contextmanager
 def stall(
-    svm: SvmChain, token: str = "USDC", *, routes: Mapping[str, Any] | None = None, **settings: Any
+    svm: SvmChain, token: str = "USDC", *, routes: Mapping[str, Any] | None = None, metered: str = "", **settings: Any
 ) -> Iterator[Stall]:
-    """A running shop; `settings` add to what it accepts, `owner` is paid (with SOL for fees)."""
+    """A running shop; `settings` add to what it accepts, `owner` is paid (with SOL for fees).
+
+    `metered` is the price of each event under /stream, if that has one of its own.
+    """
     owner = settings.pop("owner", None) or svm.keypair(**{token: 1})
     others = (somebody(svm, token), somebody(svm, token))
     hits: dict[str, int] = {}
@@ -86,15 +93,21 @@ def stall(
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         hits[scope["path"]] = hits.get(scope["path"], 0) + 1
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": body or b"paid for"})
+        streams = scope["path"] == "/stream"
+        kind = b"text/event-stream" if streams else b"text/plain"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        if streams:
+            async for piece in asse(scope[METER], [f'{{"word": {number}}}' for number in range(WORDS)]):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"" if streams else body or b"paid for"})
 
     table = {"rpc_url": svm.rpc_url, "recipient": str(owner.pubkey()), "currency": token, **settings}
     with closing(Slot(REALM, store="memory:", solana=table)) as slot:
         shared = slot.price("0.03", splits={others[0]: "0.01", others[1]: "0.005"})
         order = slot.price("0.01", external_id="order 7, ünïcode")
         usual: dict[str, Any] = {"/paid": "0.01", "/split": shared, "/order": order}
-        shop = CoinslotMiddleware(app, slot, usual if routes is None else dict(routes))
+        by_event = {"/stream": slot.metered(metered, unit="event", window=WORDS)} if metered else {}
+        shop = CoinslotMiddleware(app, slot, by_event | dict(usual if routes is None else routes))
         with asgi_server(shop, lifespan="on") as url:
             yield Stall(svm, url, owner, token, others, hits, settings.get("voucher_signer") != "operator")
 

@@ -27,7 +27,9 @@ from solana_pay_kit._paycore.transaction import (  # type: ignore[import-not-fou
 )
 from solana_pay_kit.client.client import PayKitClient  # type: ignore[import-not-found]
 from solana_pay_kit.protocols.mpp.client import (  # type: ignore[import-not-found]
+    MeteredSseStream,
     PaymentTransport,
+    SessionConsumer,
     serialize_session_credential,
 )
 from solana_pay_kit.protocols.mpp.client import payment_channels as opening
@@ -152,6 +154,27 @@ async def session_pay(args: dict[str, Any]) -> dict[str, Any]:
         session.last = session.made.session.sign_increment(args["amount"])
     voucher = VoucherPayload(channel_id=args["channel"], voucher=session.last)
     return await present(session, SessionAction.voucher_action(voucher), **headers)
+
+
+async def session_stream(args: dict[str, Any]) -> dict[str, Any]:
+    """A stream, bought in advance by a voucher of so much more or a proof, as its reader of metered streams has it."""
+    session = _sessions[args["channel"]]
+    mine = session.made.session
+    action = mine.use_action(session.proof) if session.proof else mine.voucher_action(args["amount"])
+    headers = {
+        "authorization": serialize_session_credential(session.challenge, action),
+        "accept": "text/event-stream",
+        "idempotency-key": uuid.uuid4().hex,
+    }
+    async with httpx.AsyncClient(timeout=30) as http, http.stream("GET", args["url"], headers=headers) as response:
+        chunks = [chunk async for chunk in response.aiter_bytes()]
+    stream = MeteredSseStream(SessionConsumer(mine, None), chunks)
+    messages = list(stream)
+    try:
+        stream.ack()
+    except ValueError as error:
+        return {"status": response.status_code, "messages": messages, "refused": str(error)}
+    return {"status": response.status_code, "messages": messages, "refused": ""}
 
 
 async def session_top_up(args: dict[str, Any]) -> dict[str, Any]:
@@ -321,6 +344,7 @@ OPS = {
     "pay": pay,
     "session.open": session_open,
     "session.pay": session_pay,
+    "session.stream": session_stream,
     "session.topUp": session_top_up,
     "session.close": session_close,
     "serve": serve,
