@@ -173,7 +173,7 @@ def test_files_that_others_may_use(
 ) -> None:
     """The record, what lies beside it under its name, and the wallets must be their owner's alone."""
     monkeypatch.setenv("COINSLOT_PASSPHRASE", "pass")
-    assert main(["wallet", "new", "alice"]) == 0
+    assert main(["wallet", "new", "alice", "--method", "tempo"]) == 0
     assert examined(capsys, "--config", str(config))["ok"] is True
     secret = record.path.with_name(record.path.name + ".key")
     secret.write_text("secret")

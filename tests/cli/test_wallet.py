@@ -27,11 +27,26 @@ PROMPT_S = 30.0
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, a passphrase in the environment, no key in it."""
+    """A home of its own, a passphrase in the environment, no key in it; of the payment methods, one is meant."""
+    monkeypatch.setenv("COINSLOT_METHOD", "tempo")
     monkeypatch.setenv("COINSLOT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COINSLOT_PASSPHRASE", PASSPHRASE)
     monkeypatch.delenv("COINSLOT_PRIVATE_KEY", raising=False)
     return tmp_path / "home"
+
+
+def test_where_several_methods_have_keys_one_must_be_named(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By --method or COINSLOT_METHOD; else nothing is kept, and the error names them."""
+    monkeypatch.delenv("COINSLOT_METHOD")
+    assert main(["wallet", "new", "alice"]) == 2
+    told = capsys.readouterr().err
+    assert "tempo" in told
+    assert "solana" in told
+    assert wallets().names() == []
+    assert main(["wallet", "new", "alice", "--method", "solana"]) == 0
+    assert wallets().find("alice").method == "solana"
 
 
 @pytest.fixture
