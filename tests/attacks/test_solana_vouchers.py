@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from coinslot.core.canonical import decode_object
+from coinslot.drive import run
 from coinslot.intents.session import Stage
 from coinslot.server.answer import Answer
+from coinslot.server.price import Metering
 from support.solanatill import COST, DEPOSIT, HEAD, PURSE, Buyer, SolanaTill, holding
 
 Tills = Callable[..., SolanaTill]
@@ -105,3 +107,21 @@ def test_a_top_up_that_is_told_again_shows_no_voucher(solana_till: Tills) -> Non
     again = till.answer(credential)
     assert again.status == 204
     assert snapshot_in(again) is None
+
+
+@pytest.mark.guard("T27")
+def test_a_stream_does_not_hold_up_a_voucher_until_it_expires(solana_till: Tills) -> None:
+    """Its payer asked to close, its window is still held, and the grace is a month: longer than the voucher lives."""
+    till = solana_till(grace_s=30 * 24 * HOUR, metering=Metering("word"))
+    buyer = till.buyer()
+    admission = till.admitted(expiring(buyer, 5 * COST, 2.1 * HOUR))
+    assert admission.meter is not None
+    assert admission.meter.take(1)
+    run(admission.meter.renew(1), till.world)  # the first one is on record as spent, and the next window is held
+    buyer.ask_to_close()
+    till.settle()
+    for _ in range(5):
+        pass_time(till, HOUR // 2)
+        till.settle()
+    assert buyer.on_chain is not None
+    assert buyer.on_chain.settled_units == 5 * COST

@@ -272,8 +272,10 @@ def _idle(channel: Channel, policy: Policy, agreed_s: float | None, at_s: float)
 
 
 def _expiring(seller: SessionSeller, channel: Channel, at_s: float) -> bool:
-    """Whether what was bought could soon not be collected any more. T27"""
-    until_s = collectable_until_s(seller, channel) if channel.stage is Stage.OPEN and channel.unsettled else None
+    """Whether what was bought could soon not be collected any more: of a closing channel, too, which a stream may hold
+    up. T27
+    """
+    until_s = collectable_until_s(seller, channel) if channel.unsettled else None
     return until_s is not None and until_s - EXPIRY_MARGIN_S <= at_s < until_s
 
 
