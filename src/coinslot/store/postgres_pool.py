@@ -136,7 +136,9 @@ class Pool:
         """Keep it, unless it is closed."""
         with self._lock:
             self._used.discard(session)
-            if not session.connection.closed:
+            if self._closed.is_set():  # somebody used it beyond the end
+                session.close()
+            elif not session.connection.closed:
                 self._idle.append(session)
 
     def close(self) -> None:

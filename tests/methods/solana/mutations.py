@@ -327,7 +327,7 @@ MUTATIONS = [
         PAYER,
         "return status is None and height > last_valid_height",
         "return status is None",
-        f"{HERE}/test_payer.py::test_what_was_sent_and_is_not_seen_is_unknown",
+        f"{HERE}/test_payer.py::test_what_is_past_and_not_final_proves_nothing",
     ),
     # F28
     Mutation(

@@ -267,6 +267,27 @@ def test_what_was_sent_and_is_not_seen_is_unknown(
 
 
 @pytest.mark.guard("F13")
+def test_what_is_past_and_not_final_proves_nothing(
+    solshop: SolanaShop, faulty_svm: FaultyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No new block takes the blockhash any more; one that nobody has seen yet may have."""
+    monkeypatch.setattr("coinslot.chains.solana.sending.CONFIRM_WAIT_S", 0.0)
+    monkeypatch.setattr("coinslot.methods.solana.charge_payer.CONFIRM_WAIT_S", 0.0)
+    payer = solshop.payer(mode="push", rpc_url=faulty_svm.url)
+    solshop.chain.faults.never_land(1)
+
+    def later(ask: Any) -> Any:
+        told = ask()
+        solshop.chain.running.advance_slots(250)
+        return told
+
+    faulty_svm.on("sendTransaction", later)
+    faulty_svm.on("getBlockHeight", lambda ask: 1)
+    with pytest.raises(PaymentOutcomeUnknown):
+        solshop.pay(payer, solshop.challenge(solshop.seller()))
+
+
+@pytest.mark.guard("F13")
 def test_a_node_that_is_away_proves_nothing(
     solshop: SolanaShop, faulty_svm: FaultyNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
