@@ -114,6 +114,21 @@ def test_a_node_that_lags_proves_nothing(solshop: SolanaShop, faulty_svm: Faulty
     assert isinstance(solshop.confirm(seller, prepared), Refused)
 
 
+@pytest.mark.guard("F12")
+def test_a_replica_may_lag_as_long_as_the_owner_says(solshop: SolanaShop, faulty_svm: FaultyNode) -> None:
+    """A transaction counts as dead only so long after its time has passed."""
+    seller = solshop.seller(lag_s=30, rpc_url=faulty_svm.url)
+    prepared = long_ago(prepared_by(solshop, seller))
+    assert prepared.dead_after_s is not None
+    solshop.chain.faults.never_land()
+    solshop.run(seller.broadcast(prepared))
+    solshop.chain.running.advance_slots(200)
+    faulty_svm.on("getBlockTime", answer(int(prepared.dead_after_s) + 20))
+    assert isinstance(solshop.confirm(seller, prepared), Pending)
+    faulty_svm.heal()
+    assert isinstance(solshop.confirm(seller, prepared), Refused)
+
+
 class Forgetful(RealWorld):
     """A node that looks into its history only where it is told to."""
 

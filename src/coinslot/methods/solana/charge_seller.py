@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from coinslot.chains.solana.address import parse_address
+from coinslot.chains.solana.expiry import LIFE_S
 from coinslot.chains.solana.instruction import U64_MAX
 from coinslot.chains.solana.rpc import Commitment
 from coinslot.chains.solana.sending import Landed
@@ -37,7 +38,7 @@ from coinslot.methods.solana.memo import is_reference, new_reference
 from coinslot.methods.solana.preflight import Seen, look, preflight, require_fresh
 from coinslot.methods.solana.pull import Pulled, check_pull, read_pull
 from coinslot.methods.solana.push import check_push, read_signature, require_bound, require_paid, require_push
-from coinslot.methods.solana.settle import EXPIRES_S, broadcast_raw, confirm_paid
+from coinslot.methods.solana.settle import broadcast_raw, confirm_paid
 from coinslot.methods.solana.source import require_source
 from coinslot.methods.solana.sponsor import Sponsor
 from coinslot.methods.solana.terms import PULL, PUSH, SolanaTerms, read_terms
@@ -261,7 +262,7 @@ class SolanaChargeSeller:
             yield from preflight(self.config.rpc_url, evidence, terms, bound=bound)
         else:
             yield from require_fresh(self.config.rpc_url, evidence, bound=bound)
-        dead_after_s = (yield from now()) + EXPIRES_S
+        dead_after_s = (yield from now()) + LIFE_S
         return Prepared(challenge, checked.payer, checked.proof, evidence.signature, evidence.raw, dead_after_s)
 
     def broadcast(self, prepared: Prepared) -> Flow[None]:

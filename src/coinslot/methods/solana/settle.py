@@ -1,23 +1,19 @@
 """The irreversible act, and what the chain says of it afterwards.
 
-A missing status is never "unpaid": a node may lag, restart or lie low. A transaction can never land any more once its
-blockhash has expired; that is certain only by a node whose own clock shows that it has seen the time in which the
-blockhash was good, and then the transaction is looked for once more, in the history. F11 F13
+A missing status is never "unpaid"; when a transaction can never land any more, chains/solana/expiry.py says. F11 F13
 """
 
 from __future__ import annotations
 
+from coinslot.chains.solana.expiry import never_lands
 from coinslot.chains.solana.message import read_transaction
-from coinslot.chains.solana.rpc import Commitment, block_time, is_blockhash_valid, slot
+from coinslot.chains.solana.rpc import Commitment
 from coinslot.chains.solana.sending import get_transaction, send_transaction, signature_statuses
 from coinslot.drive import Flow, now
 from coinslot.errors import Problem
 from coinslot.intents.charge import Outcome, Pending, Prepared, Refused, Settled
 from coinslot.methods.solana.push import require_paid
 from coinslot.methods.solana.terms import SolanaTerms
-
-# A blockhash is good for 150 blocks, a minute at 0.4 s each; by now they are past, or the chain is slow and says so.
-EXPIRES_S = 120
 
 
 def broadcast_raw(url: str, raw: bytes, *, tried: bool) -> Flow[None]:
@@ -62,15 +58,6 @@ def _dead(url: str, prepared: Prepared, lag_s: int) -> Flow[Outcome]:
     waiting = Pending("the chain has not shown the transaction yet")
     if not prepared.raw or prepared.dead_after_s is None:
         return waiting
-    head = yield from slot(url, commitment="finalized")
-    time_s = yield from block_time(url, head)
-    if time_s is None or time_s <= prepared.dead_after_s + lag_s:  # F12: a node from before can't know the blockhash
-        return waiting
     blockhash = read_transaction(prepared.raw).blockhash
-    if (yield from is_blockhash_valid(url, blockhash, commitment="processed")):  # F21: our clock may be minutes behind
-        return waiting
-    if (yield from is_blockhash_valid(url, blockhash, commitment="finalized")):
-        return waiting
-    # First the chain's clock and heights, then once more the transaction.
-    (status,) = yield from signature_statuses(url, [prepared.reference], history=True)
-    return waiting if status is not None else Refused("the transaction was not taken while it could be")
+    dead = yield from never_lands(url, prepared.reference, blockhash, prepared.dead_after_s + lag_s)
+    return Refused("the transaction was not taken while it could be") if dead else waiting

@@ -96,10 +96,10 @@ MUTATIONS = [
 
 # --- the server's side ----------------------------------------------------------------------------
 
-TRANSACTION, SELLER, LOOKING, RESUME, PAYOUT, RECORD, LANDING, CONFIGURE, SPONSORING, RECENT, VERIFYING = (
+TRANSACTION, SELLER, LOOKING, RESUME, PAYOUT, RECORD, CONFIGURE, SPONSORING, RECENT, VERIFYING = (
     f"{ROOM}/{name}.py"
     for name in (
-        "transaction", "seller", "looking", "resume", "payout", "record", "landing",
+        "transaction", "seller", "looking", "resume", "payout", "record",
         "configure", "sponsoring", "recent", "verifying",
     )
 )  # fmt: skip
@@ -258,9 +258,9 @@ MUTATIONS += [
     ),
     Mutation(
         "F12",
-        LANDING,
-        "if chain_s is None or chain_s <= dead_after_s:",
-        "if chain_s is None:",
+        "chains/solana/expiry.py",
+        "if time_s is None or time_s <= after_s:",
+        "if time_s is None:",
         f"{OPENING}::test_an_opening_that_never_landed_is_dead_when_the_finalized_chain_says_so",
     ),
     Mutation(

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coinslot.chains.solana.expiry import LIFE_S
 from coinslot.chains.solana.instruction import U64_MAX
 from coinslot.chains.solana.message import read_transaction
 from coinslot.chains.solana.rpc import account, block_time, latest_blockhash
@@ -43,7 +44,6 @@ from coinslot.methods.solana.session.channel import ChannelAccount, Seeds
 from coinslot.methods.solana.session.configure import LOCAL_TREASURY
 from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, TREASURY_OWNER
 from coinslot.methods.solana.session.fields import read_address, read_units
-from coinslot.methods.solana.session.landing import LIFE_S
 from coinslot.methods.solana.session.looking import own_state
 from coinslot.methods.solana.session.opening import (
     OPEN_UNITS,

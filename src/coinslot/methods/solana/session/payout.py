@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from coinslot.chains.solana.expiry import LIFE_S
 from coinslot.chains.solana.instruction import Instruction
 from coinslot.chains.solana.message import Transaction
 from coinslot.chains.solana.rpc import (
@@ -51,7 +52,7 @@ from coinslot.methods.solana.session.beneficiaries import (
     trouble,
 )
 from coinslot.methods.solana.session.channel import ChannelAccount, Status, escrow_account
-from coinslot.methods.solana.session.landing import LIFE_S, find_end
+from coinslot.methods.solana.session.landing import find_end
 from coinslot.methods.solana.session.looking import own_state, read_states
 from coinslot.methods.solana.session.parcel import Parcel, Seen, Step, pack, read_parcel
 from coinslot.methods.solana.session.program import (

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from coinslot.chains.solana.expiry import LIFE_S
 from coinslot.chains.solana.rpc import Commitment, block_time
 from coinslot.chains.solana.rpc import slot as newest_slot
 from coinslot.chains.solana.sending import send_transaction
@@ -44,7 +45,6 @@ from coinslot.methods.solana.session import payout
 from coinslot.methods.solana.session.channel import Seeds
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.funding import Handed, confirm_funded, final, known, require_success
-from coinslot.methods.solana.session.landing import LIFE_S
 from coinslot.methods.solana.session.looking import look
 from coinslot.methods.solana.session.payload import (
     ClosePayload,
