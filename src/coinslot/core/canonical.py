@@ -40,6 +40,12 @@ def base64url_encode(raw: bytes) -> str:
     return text.rstrip("=").replace("+", "-").replace("/", "_")
 
 
+def unpadded(text: str) -> str:
+    """The text without the padding that some write; whatever else stands at its end stays, and is refused later."""
+    bare = text.rstrip("=") if text[-1:] == "=" else text
+    return bare if len(text) % 4 == 0 and len(text) - len(bare) == -len(bare) % 4 <= 2 else text
+
+
 def base64url_decode(text: str) -> bytes:
     """Bytes of unpadded base64url. Padding, other alphabets, line breaks and stray bits are refused. T40
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from coinslot.core.canonical import MAX_WIRE_BYTES, base64url_decode, encode_object, parse_object
+from coinslot.core.canonical import MAX_WIRE_BYTES, base64url_decode, encode_object, parse_object, unpadded
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.header import payment_tokens
 from coinslot.core.record import quick
@@ -116,7 +116,7 @@ def decode_credential(token: str) -> Credential:
     if len(token) > MAX_WIRE_BYTES:  # T41
         raise MalformedCredential(f"a credential of more than {MAX_WIRE_BYTES} characters")
     try:
-        return _read(base64url_decode(token))
+        return _read(base64url_decode(unpadded(token)))
     except MalformedHeader as error:
         raise MalformedCredential(str(error)) from None
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; their contexts may hold the text

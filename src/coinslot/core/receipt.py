@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from coinslot.core.canonical import decode_object, encode_object
+from coinslot.core.canonical import decode_object, encode_object, unpadded
 from coinslot.core.instant import parse_instant
 from coinslot.core.record import quick
 from coinslot.errors import MalformedHeader
@@ -56,4 +56,4 @@ def receipt_from(members: Mapping[str, Any]) -> Receipt:
 
 def decode_receipt(value: str) -> Receipt:
     """A receipt from the value of its header. Raises MalformedHeader."""
-    return receipt_from(decode_object(value.strip()))
+    return receipt_from(decode_object(unpadded(value.strip())))

@@ -163,13 +163,17 @@ def test_a_credential_without_its_parts_is_malformed(solshop: SolanaShop, missin
 
 
 @pytest.mark.spec("SCHG-005")
-def test_a_credential_with_padding_is_read_as_well(solshop: SolanaShop) -> None:
-    """What we write has none."""
+@pytest.mark.parametrize("longer", range(3))
+def test_a_credential_with_padding_is_read_as_well(solshop: SolanaShop, longer: int) -> None:
+    """Whatever its length needs; what we write has none, and too much or too little of it is malformed."""
     till = Till(solshop, solshop.seller())
     challenge = till.offered()
-    header = credential(challenge, solshop.pay(solshop.payer(), challenge))
-    assert "=" not in header
-    token = header.removeprefix("Payment ")
+    shown = solshop.pay(solshop.payer(), challenge)
+    members: dict[str, Json] = {"challenge": challenge.echo(), "payload": dict(shown.payload), "source": shown.source}
+    members["note"] = "-" * longer  # each three bytes are four characters: all lengths of padding
+    token = encode_object(members)
+    assert "=" not in token
+    assert till.refused(f"Payment {token}{'=' * (-len(token) % 4 + 1)}")["slug"] == "malformed-credential"
     assert isinstance(till.ask(f"Payment {token}{'=' * (-len(token) % 4)}"), Admission)
 
 
