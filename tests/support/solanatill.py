@@ -59,7 +59,7 @@ from coinslot.server.gate import Gate
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Metering, Price
 from coinslot.server.request import Incoming
-from coinslot.server.settler import Policy, Report, settle_round
+from coinslot.server.settler import Policy, Report, settle_round, watch_round
 from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
 from support.svm import SvmChain
@@ -139,6 +139,10 @@ class SolanaTill:
     def watch(self) -> None:
         """What a watcher does: it has just looked at every channel."""
         self.store.note_watched(self.seller.network).result()
+
+    def look(self) -> Report:
+        """A watcher's round: the records follow the chain, and nothing is sent."""
+        return run(watch_round(self.store, (self.seller,)), self.world)
 
     def settle(self, policy: Policy | None = None, turn: int = 1) -> Report:
         """One round of a settler."""

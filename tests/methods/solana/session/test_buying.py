@@ -235,7 +235,7 @@ def test_a_channel_whose_payer_asked_to_close_sells_nothing(solana_till: Tills) 
         buyer = till.buyer()
         assert till.serve(buyer.pay()).status == 200
         buyer.ask_to_close()
-        till.settle()
+        till.look()
         assert buyer.record.stage is Stage.CLOSING
         told = refused(till, buyer.pay())
         assert told["channelId"] == buyer.channel
