@@ -518,38 +518,3 @@ def known_asset(method: Method, key: str) -> Asset:
         return found
     network, _, name = key.rpartition("/")
     return Asset(network, name)
-
-
-def settings(
-    kind: type[msgspec.Struct], table: Mapping[str, Any], where: str, environ: Mapping[str, str] | None = None
-) -> msgspec.Struct:
-    """Typed settings from a configuration table. Raises ConfigError naming the field and the reason.
-
-    With `environ`, the field `NAME_env` may name the variable that holds NAME, so that files need no secrets.
-    """
-    known = {one.encode_name for one in msgspec.structs.fields(kind)}
-    given = dict(table) if environ is None else _from_environment(table, known, where, environ)
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ConfigError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _from_environment(
-    table: Mapping[str, Any], known: set[str], where: str, environ: Mapping[str, str]
-) -> dict[str, Any]:
-    given = dict(table)
-    for name in table:
-        field = name.removesuffix("_env")
-        if name in known or field == name or field not in known:
-            continue
-        if field in table:
-            raise ConfigError(f"{where}: {field!r} and {name!r} are both set")
-        value = environ.get(str(given.pop(name)))
-        if not value:
-            raise ConfigError(f"{where}: {name}: that environment variable is not set")
-        given[field] = value
-    return given

@@ -19,7 +19,8 @@ from coinslot.core.instant import format_instant, parse_instant
 from coinslot.drive import RealWorld, run
 from coinslot.intents.charge import Recognised, Settled, receipt_of
 from coinslot.ledger import post_charge
-from coinslot.method import Extras, load, settings
+from coinslot.method import Extras, load
+from coinslot.settings import settings
 from coinslot.store.protocol import Claim, Delivery, Lease, Payment, Stage
 from coinslot.store.sqlite import SqliteStore
 from support.toybank import Bank

@@ -22,7 +22,8 @@ import uvicorn
 from coinslot.core.challenge import Challenge, parse_challenges
 from coinslot.core.credential import encode_credential
 from coinslot.drive import RealWorld, run
-from coinslot.method import load, settings
+from coinslot.method import load
+from coinslot.settings import settings
 from coinslot.transports.slot import Slot
 from support.toybank import Bank
 

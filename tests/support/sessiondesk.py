@@ -20,7 +20,8 @@ from coinslot.core.instant import format_instant
 from coinslot.drive import RealWorld, run
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Prepared
-from coinslot.method import Extras, load, sessions_of, settings
+from coinslot.method import Extras, load, sessions_of
+from coinslot.settings import settings
 from support.toybank import Bank
 from support.toysession import ToySessionPayer, ToySessionSeller
 

@@ -23,7 +23,8 @@ from coinslot.core.problem import problem_body
 from coinslot.drive import RealWorld, run
 from coinslot.errors import InvalidChallenge, Problem
 from coinslot.intents.charge import Recognised, Settled, receipt_of
-from coinslot.method import Extras, load, settings
+from coinslot.method import Extras, load
+from coinslot.settings import settings
 from support.site import Reply, Seen
 from support.toybank import Bank
 

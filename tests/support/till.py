@@ -23,7 +23,7 @@ import pytest
 from coinslot.core.challenge import Challenge, KeyRing, parse_challenges
 from coinslot.core.credential import Credential, decode_credential, encode_credential
 from coinslot.drive import RealWorld, run
-from coinslot.method import ChargeSeller, Extras, load, settings
+from coinslot.method import ChargeSeller, Extras, load
 from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.server.delivery import Delivering
@@ -33,6 +33,7 @@ from coinslot.server.issue import Issuer
 from coinslot.server.price import Amount, Price, Pricing
 from coinslot.server.request import Incoming
 from coinslot.server.resolver import resolve_round
+from coinslot.settings import settings
 from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
 from coinslot.store.protocol import Payment

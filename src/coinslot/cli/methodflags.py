@@ -20,6 +20,7 @@ from coinslot import method as methods
 from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError, MissingDependency
 from coinslot.services.accepting import chosen_method
+from coinslot.settings import is_secret
 
 Side = Literal["Accept", "Wallet"]
 _PLAIN = (str, int, bool)
@@ -27,13 +28,12 @@ _PLAIN = (str, int, bool)
 
 def _described(kind: Any) -> tuple[tuple[type, ...], str, bool]:
     """The plain types a field takes, what it is for, and whether it is secret."""
-    text, secret = "", False
+    text, secret = "", is_secret(kind)
     if get_origin(kind) is Annotated:
         kind, *notes = get_args(kind)
         for note in notes:
             if isinstance(note, msgspec.Meta):
                 text = note.description or text
-                secret = secret or bool((note.extra or {}).get("secret"))
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return tuple(one for one in members if one is not type(None)), text, secret
 

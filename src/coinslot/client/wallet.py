@@ -19,8 +19,8 @@ from coinslot.method import (
     load,
     pays_sessions,
     sessions_of,
-    settings,
 )
+from coinslot.settings import settings
 
 # A method listed later is liked less, by a tenth each, and never "not at all": 1, 0.9 ... 0.1.
 _STEP = 100

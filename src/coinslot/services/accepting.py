@@ -18,6 +18,7 @@ from coinslot import method as methods
 from coinslot.drive import Flow
 from coinslot.errors import ChainError, ConfigError, MissingDependency, RpcUnreachable, UsageError
 from coinslot.method import ChargeSeller, Keyed, Method, Seller, SessionSeller, sessions_of
+from coinslot.settings import settings as typed_settings
 
 # Which method is meant where none is named and several are installed.
 VARIABLE = "COINSLOT_METHOD"
@@ -48,7 +49,7 @@ def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
         if not isinstance(name, str):
             raise ConfigError(f"{where}: 'method' must name a payment method; installed: {_installed()}")
         method = methods.load(name)
-        settings = methods.settings(method.Accept, fields, f"{where} ({name})", os.environ)
+        settings = typed_settings(method.Accept, fields, f"{where} ({name})", os.environ)
         sellers = tuple((yield from method.sellers(settings)))
         published = sessions_of(method)
         sessions = () if published is None else tuple((yield from published.sellers(settings)))

@@ -11,13 +11,14 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 from coinslot.core.challenge import KeyRing
 from coinslot.drive import RealAsyncWorld, RealWorld, run
 from coinslot.errors import ConfigError, UsageError
-from coinslot.method import ChargeSeller, Extras, Seller, load, sellers_of, sells_charges, sells_sessions, settings
+from coinslot.method import ChargeSeller, Extras, Seller, load, sellers_of, sells_charges, sells_sessions
 from coinslot.money import parse_decimal
 from coinslot.server.events import Observer
 from coinslot.server.gate import PATIENCE_S, Gate
 from coinslot.server.issue import EXPIRES_IN_S, Issuer
 from coinslot.server.price import PATIENCE_DRY_S, WINDOW, Amount, Metering, Price, Pricing, Route, Routes
 from coinslot.server.settler import Policy
+from coinslot.settings import settings
 from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
 from coinslot.transports.resolving import Resolving

@@ -10,10 +10,11 @@ import pytest
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM
 from coinslot.chains.solana.tokens import ExtensionKind
 from coinslot.errors import ConfigError, RpcUnreachable, UsageError
-from coinslot.method import load, settings
+from coinslot.method import load
 from coinslot.methods.solana.method import METHOD
 from coinslot.methods.solana.settings import Accept, KnownToken, Wallet
 from coinslot.methods.solana.tokens import PYUSD, USDC
+from coinslot.settings import settings
 from support.rpcfault import FaultyNode, answer
 from support.solanashop import SolanaShop, fee_config, fresh_key, key_text
 

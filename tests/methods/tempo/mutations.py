@@ -263,13 +263,6 @@ MUTATIONS = [
     ),
     Mutation(
         "T38",
-        f"{ROOM}/settings.py",
-        'return _shown(self, frozenset({"private_key", "voucher_key"}))',
-        "return _shown(self, frozenset())",
-        f"{HERE}/test_settings.py::test_secrets_are_marked_and_hidden",
-    ),
-    Mutation(
-        "T38",
         SELLER,
         "rpc_url: str = field(repr=False)",
         "rpc_url: str",

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from coinslot.errors import ConfigError, RpcUnreachable, UsageError
-from coinslot.method import load, settings
+from coinslot.method import load
 from coinslot.methods.tempo.method import METHOD
 from coinslot.methods.tempo.settings import Accept, KnownToken, Wallet
+from coinslot.settings import settings
 from support.temposhop import ALPHA, PATH, Shop, fresh_address
 
 SECRET = "5a" * 32

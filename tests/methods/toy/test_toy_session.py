@@ -23,7 +23,8 @@ from coinslot.errors import (
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Pending, Refused
 from coinslot.intents.session import Capture, Repeat
-from coinslot.method import load, pays_sessions, sells_sessions, sessions_of, settings
+from coinslot.method import load, pays_sessions, sells_sessions, sessions_of
+from coinslot.settings import settings
 from support.sessiondesk import Desk, altered, session_payer
 from support.toybank import Bank
 

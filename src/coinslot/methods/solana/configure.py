@@ -19,11 +19,12 @@ from coinslot.errors import BadTransaction, ConfigError, UsageError
 from coinslot.methods.solana import tokens
 from coinslot.methods.solana.keys import parse_key
 from coinslot.methods.solana.paying import PayerConfig
-from coinslot.methods.solana.settings import Accept, KnownToken, Wallet, setting
+from coinslot.methods.solana.settings import Accept, KnownToken, Wallet
 from coinslot.methods.solana.sponsor import Sponsor
 from coinslot.methods.solana.terms import MODES
 from coinslot.methods.solana.tokens import CLUSTERS, ISSUERS_POWERS, SOL, SOL_DECIMALS, Token
 from coinslot.money import Asset, parse_decimal, to_units
+from coinslot.settings import setting
 
 # A token account of Token-2022 grows with its mint's extensions: those that we take need 20 bytes or so.
 _ACCOUNT_EXTENSIONS = 64

@@ -1,26 +1,17 @@
 """The settings of both sides, as programs publish them: one field per flag or line of a configuration file.
 
-Amounts are decimal text in whole tokens or SOL, times whole seconds. Fields that hold secrets say so in their metadata
-(`extra={"secret": True}`), and no repr shows them. T38
+Amounts are decimal text in whole tokens or SOL, times whole seconds. Fields that hold secrets say so in their metadata,
+and no repr shows them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from coinslot.errors import ConfigError, UsageError
-
-T = TypeVar("T")
-_SECRET = {"secret": True}
-
-
-def _shown(struct: msgspec.Struct, secrets: frozenset[str]) -> str:
-    names = [name for name in struct.__struct_fields__ if name not in secrets]
-    return f"{type(struct).__name__}({', '.join(f'{name}={getattr(struct, name)!r}' for name in names)})"
+from coinslot.settings import SECRET, Settings
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +21,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     bps: Annotated[int, Meta(ge=1, le=10_000, description="its share in hundredths of a percent")]
 
 
-class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class Accept(Settings, frozen=True, kw_only=True):
     """What a seller accepts. The defaults take a charge in USDC, tied to its challenge, by pull or push."""
 
     rpc_url: Annotated[str, Meta(min_length=1, description="JSON-RPC address of a Solana node")]
@@ -99,7 +90,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     ] = 30
     fee_payer_key: Annotated[
         str | None,
-        Meta(description="private key of an account that pays the payers' fees (sponsorship)", extra=_SECRET),
+        Meta(description="private key of an account that pays the payers' fees (sponsorship)", extra=SECRET),
     ] = None
     sponsor_max_units: Annotated[
         int,
@@ -124,7 +115,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
             description="private key of the recipient, which signs for closing channels; without it no sessions are "
             "offered. Services with stores of their own need recipients of their own: nothing in a channel names the "
             "service, and the same voucher would buy at each of them",
-            extra=_SECRET,
+            extra=SECRET,
         ),
     ] = None
     channel_program: Annotated[
@@ -156,7 +147,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     ] = "client"
     operator_key: Annotated[
         str | None,
-        Meta(description="private key that signs vouchers as operator; session_key by default", extra=_SECRET),
+        Meta(description="private key that signs vouchers as operator; session_key by default", extra=SECRET),
     ] = None
     idle_timeouts: Annotated[
         tuple[Annotated[int, Meta(ge=1, le=2_592_000)], ...],
@@ -203,10 +194,6 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     ] = "0.05"
     session_sponsor_daily: Annotated[str, Meta(description="the same for all payers, in SOL")] = "5"
 
-    def __repr__(self) -> str:
-        """Everything but the keys."""
-        return _shown(self, frozenset({"fee_payer_key", "session_key", "operator_key"}))
-
 
 class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
     """A token that the owner of a wallet vouches for."""
@@ -218,7 +205,7 @@ class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
     peg: Annotated[str | None, Meta(description='what one token is worth, such as "USD"; limits hold by it')] = None
 
 
-class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class Wallet(Settings, frozen=True, kw_only=True):
     """Who pays, and with what. Only SOL, pinned tokens and those in `tokens` are ever paid."""
 
     rpc_url: Annotated[str, Meta(min_length=1, description="JSON-RPC address of a Solana node")]
@@ -227,7 +214,7 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         Meta(
             description="private key of the account: base58 of 64 bytes, the JSON list of a solana-keygen file, or 0x "
             "and 64 hex digits of the seed",
-            extra=_SECRET,
+            extra=SECRET,
         ),
     ]
     network: Annotated[
@@ -257,7 +244,7 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         Meta(
             description="private key that signs vouchers in place of private_key; with it alone channels can be spent, "
             "not opened. Whoever has it can spend all deposits, so use one for a short time",
-            extra=_SECRET,
+            extra=SECRET,
         ),
     ] = None
     channel_programs: Annotated[
@@ -274,15 +261,3 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
             "a server can take all of it, whatever it delivered. Without this no such channel is opened"
         ),
     ] = None
-
-    def __repr__(self) -> str:
-        """Everything but the keys."""
-        return _shown(self, frozenset({"private_key", "voucher_key"}))
-
-
-def setting(name: str, parse: Callable[..., T], value: object, **options: object) -> T:
-    """A setting through its parser. Raises ConfigError that names the setting."""
-    try:
-        return parse(value, **options)
-    except UsageError as error:
-        raise ConfigError(f"{name}: {error}") from None

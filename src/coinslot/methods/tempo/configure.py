@@ -16,12 +16,13 @@ from coinslot.drive import Flow
 from coinslot.errors import BadTransaction, ConfigError, RpcRefused
 from coinslot.methods.tempo.paying import PayerConfig
 from coinslot.methods.tempo.proof import VERSIONS
-from coinslot.methods.tempo.settings import Accept, KnownToken, Wallet, setting
+from coinslot.methods.tempo.settings import Accept, KnownToken, Wallet
 from coinslot.methods.tempo.sponsor import Sponsor
 from coinslot.methods.tempo.terms import MODES
 from coinslot.methods.tempo.tokens import PATH_USD, Token, asset, is_tip20, pinned
 from coinslot.methods.tempo.transaction.key_authorization import read_key_authorization
 from coinslot.money import Asset, parse_decimal, to_units
+from coinslot.settings import setting
 
 MAX_DECIMALS = 36  # as in settings.Accept; ten to that power is more than any supply
 FEE_DECIMALS = 6  # every token that pays fees is a dollar token of six digits

@@ -18,9 +18,10 @@ from coinslot.methods.tempo.keys import KEYS
 from coinslot.methods.tempo.proof import VERSIONS
 from coinslot.methods.tempo.reading import read_recorded
 from coinslot.methods.tempo.session.method import SESSIONS
-from coinslot.methods.tempo.settings import Accept, Wallet, setting
+from coinslot.methods.tempo.settings import Accept, Wallet
 from coinslot.methods.tempo.terms import MODES, PULL
 from coinslot.methods.tempo.tokens import known_asset
+from coinslot.settings import setting
 
 
 class TempoMethod:

@@ -1,30 +1,21 @@
 """The settings of both sides, as programs publish them: one field per flag or line of a configuration file.
 
-Amounts are decimal text in whole tokens, times whole seconds. Fields that hold secrets say so in their metadata
-(`extra={"secret": True}`), and no repr shows them. T38
+Amounts are decimal text in whole tokens, times whole seconds. Fields that hold secrets say so in their metadata,
+and no repr shows them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from coinslot.errors import ConfigError, UsageError
 from coinslot.methods.tempo.tokens import PATH_USD
-
-T = TypeVar("T")
-_SECRET = {"secret": True}
+from coinslot.settings import SECRET, Settings
 
 
-def _shown(struct: msgspec.Struct, secrets: frozenset[str]) -> str:
-    names = [name for name in struct.__struct_fields__ if name not in secrets]
-    return f"{type(struct).__name__}({', '.join(f'{name}={getattr(struct, name)!r}' for name in names)})"
-
-
-class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class Accept(Settings, frozen=True, kw_only=True):
     """What a seller accepts. The defaults take a charge in pathUSD, bound to its challenge, by pull or push.
 
     With a `session_key` it takes sessions too.
@@ -85,7 +76,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     ] = 30
     fee_payer_key: Annotated[
         str | None,
-        Meta(description="private key of an account that pays the payers' fees (sponsorship)", extra=_SECRET),
+        Meta(description="private key of an account that pays the payers' fees (sponsorship)", extra=SECRET),
     ] = None
     fee_token: Annotated[
         str | None, Meta(description="address of the token in which the sponsor pays fees; pathUSD by default")
@@ -114,7 +105,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         Meta(
             description="private key of the recipient, or of the operator, that signs and pays for settling and "
             "closing channels; without it no sessions are offered",
-            extra=_SECRET,
+            extra=SECRET,
         ),
     ] = None
     session_protocols: Annotated[
@@ -150,10 +141,6 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         str, Meta(description="least deposit of a channel, in whole tokens: opening one costs a cent or so in fees")
     ] = "0.1"
 
-    def __repr__(self) -> str:
-        """Everything but the keys."""
-        return _shown(self, frozenset({"fee_payer_key", "session_key"}))
-
 
 class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
     """A token that the owner of a wallet vouches for."""
@@ -164,11 +151,11 @@ class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
     peg: Annotated[str | None, Meta(description='what one token is worth, such as "USD"; limits hold by it')] = None
 
 
-class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class Wallet(Settings, frozen=True, kw_only=True):
     """Who pays, and with what. Only pinned tokens and those in `tokens` are ever paid."""
 
     rpc_url: Annotated[str, Meta(min_length=1, description="JSON-RPC address of a Tempo node")]
-    private_key: Annotated[str, Meta(description="private key of the account, or of its access key", extra=_SECRET)]
+    private_key: Annotated[str, Meta(description="private key of the account, or of its access key", extra=SECRET)]
     chain_id: Annotated[
         Annotated[int, Meta(gt=0)] | None, Meta(description="the chain that rpc_url must belong to; any by default")
     ] = None
@@ -209,7 +196,7 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
         Meta(
             description="private key that signs a session's vouchers in place of private_key; it can spend what is "
             "deposited in channels opened with it, and nothing else",
-            extra=_SECRET,
+            extra=SECRET,
         ),
     ] = None
     escrows: Annotated[
@@ -226,15 +213,3 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
             "if less was spent; none for no sessions"
         ),
     ] = ("v2", "v1")
-
-    def __repr__(self) -> str:
-        """Everything but the keys."""
-        return _shown(self, frozenset({"private_key", "voucher_key"}))
-
-
-def setting(name: str, parse: Callable[..., T], value: object, **options: object) -> T:
-    """A setting through its parser. Raises ConfigError that names the setting."""
-    try:
-        return parse(value, **options)
-    except UsageError as error:
-        raise ConfigError(f"{name}: {error}") from None

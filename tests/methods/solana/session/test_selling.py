@@ -19,12 +19,13 @@ from coinslot.devnet.channels.solana.program import PROGRAM_ID, TREASURY_OWNER
 from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
 from coinslot.intents import acts
-from coinslot.method import Extras, load, sells_sessions, sessions_of, settings
+from coinslot.method import Extras, load, sells_sessions, sessions_of
 from coinslot.methods.solana.session.configure import LOCAL_TREASURY, MAX_SPLITS
 from coinslot.methods.solana.session.payload import VoucherPayload
 from coinslot.methods.solana.session.record import read_record
 from coinslot.methods.solana.session.seller import SolanaSessionSeller
 from coinslot.methods.solana.session.voucher import sign_voucher
+from coinslot.settings import settings
 from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.metering import METER
 from coinslot.transports.slot import Slot

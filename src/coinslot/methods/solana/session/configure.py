@@ -24,10 +24,11 @@ from coinslot.methods.solana.session.payout import Till
 from coinslot.methods.solana.session.seller import SessionConfig
 from coinslot.methods.solana.session.sponsoring import Refunds, Sponsoring
 from coinslot.methods.solana.session.terms import CLIENT, OPERATOR
-from coinslot.methods.solana.settings import Accept, setting
+from coinslot.methods.solana.settings import Accept
 from coinslot.methods.solana.sponsor import Sponsor
 from coinslot.methods.solana.tokens import LOCALNET
 from coinslot.money import parse_decimal, to_units
+from coinslot.settings import setting
 
 # These mean nothing where no sessions are offered; whoever sets one of them has forgotten the key.
 _ONLY_WITH_KEY = ("channel_program", "channel_treasury", "operator_key", "suggested_deposit", "min_voucher_delta")

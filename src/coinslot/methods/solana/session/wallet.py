@@ -23,8 +23,9 @@ from coinslot.methods.solana.keys import parse_key
 from coinslot.methods.solana.paying import PayerConfig
 from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, require_program
 from coinslot.methods.solana.session.terms import SessionTerms, read_session_terms
-from coinslot.methods.solana.settings import Wallet, setting
+from coinslot.methods.solana.settings import Wallet
 from coinslot.money import parse_decimal
+from coinslot.settings import setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from coinslot.methods.tempo.session.escrow import V1, V2, VERSIONS, Escrow, Vers
 from coinslot.methods.tempo.session.payout import Payer
 from coinslot.methods.tempo.session.record import scheme_of
 from coinslot.methods.tempo.session.seller import SessionConfig
-from coinslot.methods.tempo.settings import Accept, setting
+from coinslot.methods.tempo.settings import Accept
 from coinslot.methods.tempo.tokens import PATH_USD
 from coinslot.money import Asset, parse_decimal, to_units
+from coinslot.settings import setting
 
 # These mean nothing where no sessions are offered; whoever sets one of them has forgotten the key.
 _ONLY_WITH_KEY = ("session_fee_token", "escrow", "operator", "min_voucher_delta", "suggested_deposit")

@@ -16,7 +16,8 @@ from coinslot.methods.tempo.session.configure import session_configs
 from coinslot.methods.tempo.session.escrow import VERSIONS
 from coinslot.methods.tempo.session.payer import SessionPayerConfig, TempoSessionPayer
 from coinslot.methods.tempo.session.seller import TempoSessionSeller
-from coinslot.methods.tempo.settings import Accept, Wallet, setting
+from coinslot.methods.tempo.settings import Accept, Wallet
+from coinslot.settings import setting
 
 
 class TempoSessions:
