@@ -13,14 +13,15 @@ class Struck(Exception):
 
 
 @contextmanager
-def struck_at(name: str) -> Iterator[None]:
-    """Raise Struck at the first pass of a failpoint, which must be passed, and swallow it."""
+def struck_at(name: str, *, at: int = 1) -> Iterator[None]:
+    """Raise Struck at the first pass of a failpoint, or the one that is said, which must come; and swallow it."""
     passed: list[str] = []
 
-    def strike(at: str) -> None:
-        if at == name and not passed:
-            passed.append(at)
-            raise Struck(name)
+    def strike(passing: str) -> None:
+        if passing == name:
+            passed.append(passing)
+            if len(passed) == at:
+                raise Struck(name)
 
     drive.arm_failpoints(strike)
     try:
@@ -28,4 +29,4 @@ def struck_at(name: str) -> Iterator[None]:
             yield
     finally:
         drive.arm_failpoints(None)
-    assert passed, f"failpoint {name} was not passed"
+    assert len(passed) >= at, f"failpoint {name} was not passed so often"

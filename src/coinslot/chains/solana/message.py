@@ -9,10 +9,11 @@ Every count is a compact-u16 in its shortest form. What is accepted here is spel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.instruction import AccountMeta as NativeMeta
 from solders.instruction import Instruction as NativeInstruction
@@ -40,6 +41,14 @@ class Lookup:
     table: str
     writable: bytes
     readonly: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A lookup table and what stands in it, in order."""
+
+    address: str
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,11 @@ class Transaction:
         if self.signatures[0] == NO_SIGNATURE:
             raise BadSignature("the fee payer hasn't signed yet")
         return signature_text(self.signatures[0])
+
+    @property
+    def looked_up(self) -> tuple[str, ...]:
+        """The accounts of its lookup tables as they are spelt here, in the order in which the runtime loads them."""
+        return tuple(each.address for each in _looked_up(self.lookups))
 
     @property
     def unsigned(self) -> tuple[str, ...]:
@@ -176,8 +190,12 @@ def _lookup(reader: _Reader) -> Lookup:
 
 def _looked_up(lookups: tuple[Lookup, ...]) -> tuple[AccountMeta, ...]:
     """The accounts of the tables in the order of the runtime: all writable ones, then the others."""
-    written = [AccountMeta(f"{look.table}[{at}]", writable=True) for look in lookups for at in look.writable]
-    return (*written, *(AccountMeta(f"{look.table}[{at}]") for look in lookups for at in look.readonly))
+    written = [AccountMeta(_place(look, at), writable=True) for look in lookups for at in look.writable]
+    return (*written, *(AccountMeta(_place(look, at)) for look in lookups for at in look.readonly))
+
+
+def _place(look: Lookup, at: int) -> str:
+    return f"{look.table}[{at}]"
 
 
 def _resolved(
@@ -188,6 +206,34 @@ def _resolved(
     if not 0 < program < len(accounts) or any(place >= len(table) for place in places):
         raise BadTransaction("an instruction names an account that isn't there")
     return Instruction(accounts[program].address, tuple(table[place] for place in places), data)
+
+
+def resolved(transaction: Transaction, tables: Mapping[str, Sequence[str]]) -> Transaction:
+    """The same with the accounts of its lookup tables by their addresses; whose word that is, is the caller's to know.
+
+    Raises BadTransaction for a table that is not among them, or that has no such place.
+    """
+    names: dict[str, str] = {}
+    for look in transaction.lookups:
+        listed = tables.get(look.table, ())
+        for place in look.writable + look.readonly:
+            if place >= len(listed):
+                raise BadTransaction("a lookup table doesn't have what the transaction looks up")
+            names[_place(look, place)] = listed[place]
+    return named(transaction, names)
+
+
+def named(transaction: Transaction, names: Mapping[str, str]) -> Transaction:
+    """The same with the accounts of lookup tables, which are spelt "<table>[<index>]", by other names."""
+    if not transaction.lookups:
+        return transaction
+    calls = tuple(
+        replace(
+            call, accounts=tuple(replace(one, address=names.get(one.address, one.address)) for one in call.accounts)
+        )
+        for call in transaction.instructions
+    )
+    return replace(transaction, instructions=calls)
 
 
 class _Reader:
@@ -225,8 +271,14 @@ class _Reader:
 # --- building and signing ------------------------------------------------------------------------
 
 
-def build_message(payer: str, instructions: Sequence[Instruction], blockhash: str, version: Version = 0) -> bytes:
-    """The bytes to sign, without lookup tables. `payer` signs first and pays the fee.
+def build_message(
+    payer: str,
+    instructions: Sequence[Instruction],
+    blockhash: str,
+    version: Version = 0,
+    tables: Sequence[Table] = (),
+) -> bytes:
+    """The bytes to sign. `payer` signs first and pays the fee. Of `tables` (v0 only) what is in them is looked up.
 
     Raises UsageError: an address or blockhash that is none, or more than a transaction holds.
     """
@@ -234,7 +286,10 @@ def build_message(payer: str, instructions: Sequence[Instruction], blockhash: st
     recent = Hash.from_bytes(bytes(pubkey(blockhash)))
     try:
         if version == 0:
-            message = to_bytes_versioned(MessageV0.try_compile(pubkey(payer), natives, [], recent))
+            listed = [
+                AddressLookupTableAccount(pubkey(one.address), list(map(pubkey, one.addresses))) for one in tables
+            ]
+            message = to_bytes_versioned(MessageV0.try_compile(pubkey(payer), natives, listed, recent))
         else:
             message = bytes(Message.new_with_blockhash(natives, pubkey(payer), recent))
     except ValueError as error:

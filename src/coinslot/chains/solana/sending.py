@@ -23,9 +23,9 @@ from coinslot.chains.solana.answers import (
     read,
     read_failure,
 )
-from coinslot.chains.solana.instruction import U64_MAX
-from coinslot.chains.solana.message import MAX_KEYS, Transaction, read_transaction
-from coinslot.chains.solana.rpc import Account, Commitment, in_context, read_account
+from coinslot.chains.solana.instruction import U64_MAX, Instruction
+from coinslot.chains.solana.message import MAX_KEYS, Transaction, named, read_transaction
+from coinslot.chains.solana.rpc import Account, Commitment, in_context, read_account, slot
 from coinslot.chains.solana.signature import parse_signature, signature_text
 from coinslot.drive import Flow, now, rpc, sleep
 from coinslot.errors import RpcRefused, RpcUnreachable, UsageError
@@ -97,6 +97,12 @@ class Landed:
     tokens_before: tuple[TokenBalance, ...]
     tokens_after: tuple[TokenBalance, ...]
     logs: tuple[str, ...]
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """Its instructions; of accounts in lookup tables the addresses that the node says it loaded."""
+        loaded = self.accounts[len(self.transaction.accounts) :]
+        return named(self.transaction, dict(zip(self.transaction.looked_up, loaded, strict=True))).instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +245,18 @@ def await_status(
         if (yield from now()) >= deadline:
             raise RpcUnreachable(f"{signature} is not {commitment} within {wait_s:g} s") from reason
         yield from sleep(POLL_S)
+
+
+def await_slot(
+    url: str, least: int, *, commitment: Commitment = "confirmed", wait_s: float = CONFIRM_WAIT_S
+) -> Flow[int]:
+    """Ask until the chain is at a slot, or past it; the slot. Raises RpcUnreachable after `wait_s` seconds."""
+    deadline = (yield from now()) + wait_s
+    while (at := (yield from slot(url, commitment=commitment))) < least:
+        if (yield from now()) >= deadline:
+            raise RpcUnreachable(f"slot {least} is not {commitment} within {wait_s:g} s")
+        yield from sleep(POLL_S)
+    return at
 
 
 # --- reading answers -----------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from coinslot.devnet.svm.apart import Apart
 from coinslot.devnet.svm.failures import Failure
 from coinslot.devnet.svm.faults import Faults
 from coinslot.devnet.svm.record import InnerInstruction, Record, Snapshot, TokenBalance, is_token_account, token_units
-from coinslot.devnet.svm.slots import FINAL_SLOTS, HASH_AGE, SLOT_S, SLOTS_PER_EPOCH, Slots
+from coinslot.devnet.svm.slots import FINAL_SLOTS, HASH_AGE, REMEMBERED_SLOTS, SLOT_S, SLOTS_PER_EPOCH, Slots
 from coinslot.errors import UsageError
 
 # Transactions that are remembered, of 5 kB each: half a gigabyte. A node of a cluster keeps two days.
@@ -115,6 +115,10 @@ class Chain:
         epoch = self.slots.slot // SLOTS_PER_EPOCH
         self._svm.set_clock(Clock(self.slots.slot, clock[1], epoch, epoch + 1, clock[1]))
         if is_new_slot:
+            # The program of lookup tables takes slots that were, and lets a table end when its slot is forgotten. The
+            # slot that nodes tell of is one of them: here the next transaction is executed in it.
+            told = range(clock[0], clock[0] - REMEMBERED_SLOTS, -1)
+            self._svm.set_slot_hashes([(slot, Hash.default()) for slot in told])
             self._forget_final()
             self._land_due()
 

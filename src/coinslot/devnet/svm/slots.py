@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 # A transaction may be this many blocks younger than its blockhash (MAX_PROCESSING_AGE).
 HASH_AGE = 150
+# Slots whose hashes programs can see.
+REMEMBERED_SLOTS = 512
 # Slots from a block's making until it can't be undone.
 FINAL_SLOTS = 32
 # Where a fresh chain stands: a slot of these days, whose number differs from the block height as it does everywhere.

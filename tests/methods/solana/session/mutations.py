@@ -13,6 +13,7 @@ VOUCHERS, CHANNELS, PROGRAMS = (f"{HERE}/test_{name}.py" for name in ("voucher",
 SIGNER = f"{VOUCHERS}::test_only_the_channels_signer_signs_and_only_these_numbers"
 PROOF = f"{HERE}/test_bearer.py::test_a_proof_is_good_for_one_channel_one_challenge_and_one_payer"
 PAYLOAD = f"{ROOM}/payload.py"
+LOOKUPS = f"{HERE}/test_lookups.py"
 QUICK = f"{HERE}/test_payload.py::test_what_is_odd_in_any_way_has_no_quick_answer"
 
 MUTATIONS = [
@@ -318,5 +319,19 @@ MUTATIONS += [
         "if first is not None and self.config.refunds is not None:",
         "if first is None and self.config.refunds is not None:",
         f"{CLOSING}::test_new_accounts_for_refunds_are_not_given_without_end",
+    ),
+    Mutation(
+        "F09",
+        f"{ROOM}/lookups.py",
+        "newest > table.extended_slot + IN_USE_SLOTS:",
+        "newest > 0:",
+        f"{LOOKUPS}::test_the_rent_of_tables_comes_back",
+    ),
+    Mutation(
+        "F11",
+        PAYOUT,
+        "if transaction.lookups:",
+        "if not transaction.raw:",
+        f"{LOOKUPS}::test_a_table_that_is_not_to_be_seen_yet_is_waited_for",
     ),
 ]

@@ -304,3 +304,20 @@ def test_a_record_of_another_channel_is_no_record(svm: SvmChain, world: RealWorl
     with pytest.raises(Exception, match="another channel"):
         payer_of(svm, pair, world).sign(other, 1)
     assert held.opened_at_s <= time.time()
+
+
+def test_a_crowd_of_recipients_does_not_keep_a_payer_in(svm: SvmChain, world: RealWorld) -> None:
+    """They can't be named beside our withdrawal, and what is ours comes back all the same."""
+    pair, crowd = client_of(svm, lamports=10**9), [str(Keypair().pubkey()) for _ in range(15)]
+    splits = [{"recipient": each, "bps": 100} for each in crowd]
+    owner = owner_of(svm)
+    book = bought(svm, pair, owner=owner, fee_payer_key=None, session_splits=splits)
+    held, payer = only(book), payer_of(svm, pair, world)
+    settle(svm, pair, owner, held)
+    for each in crowd:
+        svm.fund(each, 1, "USDC")
+    run(leaving.ask_to_close(book, payer, held), world)
+    svm.running.warp_seconds(GRACE_S + 1)
+    done = run(leaving.withdraw(book, payer, held), world)
+    assert done is not None
+    assert (done.held.standing, svm.balance(str(pair.pubkey()))) == (Standing.CLOSED, 5 * DOLLAR - 3 * COST)

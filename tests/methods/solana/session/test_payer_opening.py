@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from coinslot.chains.solana.ata import derive_ata
-from coinslot.chains.solana.message import read_transaction
+from coinslot.chains.solana.message import MAX_BYTES, read_transaction, with_signature
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.chains.solana.signature import Key
 from coinslot.drive import RealWorld, run
 from coinslot.errors import NoPayableOffer, UsageError
 from coinslot.intents.acts import Held, Move
-from coinslot.methods.solana.session.distribution import Split
+from coinslot.methods.solana.session.distribution import MAX_SPLITS, Split
 from coinslot.methods.solana.session.payer import SolanaSessionPayer
 from coinslot.methods.solana.session.payload import OpenPayload, TopUpPayload, read_payload
 from coinslot.methods.solana.session.record import read_record
@@ -218,11 +218,34 @@ def test_an_account_that_pays_for_itself_needs_lamports(lane: Lane, rich: Lane) 
         rich.open(fee_payer=None)
 
 
-def test_more_splits_than_a_transaction_holds_are_told(lane: Lane) -> None:
-    """Nothing is signed."""
-    splits = tuple(Split(Key(bytes([40 + each]) * 32).address, 1) for each in range(32))
-    with pytest.raises(NoPayableOffer, match="don't fit in one transaction"):
-        lane.open(splits=splits)
+def crowd(count: int) -> tuple[Split, ...]:
+    """So many recipients."""
+    return tuple(Split(Key(bytes([40 + each]) * 32).address, 1) for each in range(count))
+
+
+@pytest.mark.spec("SSES-086", "SSES-167")
+def test_an_opening_carries_so_many_splits_and_no_more(shared_svm: SvmChain, world: RealWorld) -> None:
+    """Where all stands in it that can: the fee is another's, with a price, and a third signs the vouchers. The chain
+    opens such a channel, within the units that it asks for; with one split more nothing is signed, and the limit told.
+    """
+    lane = Lane(shared_svm, world, operator="1")
+    fees = Key(bytes(shared_svm.keypair().secret()))
+    asked: dict[str, Any] = {"operator": OTHER.address, "fee_payer": fees.address}
+    move = lane.open(splits=crowd(MAX_SPLITS), **asked)
+    raw = base64.b64decode(move.payload["transaction"])
+    assert MAX_BYTES - 34 < len(raw) <= MAX_BYTES
+    sent = base64.b64encode(with_signature(raw, fees)).decode()
+    assert shared_svm.rpc("sendTransaction", sent, {"encoding": "base64"})
+    assert run(lane.payer.look(move.held), world).exists
+    with pytest.raises(NoPayableOffer, match=f"among 16 recipients; an opening can't carry more than {MAX_SPLITS}"):
+        lane.open(splits=crowd(MAX_SPLITS + 1), **asked)
+
+
+def test_who_pays_for_itself_can_name_some_more(rich: Lane) -> None:
+    """Its transaction has one signature and fewer accounts."""
+    assert rich.open(fee_payer=None, splits=crowd(18)).held
+    with pytest.raises(NoPayableOffer, match="among 32 recipients"):
+        rich.open(fee_payer=None, splits=crowd(32))
 
 
 @pytest.mark.guard("T29")

@@ -19,7 +19,7 @@ from coinslot.devnet.channels.solana.program import PROGRAM_ID, TREASURY_OWNER
 from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
 from coinslot.intents import acts
-from coinslot.method import Extras, load, sells_sessions, sessions_of
+from coinslot.method import Extras, load, sells_sessions
 from coinslot.methods.solana.session.configure import LOCAL_TREASURY, MAX_SPLITS
 from coinslot.methods.solana.session.payload import VoucherPayload
 from coinslot.methods.solana.session.record import read_record
@@ -55,7 +55,7 @@ def table(svm: SvmChain, owner: Keypair, **changes: Any) -> dict[str, Any]:
 def sellers(svm: SvmChain, owner: Keypair, **changes: Any) -> list[SolanaSessionSeller]:
     """What the method makes of them."""
     method = load("solana")
-    sessions = sessions_of(method)
+    sessions = method.sessions
     assert sessions is not None
     with closing(RealWorld()) as world:
         made = run(sessions.sellers(settings(method.Accept, table(svm, owner, **changes), "test")), world)
@@ -102,7 +102,7 @@ def test_an_operator_signs_with_its_own_key_or_the_recipients(svm: SvmChain) -> 
     assert seller.config.operator.address == str(other.pubkey())
 
 
-NINE = [{"recipient": key(f"somebody {at}").address, "bps": 10} for at in range(MAX_SPLITS + 1)]
+MANY = [{"recipient": key(f"somebody {at}").address, "bps": 10} for at in range(MAX_SPLITS + 1)]
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another's key": ({"session_key": secret(Keypair())}, "only the recipient's own"),
     "no key for a program": ({"session_key": None, "channel_program": PROGRAM_ID}, "session_key"),
@@ -111,9 +111,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "native SOL": ({"currency": "sol"}, "wrap SOL"),
     "another signer": ({"voucher_signer": "server"}, "voucher_signer"),
     "a key for nothing": ({"operator_key": secret(Keypair())}, "operator_key"),
-    "too many splits": ({"session_splits": NINE}, "at most 8"),
-    "a split of more than all": ({"session_splits": [{**NINE[0], "bps": 10_000}, NINE[1]]}, "session_splits"),
-    "a split twice": ({"session_splits": NINE[:1] * 2}, "session_splits"),
+    "too many splits": ({"session_splits": MANY}, "at most 15; an opening can't carry more"),
+    "a split of more than all": ({"session_splits": [{**MANY[0], "bps": 10_000}, MANY[1]]}, "session_splits"),
+    "a split twice": ({"session_splits": MANY[:1] * 2}, "session_splits"),
     "idle times that shrink": ({"idle_timeouts": [60, 30]}, "idle_timeouts"),
     "another cluster": ({"network": "devnet"}, "network"),
     "another commitment": ({"commitment": "processed"}, "commitment"),

@@ -18,7 +18,7 @@ from coinslot.errors import BadTransaction, ConfigError
 from coinslot.methods.solana.configure import Currency, asked_currency, lamports, own_cluster, sponsor_of
 from coinslot.methods.solana.keys import parse_key
 from coinslot.methods.solana.session.channel import CHANNEL_BYTES
-from coinslot.methods.solana.session.distribution import Split, check_splits
+from coinslot.methods.solana.session.distribution import MAX_SPLITS, Split, check_splits
 from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, TREASURY_OWNER
 from coinslot.methods.solana.session.payout import Till
 from coinslot.methods.solana.session.seller import SessionConfig
@@ -34,9 +34,6 @@ from coinslot.settings import setting
 _ONLY_WITH_KEY = ("channel_program", "channel_treasury", "operator_key", "suggested_deposit", "min_voucher_delta")
 # Who owns the treasury in builds for local chains (the published interface's 0xBEEF, sixteen times).
 LOCAL_TREASURY = "DrLViEZBgqj6TgP8vKqu22uvLgV6p3tfkvCYfG8yqSUn"
-# An opening and a distribution with eight recipients are below 1,232 bytes without a lookup table, ours or a payer's;
-# the program would take 32, which no transaction without tables can carry.
-MAX_SPLITS = 8
 # SSES "Token-2022 Extension Policy": what a mint may carry. The program takes no others.
 MINT_EXTENSIONS = frozenset(
     {
@@ -114,7 +111,7 @@ def _splits(accept: Accept, recipient: str) -> tuple[Split, ...]:
         Split(setting("session_splits", parse_address, one.recipient), one.bps) for one in accept.session_splits
     )
     if len(splits) > MAX_SPLITS:
-        raise ConfigError(f"session_splits: at most {MAX_SPLITS}; more don't fit into a transaction")
+        raise ConfigError(f"session_splits: at most {MAX_SPLITS}; an opening can't carry more")
     if any(one.recipient == recipient for one in splits):
         raise ConfigError("session_splits: the recipient gets what is left; it is not one of them")
     setting("session_splits", check_splits, splits)

@@ -30,6 +30,7 @@ from coinslot.methods.solana.paying import PayerConfig
 from coinslot.methods.solana.session.beneficiaries import ACCOUNT_EXTENSIONS
 from coinslot.methods.solana.session.channel import CHANNEL_BYTES
 from coinslot.methods.solana.session.configure import MINT_EXTENSIONS
+from coinslot.methods.solana.session.distribution import MAX_SPLITS
 from coinslot.methods.solana.session.program import Open, TopUp, build_open, build_top_up
 from coinslot.methods.solana.session.terms import SessionTerms
 from coinslot.methods.solana.session.transaction import LAMPORTS_PER_SIGNATURE, MICRO_LAMPORTS
@@ -200,7 +201,15 @@ def open_transaction(wallet: PayerConfig, program: str, call: Open, funding: Fun
         instruction = build_open(program, call)
     except UsageError as error:
         raise NoPayableOffer(f"solana: {error}") from None
-    return signed_by(wallet, [instruction], OPEN_UNITS, funding)
+    try:
+        return signed_by(wallet, [instruction], OPEN_UNITS, funding)
+    except NoPayableOffer:
+        if len(call.splits) <= MAX_SPLITS:
+            raise
+        raise NoPayableOffer(
+            f"solana: the server splits what it is paid among {len(call.splits)} recipients; an opening can't carry "
+            f"more than {MAX_SPLITS}, or some more where you pay its fee"
+        ) from None
 
 
 def top_up_transaction(wallet: PayerConfig, program: str, call: TopUp, funding: Funding, more: int) -> bytes:

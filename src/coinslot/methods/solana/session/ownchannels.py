@@ -133,7 +133,7 @@ def _history(url: str, recorded: Recorded) -> Flow[_History]:
             continue
         landed = yield from get_transaction(url, each.signature)
         if landed is not None and landed.failure is None:
-            told = _read(told, recorded, landed.transaction.instructions)
+            told = _read(told, recorded, landed.instructions)
     return told
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -397,9 +398,10 @@ class SolanaSessionPayer:
         more = yield from leaving.payout(wallet.rpc_url, recorded, state, self._treasury(recorded))
         if more:
             units = leaving.WITHDRAW_UNITS + leaving.DISTRIBUTE_UNITS
-            raw = signed_by(wallet, [*calls, *more], units, funding)
-            if (yield from simulate(wallet.rpc_url, raw)).failure is None:
-                return (yield from _sendable(raw))
+            with suppress(NoPayableOffer):  # too many recipients to be named beside it: our rest comes first
+                raw = signed_by(wallet, [*calls, *more], units, funding)
+                if (yield from simulate(wallet.rpc_url, raw)).failure is None:
+                    return (yield from _sendable(raw))
         return (yield from _sendable(signed_by(wallet, calls, leaving.WITHDRAW_UNITS, funding)))
 
     def _state(self, recorded: Recorded) -> Flow[ChannelAccount | None]:

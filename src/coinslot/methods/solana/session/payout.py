@@ -20,8 +20,8 @@ Where somebody's token account can't take its share, nothing is given to the tre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from coinslot.chains.solana.expiry import LIFE_S
 from coinslot.chains.solana.instruction import Instruction
@@ -34,8 +34,9 @@ from coinslot.chains.solana.rpc import (
     balance,
     block_time,
     latest_blockhash,
+    slot,
 )
-from coinslot.chains.solana.sending import Landed, await_status, send_transaction, simulate
+from coinslot.chains.solana.sending import Landed, await_slot, await_status, send_transaction, simulate
 from coinslot.chains.solana.signature import Key
 from coinslot.drive import Flow, failpoint, now
 from coinslot.errors import BadTransaction, ChainError, RpcUnreachable, UsageError, VerificationFailed
@@ -54,7 +55,8 @@ from coinslot.methods.solana.session.beneficiaries import (
 from coinslot.methods.solana.session.channel import ChannelAccount, Status, escrow_account
 from coinslot.methods.solana.session.landing import find_end
 from coinslot.methods.solana.session.looking import own_state, read_states
-from coinslot.methods.solana.session.parcel import Parcel, Seen, Step, pack, read_parcel
+from coinslot.methods.solana.session.lookups import plan_table
+from coinslot.methods.solana.session.parcel import Paper, Parcel, Seen, Step, fits, pack, read_parcel
 from coinslot.methods.solana.session.program import (
     Seal,
     Settle,
@@ -85,6 +87,11 @@ SEAL_UNITS = 20_000
 DISTRIBUTE_UNITS = 150_000
 SPLIT_UNITS = 30_000
 CREATE_UNITS = 60_000
+# Instructions that they call in turn: a token account is sized, made, and set up; a distribution moves a share for each
+# or tells that it couldn't, and ends the escrow.
+CREATE_CALLS = 5
+DISTRIBUTE_CALLS = 10
+SPLIT_CALLS = 2
 # How long a transaction of a parcel is waited for before the next one is sent.
 STEP_WAIT_S = 20.0
 # The clock of the chain is an estimate of its validators: what expires within this time is taken for expired.
@@ -178,9 +185,7 @@ def pay_out(url: str, till: Till, jobs: Sequence[Job], commitment: Commitment) -
             seen[one.id] = Seen(state.deposit_units, state.settled_units)
     if not steps:
         raise VerificationFailed("; ".join(reasons))
-    transactions = pack(steps, till.payer, till.payee, recent.blockhash, till.unit_price)
-    yield from _try(url, till, transactions[0], commitment)
-    parcel = Parcel(transactions, seen)
+    parcel = yield from _parcel(url, till, recorded[0].program, steps, (recent.blockhash, seen, commitment))
     return Sendable(parcel.reference, parcel.encode(), at_s + LIFE_S)
 
 
@@ -200,11 +205,30 @@ def drain(
         if reason:
             continue
         recent = yield from latest_blockhash(url, commitment=commitment)
-        transactions = pack(steps, till.payer, till.payee, recent.blockhash, till.unit_price)
-        yield from _try(url, till, transactions[0], commitment)
-        yield from send(url, Parcel(transactions, {}).encode(), commitment)
+        parcel = yield from _parcel(url, till, recorded.program, steps, (recent.blockhash, {}, commitment))
+        yield from send(url, parcel.encode(), commitment)
         count += 1
     return count
+
+
+def _parcel(
+    url: str, till: Till, program: str, steps: Sequence[Step], made_on: tuple[str, Mapping[str, Seen], Commitment]
+) -> Flow[Parcel]:
+    """These steps signed, and tried out as far as they can be before the first of them is there; with a lookup table
+    where a payout names more accounts than fit (SSES-039). Raises VerificationFailed, ChainError, UsageError.
+    """
+    blockhash, seen, commitment = made_on
+    paper = Paper(till.payer, till.payee, blockhash, till.unit_price)
+    small = [step for step in steps if fits(step, paper)]
+    if small:
+        yield from _try(url, till, pack(small, paper)[0], commitment)
+    if len(small) == len(steps):
+        return Parcel(pack(steps, paper), seen)
+    finalized = yield from slot(url, commitment="finalized")  # a slot that has a block, and 512 are remembered
+    table, making = plan_table(program, steps, till.payer.address, finalized)
+    first = pack(making, paper)
+    yield from _try(url, till, first[0], commitment)
+    return Parcel((*first, *pack(steps, replace(paper, tables=(table,)))), seen, (table,))
 
 
 def _steps(url: str, till: Till, case: _Case, commitment: Commitment) -> Flow[tuple[list[Step], str]]:
@@ -236,7 +260,9 @@ def _steps(url: str, till: Till, case: _Case, commitment: Commitment) -> Flow[tu
 def _distribution(case: _Case, till: Till) -> Step:
     recorded = case.recorded
     call = distribute_of(recorded.id, case.state, recorded.token_program, till.treasury_owner, recorded.splits)
-    return Step((build_distribute(recorded.program, call),), DISTRIBUTE_UNITS + SPLIT_UNITS * len(recorded.splits))
+    count = len(recorded.splits)
+    units, calls = DISTRIBUTE_UNITS + SPLIT_UNITS * count, DISTRIBUTE_CALLS + SPLIT_CALLS * count
+    return Step((build_distribute(recorded.program, call),), units, calls)
 
 
 def _merchants_first(case: _Case, till: Till) -> list[Step]:
@@ -264,7 +290,7 @@ def _voucher_step(voucher: SignedVoucher, call: Instruction) -> Step:
 
 
 def _create(till: Till, case: _Case, whose: Beneficiary) -> Step:
-    return Step((create(whose, till.payer.address, case.recorded),), CREATE_UNITS)
+    return Step((create(whose, till.payer.address, case.recorded),), CREATE_UNITS, CREATE_CALLS)
 
 
 def _found(url: str, till: Till, case: _Case, commitment: Commitment) -> Flow[list[tuple[Beneficiary, Trouble | None]]]:
@@ -302,11 +328,15 @@ def send(url: str, raw: bytes, commitment: Commitment) -> Flow[None]:
     ChainError: then only `paid_out` knows.
     """
     parcel, transactions = read_parcel(raw)
+    landed_slot = 0
     for place, (each, transaction) in enumerate(zip(parcel.transactions, transactions, strict=True), start=1):
+        if transaction.lookups:  # F11: what is written to a table can be looked up from the next slot on
+            yield from await_slot(url, landed_slot + 1, commitment=commitment, wait_s=STEP_WAIT_S)
         yield from send_transaction(url, each, commitment=commitment)
         failpoint("solana.sent")
         if place < len(transactions):
-            yield from await_status(url, transaction.signature, commitment=commitment, wait_s=STEP_WAIT_S)
+            status = yield from await_status(url, transaction.signature, commitment=commitment, wait_s=STEP_WAIT_S)
+            landed_slot = status.slot
 
 
 # --- what became of it ---------------------------------------------------------------------------

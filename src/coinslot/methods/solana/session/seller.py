@@ -46,6 +46,7 @@ from coinslot.methods.solana.session.channel import Seeds
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.funding import Handed, confirm_funded, final, known, require_success
 from coinslot.methods.solana.session.looking import look
+from coinslot.methods.solana.session.lookups import FEW_SPLITS, collect_tables
 from coinslot.methods.solana.session.payload import (
     ClosePayload,
     OpenPayload,
@@ -485,11 +486,16 @@ class SolanaSessionSeller:
         return (yield from payout.paid_out(config.rpc_url, (channel, close, closes), sent, config.commitment))
 
     def tidy(self) -> Flow[int]:
-        """Collect the rent that we paid for channels that are over. How many. Raises ChainError, VerificationFailed."""
+        """Collect the rent that we paid for channels that are over, and for lookup tables. How many. Raises ChainError,
+        VerificationFailed.
+        """
         sponsoring, config = self.config.sponsoring, self.config
-        if sponsoring is None:  # their payers paid it, and get it back
-            return 0
         url, program, commitment = config.rpc_url, config.program, config.commitment
+        tables = 0
+        if len(config.splits) > FEW_SPLITS:
+            tables = yield from collect_tables(url, program, config.till.payer, commitment)
+        if sponsoring is None:  # their payers paid it, and get it back
+            return tables
         nobody = Seeds(config.recipient, config.recipient, config.asset.id, config.recipient, 0, 0)
         like = Recorded(
             self.network, program, nobody, config.token_program, sponsoring.address, config.grace_s, config.splits
@@ -499,7 +505,7 @@ class SolanaSessionSeller:
         if over:
             chain_s = yield from block_time(url, (yield from newest_slot(url, commitment=commitment)))
             drained = yield from payout.drain(url, config.till, over, float(chain_s or 0), commitment)
-        return drained + (yield from collect_rent(url, program, sponsoring.sponsor.key, commitment))
+        return tables + drained + (yield from collect_rent(url, program, sponsoring.sponsor.key, commitment))
 
     # --- what is told ----------------------------------------------------------------------------
 
