@@ -11,12 +11,11 @@ import pytest
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Stage
 from support.failpoints import under
+from support.lapse import LONG_LEASE_S, lapse
 from support.till import UNITS, Till
 from support.till_child import log_lines, start
 from support.toybank import Bank
 
-# As short as a busy machine allows: a dead process's lease must lapse before the test goes on.
-LEASE_S = 1.0
 STRUCK = under("gate.", "store.", apart=("store.channel.",))
 # Until here nothing may have left the process.
 UNSENT = {"gate.claimed", "gate.prepared", "store.claim", "store.prepare"}
@@ -37,11 +36,11 @@ def test_killed_at_a_failpoint_it_is_paid_and_delivered_once(
     bank: Bank, alice: dict[str, object], tmp_path: Path, store_url: str, name: str
 ) -> None:
     """Never 402 once it was sent; one settlement, one whole answer that stays the same, and a balanced journal."""
-    till = Till(bank, alice, open_store(store_url, lease_s=LEASE_S))
+    till = Till(bank, alice, open_store(store_url, lease_s=LONG_LEASE_S))
     credential = till.bought()
     log = str(tmp_path / "log")
     child = start(
-        job="present", store=store_url, wallet=alice, credential=credential, log=log, lease_s=LEASE_S, strike=name
+        job="present", store=store_url, wallet=alice, credential=credential, log=log, lease_s=LONG_LEASE_S, strike=name
     )
     out, _ = child.communicate(timeout=60)
     assert child.returncode == -signal.SIGKILL, f"{name} was not passed: {out}"
@@ -53,6 +52,7 @@ def test_killed_at_a_failpoint_it_is_paid_and_delivered_once(
     while answer.status != 200 and time.monotonic() < deadline:
         statuses.append(answer.status)
         time.sleep(0.05)
+        lapse(till.store)
         answer = till.serve(credential, handler=lambda: b"goods of the second")
     assert set(statuses) <= {409}
     assert answer.status == 200
@@ -74,15 +74,16 @@ def test_after_a_kill_the_resolver_of_another_process_settles_it(
 ) -> None:
     """Nobody comes back with the credential: the payment is still put on record, by its hash."""
     url = f"sqlite:///{tmp_path}/payments.db"
-    till = Till(bank, alice, open_store(url, lease_s=LEASE_S))
+    till = Till(bank, alice, open_store(url, lease_s=LONG_LEASE_S))
     credential = till.bought()
     child = start(
-        job="present", store=url, wallet=alice, credential=credential, log=str(tmp_path / "log"), lease_s=LEASE_S,
+        job="present", store=url, wallet=alice, credential=credential, log=str(tmp_path / "log"), lease_s=LONG_LEASE_S,
         strike="gate.broadcast",
     )  # fmt: skip
     child.communicate(timeout=60)
     deadline = time.monotonic() + 30
     while till.payment(credential).stage is not Stage.SETTLED and time.monotonic() < deadline:
+        lapse(till.store)
         till.resolve()
         time.sleep(0.05)
     assert till.payment(credential).stage is Stage.SETTLED

@@ -11,11 +11,11 @@ import pytest
 
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Query, Stage
+from support.lapse import LONG_LEASE_S, lapse, owners
 from support.till import UNITS, Till
 from support.till_child import log_lines, start
 from support.toybank import Bank
 
-LEASE_S = 1.5
 COPIES = 25
 
 
@@ -33,24 +33,27 @@ def test_fifty_copies_two_processes_a_kill_and_a_restart_are_one_delivery(
     bank: Bank, alice: dict[str, object], tmp_path: Path, store_url: str
 ) -> None:
     """All copies end with the same whole answer of one handler run; never two runs at once; one settlement."""
-    till = Till(bank, alice, open_store(store_url, lease_s=LEASE_S))
+    till = Till(bank, alice, open_store(store_url, lease_s=LONG_LEASE_S))
     credential = till.bought()
     log = str(tmp_path / "log")
     common = {
         "job": "copies", "store": store_url, "wallet": alice, "credential": credential, "log": log,
-        "lease_s": LEASE_S, "threads": COPIES,
+        "lease_s": LONG_LEASE_S, "threads": COPIES,
     }  # fmt: skip
     doomed = start(**common, hang=True)
     deadline = time.monotonic() + 60
     while f"hang {doomed.pid}" not in log_lines(log):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    dead = owners(till.store)
+    assert len(dead) == 1
     other = start(**common)
     while till.answer(credential).status == 409 and other.poll() is None and time.monotonic() < deadline - 55:
         time.sleep(0.02)
     assert log_lines(log) == [f"start {doomed.pid}", f"hang {doomed.pid}"]
     doomed.send_signal(signal.SIGKILL)
     doomed.communicate()
+    lapse(till.store, dead)
     again = start(**common)
     outputs = [each.communicate(timeout=90)[0] for each in (other, again)]
     assert [each.returncode for each in (other, again)] == [0, 0]

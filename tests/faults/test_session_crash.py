@@ -15,12 +15,11 @@ import pytest
 from coinslot.intents.session import Stage
 from coinslot.server.answer import Answer
 from coinslot.store.open import open_store
+from support.lapse import LONG_LEASE_S, lapse
 from support.session_child import start
 from support.sessiontill import COST, DEPOSIT, Buyer, SessionTill
 from support.toybank import Bank
 
-# As short as a busy machine allows: a dead process's lease must lapse before the test goes on.
-LEASE_S = 1.0
 FUNDS = 5_000_000
 FUNDING = ["session.claimed", "session.prepared", "session.broadcast", "funding.noted", "funding.settled"]
 BUYING = ["session.spent", "gate.delivered"]
@@ -35,19 +34,20 @@ CASES = [
 SAMPLE = [("open", "session.broadcast"), ("voucher", "session.spent"), ("close", "settler.sent")]
 
 
-def until_served(serve: Callable[[], Answer]) -> Answer:
+def until_served(till: SessionTill, serve: Callable[[], Answer]) -> Answer:
     """Come again while the dead server's lease holds; whoever waits is told so, and never billed."""
     deadline = time.monotonic() + 30
     answer = serve()
     while answer.status in (409, 503) and time.monotonic() < deadline:
         time.sleep(0.05)
+        lapse(till.store)
         answer = serve()
     return answer
 
 
 def goes_on(bank: Bank, alice: dict[str, Any], url: str, act: str, name: str) -> None:
     """One act, killed at a failpoint and presented again."""
-    till = SessionTill(bank, alice, open_store(url, lease_s=LEASE_S))
+    till = SessionTill(bank, alice, open_store(url, lease_s=LONG_LEASE_S))
     key = "the-key" if act == "voucher" else None
     if act == "open":
         buyer, credential = till.open(first_units=COST)
@@ -59,11 +59,13 @@ def goes_on(bank: Bank, alice: dict[str, Any], url: str, act: str, name: str) ->
             "topUp": buyer.top_up, "voucher": buyer.voucher, "close": buyer.close,
         }  # fmt: skip
         credential = signs[act](COST)
-    child = start(job="present", store=url, wallet=alice, credential=credential, lease_s=LEASE_S, strike=name, key=key)
+    child = start(
+        job="present", store=url, wallet=alice, credential=credential, lease_s=LONG_LEASE_S, strike=name, key=key
+    )
     out, _ = child.communicate(timeout=60)
     assert child.returncode == -signal.SIGKILL, f"{name} was not passed: {out}"
     headers: dict[str, Any] = {"idempotency_key": key} if key else {}
-    answer = until_served(lambda: till.serve(credential, **headers))
+    answer = until_served(till, lambda: till.serve(credential, **headers))
     _check(till, buyer, act, answer)
     till.store.close()
 

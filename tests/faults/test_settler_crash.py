@@ -16,13 +16,12 @@ from coinslot.server.settler import Policy, Report, settle_round
 from coinslot.store.channels import JobStage
 from coinslot.store.open import open_store
 from support.failpoints import under
+from support.lapse import LONG_LEASE_S, lapse
 from support.sessiontill import COST, DEPOSIT, Buyer, SessionTill
 from support.settler_child import start
 from support.toybank import Bank
 
 Wallet = dict[str, Any]
-# As short as a busy machine allows: a dead process's lease must lapse before the test goes on.
-LEASE_S = 1.0
 SETTLING = ["settler.planned", "settler.prepared", "settler.sent", "settler.finished"]
 AHEAD_S = 100.0
 
@@ -33,7 +32,7 @@ def open_till(bank: Bank, alice: Wallet, disk_store_url: str) -> Iterator[Callab
     tills: list[SessionTill] = []
 
     def made(**table: Any) -> SessionTill:
-        till = SessionTill(bank, alice, open_store(disk_store_url, lease_s=LEASE_S), **table)
+        till = SessionTill(bank, alice, open_store(disk_store_url, lease_s=LONG_LEASE_S), **table)
         till.world.at_s = time.time()
         tills.append(till)
         return till
@@ -45,7 +44,7 @@ def open_till(bank: Bank, alice: Wallet, disk_store_url: str) -> Iterator[Callab
 
 def child(till: SessionTill, url: str, **job: Any) -> subprocess.Popen[str]:
     """A settler on the same store and bank."""
-    given = {"job": "settle", "store": url, "bank": till.bank.path, "lease_s": LEASE_S, **job}
+    given = {"job": "settle", "store": url, "bank": till.bank.path, "lease_s": LONG_LEASE_S, **job}
     return start(**given, flavour=till.seller.flavour)
 
 
@@ -65,6 +64,7 @@ def until(till: SessionTill, true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline
+        lapse(till.store)
         settle(till)
         time.sleep(0.05)
 
@@ -192,6 +192,7 @@ def test_a_window_that_a_dead_process_held(open_till: Callable[..., SessionTill]
     billed = 0
     deadline = time.monotonic() + 30
     while not billed and time.monotonic() < deadline:
+        lapse(till.store)
         billed += run(settle_round(till.store, [till.seller], Policy(None, None, None)), till.world).billed
         time.sleep(0.05)
     assert billed == 1

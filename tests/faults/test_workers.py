@@ -26,12 +26,12 @@ from coinslot.transports.httpx import Session, pay, session
 from support.devnet import Chain
 from support.failpoints import under
 from support.toybank import Bank
-from support.worker_app import COST, EVENTS, LEASE_S, WINDOW, Workers
+from support.worker_app import COST, EVENTS, WINDOW, Workers
 
 ITEMS = 4
 DEPOSIT = "0.04"
 LIMITS = Policy(max_deposit=DEPOSIT, max_window=2 * WINDOW)  # and what a dead worker had set aside
-# As long as a client may be kept from its goods by a death: the lease, and a worker's start on a busy machine.
+# As long as a client may be kept from its goods by a death: a worker's start on a busy machine.
 PATIENCE_S = 45.0
 # Passed while a channel lives at servers; the settler's own are struck by test_settler_crash.py, an opening that dies
 # unmined by test_resolver_sessions.py, and what only a payer's mischief or a dead process leads to by name elsewhere.
@@ -96,7 +96,7 @@ def captured(workers: Workers, bodies: list[str], payee: str) -> int:
     """Sold once, paid once, and everything closed, by store and journal; what the payee got in all, in base units."""
     assert workers.mark.exists() == bool(workers.strike), f"{workers.strike} was not passed"
     assert len(set(bodies)) == ITEMS
-    store = open_store(workers.store, lease_s=LEASE_S)
+    store = open_store(workers.store)
     try:
         found = channels_of(store)
         assert {one.stage for one in found} == {Stage.CLOSED}, found

@@ -17,10 +17,10 @@ from coinslot.store import channels_sql
 from coinslot.store.channels import JobStage, Order, Repeated, Reservation, Reserved, SessionStore
 from support import channel_cases
 from support.channel_cases import COST, DEPOSIT, RULES, channel, found, opened, raw, voucher
+from support.lapse import LONG_LEASE_S, lapse
 from support.store_cases import DELIVERY, until
 
 Child = Callable[..., subprocess.Popen[str]]
-SHORT_LEASE_S = 0.6
 KEY = "net:1/c"
 PATH = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parent.parent)]))
 
@@ -30,7 +30,7 @@ def child(disk_url: str) -> Iterator[Child]:
     """Start `channel_cases` as another process; whatever still runs is killed in the end."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(job: str, *more: str, subject: str = "c", lease_s: float = 15.0) -> subprocess.Popen[str]:
+    def start(job: str, *more: str, subject: str = "c", lease_s: float = LONG_LEASE_S) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, channel_cases.__file__, job, disk_url, subject, *more],
             stdin=subprocess.PIPE,
@@ -113,7 +113,7 @@ def test_vouchers_that_overtake_each_other_lose_no_update(opened_store: SessionS
 @pytest.fixture
 def opened_store(opened: Callable[..., SessionStore]) -> SessionStore:
     """A store with an open channel `c`."""
-    made = opened(lease_s=SHORT_LEASE_S)
+    made = opened(lease_s=LONG_LEASE_S)
     channel_cases.opened(made)
     return made
 
@@ -144,12 +144,12 @@ def test_what_was_acknowledged_survives_a_kill(opened: Callable[..., SessionStor
 @pytest.mark.guard("F08")
 def test_a_dead_process_s_window_is_billed_once(opened_store: SessionStore, child: Child) -> None:
     """While it lives nobody may; once its lease lapsed it is spent whole, by the first who comes, and never again."""
-    holder = child("hold", lease_s=SHORT_LEASE_S)
+    holder = child("hold")
     assert told(holder) == "reserved"
     assert list(opened_store.abandoned(9).result()) == []
     holder.kill()
     holder.wait()
-    until(lambda: opened_store.abandoned(9).result())
+    until(lambda: lapse(opened_store) and opened_store.abandoned(9).result())
     (dead,) = opened_store.abandoned(9).result()
     billed = opened_store.bill(dead).result()
     assert billed is not None
@@ -161,7 +161,7 @@ def test_a_dead_process_s_window_is_billed_once(opened_store: SessionStore, chil
 @pytest.mark.guard("F08")
 def test_a_living_process_s_window_is_not_billed(opened_store: SessionStore, child: Child) -> None:
     """Not even by who knows its name."""
-    holder = child("hold", lease_s=60)
+    holder = child("hold")
     assert told(holder) == "reserved"
     name = reservation_of(opened_store)
     assert opened_store.bill(name).result() is None
@@ -177,13 +177,13 @@ def reservation_of(store: SessionStore) -> Reservation:
 @pytest.mark.guard("F07")
 def test_a_keyed_request_whose_process_died_is_run_again(opened_store: SessionStore, child: Child) -> None:
     """While it lives the answer is: being answered. After its death one who comes back runs it, without a charge."""
-    victim = child("keyed", lease_s=SHORT_LEASE_S)
+    victim = child("keyed")
     assert told(victim) == "spent"
     keyed = Order(KEY, COST, RULES, voucher("c", COST), 1, "k", "h")
     assert isinstance(opened_store.accept_and_spend(keyed).result(), Repeated)
     victim.kill()
     victim.wait()
-    until(lambda: isinstance(opened_store.accept_and_spend(keyed).result(), Spent))
+    until(lambda: lapse(opened_store) and isinstance(opened_store.accept_and_spend(keyed).result(), Spent))
     assert isinstance(opened_store.accept_and_spend(keyed).result(), Repeated)
     assert found(opened_store).spent == COST
 
@@ -218,9 +218,9 @@ def test_every_failpoint_of_channels_is_struck_here() -> None:
 @pytest.mark.parametrize("step", ON_RECORD)
 def test_killed_between_commit_and_answer(step: str, opened: Callable[..., SessionStore], child: Child) -> None:
     """What was committed but not told is there whole, and others can go on from it."""
-    victim = child("die", f"store.channel.{step}", lease_s=SHORT_LEASE_S)
+    victim = child("die", f"store.channel.{step}")
     assert victim.wait(30) == -signal.SIGKILL
-    store = opened(lease_s=SHORT_LEASE_S)
+    store = opened(lease_s=LONG_LEASE_S)
     record = found(store)
     assert (
         record.stage, record.deposit, record.accepted, record.spent, record.reserved, record.settled
@@ -229,7 +229,7 @@ def test_killed_between_commit_and_answer(step: str, opened: Callable[..., Sessi
         keyed = Order(KEY, COST, RULES, Voucher("c", 200, raw(200)), 1, "k", "h")
         assert store.accept_and_spend(keyed).result() == Repeated(record, DELIVERY)
     if step in {"plan", "prepare"}:
-        until(lambda: store.pending_jobs(9).result())
+        until(lambda: lapse(store) and store.pending_jobs(9).result())
         (job,) = store.pending_jobs(9).result()
         assert (job.stage, job.raw) == ((JobStage.PLANNED, None) if step == "plan" else (JobStage.PREPARED, b"raw\xff"))
         lease = store.take_job(job.id).result()
@@ -239,7 +239,7 @@ def test_killed_between_commit_and_answer(step: str, opened: Callable[..., Sessi
         store.finish_job(lease, 30, channel_cases.entry("c", 25)).result()
         assert found(store).stage is Stage.CLOSED
     if step == "reserve":
-        until(lambda: store.abandoned(9).result())
+        until(lambda: lapse(store) and store.abandoned(9).result())
         assert store.bill(store.abandoned(9).result()[0]).result() is not None
         assert (found(store).spent, found(store).reserved) == (40, 0)
     posted = [each.id for each in store.entries(None, 9).result()]

@@ -22,6 +22,7 @@ from coinslot.store.sqlite import SqliteStore
 from coinslot.transports.asgi import CoinslotMiddleware, Stream, meter
 from coinslot.transports.slot import Slot
 from coinslot.transports.sse import HEADERS, asse
+from support.lapse import LONG_LEASE_S
 from support.serving import asgi_server
 from support.streamclient import stream_slot
 from support.toybank import Bank
@@ -92,7 +93,7 @@ def serve(slot: Slot, job: dict[str, Any]) -> Any:
 
 def main(job: dict[str, Any]) -> None:
     """Serve until standard input ends."""
-    store = SqliteStore(job["store"], lease_s=1.0)
+    store = SqliteStore(job["store"], lease_s=LONG_LEASE_S)
     slot = stream_slot(Bank(job["bank"]), store, settle=Policy(), settle_every_s=0.2)
     with asgi_server(serve(slot, job)) as url:
         print(f"{url}/words", flush=True)

@@ -16,8 +16,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -38,13 +40,12 @@ from coinslot.server.settler import Policy
 from coinslot.store.open import open_store
 from coinslot.transports.asgi import CoinslotMiddleware, incoming, send_answer
 from coinslot.transports.slot import Slot
+from support.lapse import LONG_LEASE_S, lapse, owner_of, owners
 
 TESTS = Path(__file__).resolve().parent.parent
 VARIABLE = "COINSLOT_TEST_WORKERS"
 PRICE, COST = "0.001", 1_000
 EVENTS, WINDOW = 10, 4
-# Short, so that what a dead worker held is free before a test grows old.
-LEASE_S = 1.0
 READY_S = 40.0
 
 
@@ -62,11 +63,26 @@ class Workers:
     count: int = 2
     url: str = ""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _over: threading.Event = field(default_factory=threading.Event, init=False)
+    _burying: threading.Thread | None = field(default=None, init=False)
 
     @property
     def mark(self) -> Path:
-        """There once somebody died."""
+        """There once somebody died: who that was to the store."""
         return self.folder / "struck"
+
+    def _bury(self) -> None:
+        """What the dead one held is free at once; the living keep theirs, however long the machine stalls."""
+        while not self._over.wait(0.05):
+            dead = self.mark.read_text(encoding="ascii") if self.mark.exists() else ""
+            if dead:
+                break
+        else:
+            return
+        with closing(open_store(self.store)) as store:
+            while not self._over.wait(0.05):
+                if dead in owners(store):
+                    lapse(store, {dead})
 
     def logged(self) -> list[str]:
         """What handlers did."""
@@ -89,7 +105,13 @@ class Workers:
             start_new_session=True,
         )
         listener.close()
-        self.wait()
+        self._burying = threading.Thread(target=self._bury)
+        self._burying.start()
+        try:
+            self.wait()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def wait(self) -> None:
@@ -104,6 +126,9 @@ class Workers:
         raise AssertionError("the workers do not answer")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        if self._burying is not None:
+            self._burying.join()
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)  # its own session: nobody else is in it
             self._process.wait()
@@ -116,11 +141,12 @@ def app() -> Any:
     """What uvicorn runs."""
     told = json.loads(os.environ[VARIABLE])
     folder = Path(told["folder"])
+    store = open_store(told["store"], lease_s=LONG_LEASE_S)
     if told["strike"]:
-        _arm(told["strike"], folder / "struck")
+        _arm(told["strike"], folder / "struck", owner_of(store))
     slot = Slot(
         "workers.example.com",
-        store=open_store(told["store"], lease_s=LEASE_S),
+        store=store,
         secret_key="of all these workers, and of nobody else",
         settle=Policy(settle_units=6 * COST, settle_after_s=None, close_idle_after_s=None),
         settle_every_s=1.0,
@@ -130,14 +156,15 @@ def app() -> Any:
     return _App(slot, folder / "log")
 
 
-def _arm(name: str, mark: Path) -> None:
+def _arm(name: str, mark: Path, owner: str) -> None:
     def strike(at: str) -> None:
         if at != name:
             return
         try:
-            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            handle = os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:  # somebody died here before
             return
+        os.write(handle, owner.encode("ascii"))
         os.kill(os.getpid(), signal.SIGKILL)
 
     drive.arm_failpoints(strike)

@@ -14,12 +14,11 @@ import pytest
 from coinslot.intents.session import Stage
 from coinslot.methods.solana.session.channel import Status
 from coinslot.store.open import open_store
+from support.lapse import LONG_LEASE_S, lapse
 from support.solana_child import start
 from support.solanatill import COST, DEPOSIT, PURSE, Buyer, SolanaTill, holding
 from support.svm import SvmChain
 
-# As short as a busy machine allows: a dead process's lease must lapse before the test goes on.
-LEASE_S = 1.0
 SEED = "a shop that dies"
 FUNDING = ["session.claimed", "session.prepared", "session.broadcast", "funding.noted", "funding.settled"]
 BUYING = ["session.verified", "session.spent", "gate.delivered"]
@@ -41,6 +40,7 @@ def present(till: SolanaTill, credential: str, key: str | None) -> int:
         time.sleep(0.05)
         till.world.at_s = time.time()
         till.watch()
+        lapse(till.store)
         status = till.serve(credential, **headers).status
     return status
 
@@ -79,7 +79,7 @@ def test_killed_at_a_failpoint_a_session_goes_on(svm: SvmChain, tmp_path: Path, 
     """On SQLite; with the server as signer of vouchers in every other case."""
     store = f"sqlite:///{tmp_path}/payments.db"
     operator = len(act + name) % 2 == 0
-    till = SolanaTill(svm, open_store(store, lease_s=LEASE_S), seed=SEED, operator=operator)
+    till = SolanaTill(svm, open_store(store, lease_s=LONG_LEASE_S), seed=SEED, operator=operator)
     try:
         buyer = till.client() if act == "open" else till.buyer()
         if act == "close":
@@ -87,7 +87,7 @@ def test_killed_at_a_failpoint_a_session_goes_on(svm: SvmChain, tmp_path: Path, 
         credential = credential_of(buyer, act)
         key = "the key" if act == "buy" else None
         child = start(
-            rpc_url=svm.rpc_url, store=store, lease_s=LEASE_S, seed=SEED, operator=operator,
+            rpc_url=svm.rpc_url, store=store, lease_s=LONG_LEASE_S, seed=SEED, operator=operator,
             credential=credential, strike=name, key=key,
         )  # fmt: skip
         out, _ = child.communicate(timeout=60)
