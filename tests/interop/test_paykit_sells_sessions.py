@@ -2,64 +2,33 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import closing
 
-import httpx
 import pytest
 from solders.keypair import Keypair
-from solders.pubkey import Pubkey
 
-from coinslot.client.events import Event, Opened, ToppedUp
+from coinslot.client.events import Opened, ToppedUp
 from coinslot.client.wallet import wallet
-from coinslot.devnet.channels.solana.program import MAINNET_TREASURY_OWNER, PROGRAM_ID, elf
-from coinslot.devnet.solana import DEVNET
 from coinslot.drive import RealWorld, run
 from coinslot.errors import NoPayableOffer, PaymentRefused
-from coinslot.intents.acts import Held, Standing
+from coinslot.intents.acts import Standing
 from coinslot.services import leaving
 from coinslot.store.book_memory import MemoryBook
 from coinslot.transports.httpx import session
+from support.paykitshop import COST, DEPOSIT, Buyer, mainlike, opened
 from support.peers import Peer
-from support.solanapeers import DOLLAR, MINTS, REALM, Theirs, paying, seed
+from support.solanapeers import DOLLAR, Theirs, seed
 from support.svm import SvmChain
 
 pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
-
-COST = 1_000
-DEPOSIT = 10_000
 
 
 @pytest.fixture(scope="module")
 def mainlike_svm() -> Iterator[SvmChain]:
     """A chain whose channel program has mainnet's treasury, the only one that this server knows."""
-    with DEVNET.start() as running:
-        running.chain.add_program(Pubkey.from_string(PROGRAM_ID), elf(MAINNET_TREASURY_OWNER))
-        chain = SvmChain(running)
-        for token in ("USDC", "PYUSD"):
-            chain.fund(MAINNET_TREASURY_OWNER, 1, token)
+    with mainlike() as chain:
         yield chain
-
-
-@contextmanager
-def opened(paykit: Peer, svm: SvmChain, token: str = "USDC", **session: Any) -> Iterator[Theirs]:
-    """A server that sells from channels for a thousandth; it pays for opening unless told otherwise."""
-    owner = svm.keypair(**{token: 1})
-    settings = {
-        "recipient": str(owner.pubkey()),
-        "signer": seed(owner),
-        "amount": COST,
-        "currency": MINTS[token],
-        "fee_payer": True,
-        "suggested_deposit": DEPOSIT,
-        **session,
-    }
-    secret = secrets.token_hex(32)
-    url = paykit.call("serve", rpc_url=svm.rpc_url, realm=REALM, secret_key=secret, session=settings)["url"]
-    yield Theirs(svm, paykit, url, token, settings["recipient"], ("", ""))
-    paykit.call("close", url=url)
 
 
 @pytest.fixture(scope="module", params=["client-USDC", "client-PYUSD", "operator-USDC", "operator-PYUSD"])
@@ -68,36 +37,6 @@ def theirs(paykit: Peer, mainlike_svm: SvmChain, request: pytest.FixtureRequest)
     signer, token = request.param.split("-")
     with opened(paykit, mainlike_svm, token, voucher_signer=signer) as server:
         yield server
-
-
-class Buyer:
-    """Our client: an account without SOL, a book, and what it noticed."""
-
-    def __init__(self, theirs: Theirs, **purse: Any) -> None:
-        lamports = purse.pop("lamports", 0)
-        self.theirs, self.book, self.events = theirs, MemoryBook(), list[Event]()
-        self.purse = {"operator_deposit": "0.03", **purse}
-        self.pair = theirs.svm.keypair(lamports=lamports, **{theirs.token: DOLLAR})
-
-    def client(self, **limits: Any) -> httpx.Client:
-        """With up to three cents for a channel, also where the server signs."""
-        limits = {"max_deposit": "0.03", "prefer_sessions": True, **limits}
-        return paying(self.theirs.svm, self.pair, book=self.book, events=self.events, purse=self.purse, **limits)
-
-    @property
-    def held(self) -> Held:
-        """Its only channel."""
-        (held,) = self.book.all().result()
-        return held
-
-    @property
-    def purse_units(self) -> int:
-        """What it holds beside the channel."""
-        return self.theirs.svm.balance(str(self.pair.pubkey()), self.theirs.token)
-
-    def count(self, kind: type[Event]) -> int:
-        """How often something happened."""
-        return sum(isinstance(one, kind) for one in self.events)
 
 
 def test_our_client_opens_buys_and_closes(theirs: Theirs) -> None:

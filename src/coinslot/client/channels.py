@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from coinslot.client.committing import commit_of, resume
 from coinslot.client.events import Authorized, Opened, ToppedUp
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.text import plain
@@ -302,8 +303,11 @@ def resolve(visit: Visit, held: Held) -> Flow[Held]:
     """Bring a pending opening or top-up to its end: by the chain, else by presenting the same again, word for word.
 
     LOST only where the chain shows nothing after its transaction has been dead for a while, or proves it dead. Raises
-    as `ready` does.
+    as `ready` does. A pending commit (committing.py) is posted again.
     """
+    commit = commit_of(held.opening)
+    if commit is not None:
+        return (yield from resume(visit, held, commit))
     state = yield from _look(visit, held)
     opening = held.standing is Standing.OPENING
     if state is not None and state.closed:

@@ -34,13 +34,15 @@ class Ask:
     """Send the caller's request with these headers in place of its own of the same name.
 
     `body` None: as the caller gave it, else exactly these bytes. `paid`: a credential is on board; be patient. `verb`:
-    not the request itself but one about its channel, by this HTTP method, to the same URL and without a body.
+    not the request itself but one about its channel, by this HTTP method, without the caller's body; it goes to the
+    same URL, or to `url` on the same origin.
     """
 
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes | None = field(default=None, repr=False)
     paid: bool = False
     verb: str | None = None
+    url: str | None = None
 
 
 class Tapped(Protocol):
@@ -48,6 +50,9 @@ class Tapped(Protocol):
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         """What the reader gets of a chunk. May ask for effects, and raise."""
+
+    def end(self) -> Flow[None]:
+        """The body came to its end, and did not break off. May ask for effects, and raise."""
 
     def finish(self) -> bytes:
         """What the reader gets at the end. Also called where the body is closed before that; a second time: nothing."""

@@ -1,8 +1,8 @@
 """Streams that are paid while they come: find the payment events among the others, and answer them.
 
-Events end with an empty line. Those called `payment-need-voucher` and `payment-receipt` are ours and are taken out; all
-others pass through byte for byte. Everything here happens between two chunks, in the thread or task that reads them; a
-voucher goes by a request of its own, on another connection.
+Events end with an empty line. Those called `payment-need-voucher` and `payment-receipt`, and those of deliveries
+(deliveries.py), are ours and are taken out; all others pass through byte for byte. Everything here happens between two
+chunks, in the thread or task that reads them; a voucher goes by a request of its own, on another connection.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from dataclasses import dataclass, field
 import msgspec
 
 from coinslot.client import channels
+from coinslot.client.deliveries import Deliveries
 from coinslot.client.events import Metered
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.visit import Visit, note, sign, turn
 from coinslot.client.watermark import Streams
 from coinslot.core.canonical import MAX_DEPTH, nested_deeper
 from coinslot.core.receipt import receipt_from
-from coinslot.drive import Flow, wait
-from coinslot.errors import MalformedHeader, PaymentRefused
+from coinslot.drive import Flow, now, wait
+from coinslot.errors import MalformedHeader, PaymentRefused, UsageError
+from coinslot.intents import deliveries
 from coinslot.intents.acts import Balance, Held, Standing
 
 NEED_EVENT = b"payment-need-voucher"
 RECEIPT_EVENT = b"payment-receipt"
+DIRECTIVE_EVENT = deliveries.DIRECTIVE_EVENT.encode()
+USAGE_EVENT = deliveries.USAGE_EVENT.encode()
 # A payment event has a few hundred bytes; a longer one is none and passes through piece by piece.
 MAX_EVENT_BYTES = 64 * 1024
 # How often a stream may ask again without having delivered anything in between. T46
@@ -77,6 +81,13 @@ def read_event(event: bytes) -> tuple[bytes, bytes]:
     return name, b"\n".join(data)
 
 
+def _is_last(name: bytes, data: bytes) -> bool:
+    """Whether an event says that no other comes."""
+    if name in (b"", b"message"):
+        return data.strip() == deliveries.DONE_DATA.encode()
+    return name == deliveries.DONE_EVENT.encode()
+
+
 def _object(data: bytes) -> dict[str, object]:
     """Raises MalformedHeader."""
     if nested_deeper(data.decode("latin-1"), MAX_DEPTH):
@@ -99,8 +110,10 @@ class Tap:
     streams: Streams
     _splitter: Splitter = field(default_factory=Splitter)
     _idle: int = 0
+    _deliveries: Deliveries = field(init=False)
 
     def __post_init__(self) -> None:
+        self._deliveries = Deliveries(self.visit)
         self.streams.begin(id(self), self.visit.purse.policy.max_window * self.visit.terms.amount_units)
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
@@ -115,10 +128,37 @@ class Tap:
                 yield from self._need(data)
             elif name == RECEIPT_EVENT:
                 yield from self._receipt(data)
+            elif name in (DIRECTIVE_EVENT, USAGE_EVENT):
+                yield from self._metered(name, data)
             else:
+                if _is_last(name, data):
+                    yield from self.end()
                 passed.append(event)
                 self._count(event, data)
         return b"".join(passed)
+
+    def end(self) -> Flow[None]:
+        """The stream came to its end: the delivery that ran is paid. Raises as Deliveries.pay."""
+        received, _ = self.streams.running.get(id(self), (0, 0))
+        paid = yield from self._deliveries.pay(self.held, received)
+        if paid is not None:
+            self.held, self.streams.signed_units = paid, paid.signed_units
+
+    def _metered(self, name: bytes, data: bytes) -> Flow[None]:
+        """An event of deliveries. Where the payee signs the vouchers there is nothing for us to commit."""
+        if not self.visit.payer.signs(self.held):
+            return
+        try:
+            if name == USAGE_EVENT:
+                self._deliveries.use(deliveries.read_usage(_object(data)))
+                return
+            told = deliveries.read_directive(_object(data))
+            if self._deliveries.repeats(told):
+                return
+            yield from self.end()
+            self._deliveries.begin(self.held, told, (yield from now()))
+        except UsageError as error:
+            raise MalformedHeader(f"{name.decode()}: {error}") from None
 
     def finish(self) -> bytes:
         """The stream is over, or nobody reads it any more. The last bytes, if it ended within an event."""

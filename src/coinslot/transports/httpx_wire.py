@@ -98,9 +98,9 @@ def _outgoing(request: httpx.Request, ask: Ask) -> httpx.Request:
         extensions["timeout"] = {**timeout, "read": max(timeout["read"], PAID_READ_S)}
     stream = request.stream if ask.body is None else httpx.ByteStream(ask.body)
     if ask.verb == "POST":
-        headers["content-length"] = "0"
-    verb = ask.verb or request.method
-    return httpx.Request(verb, request.url, headers=headers, stream=stream, extensions=extensions)
+        headers["content-length"] = str(len(ask.body or b""))
+    verb, url = ask.verb or request.method, request.url if ask.url is None else httpx.URL(ask.url)
+    return httpx.Request(verb, url, headers=headers, stream=stream, extensions=extensions)
 
 
 def purse_of(request: httpx.Request, purse: Purse) -> Purse:
@@ -256,6 +256,7 @@ class _TappedStream(httpx.SyncByteStream):
             passed = run(self._tap.feed(chunk), self._world)
             if passed:
                 yield passed
+        run(self._tap.end(), self._world)
         rest = self._tap.finish()
         if rest:
             yield rest
@@ -276,6 +277,7 @@ class _AsyncTappedStream(httpx.AsyncByteStream):
             passed = await run_async(self._tap.feed(chunk), self._world)
             if passed:
                 yield passed
+        await run_async(self._tap.end(), self._world)
         rest = self._tap.finish()
         if rest:
             yield rest

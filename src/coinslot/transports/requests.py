@@ -140,11 +140,12 @@ def _outgoing(request: requests.PreparedRequest, ask: Ask) -> requests.PreparedR
     copy = request.copy()
     copy.hooks = {}
     if ask.verb is not None:
-        copy.method, copy.body = ask.verb, None
+        copy.method, copy.body = ask.verb, ask.body or None
         for name in _OF_BODY:
             copy.headers.pop(name, None)
         if ask.verb == "POST":
-            copy.headers["Content-Length"] = "0"
+            copy.headers["Content-Length"] = str(len(ask.body or b""))
+        copy.url = ask.url or copy.url
     copy.headers.update(dict(ask.headers))
     if ask.verb is None and ask.body is not None and request.body is not None:
         copy.body = ask.body
@@ -239,6 +240,7 @@ class _TappedBody:
             passed = run(self._tap.feed(chunk), self._world)
             if passed:
                 yield passed
+        run(self._tap.end(), self._world)
         rest = self._tap.finish()
         if rest:
             yield rest

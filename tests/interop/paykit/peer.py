@@ -39,6 +39,7 @@ from solana_pay_kit.protocols.mpp.core.headers import (  # type: ignore[import-n
     parse_www_authenticate_all,
 )
 from solana_pay_kit.protocols.mpp.intents.session import (  # type: ignore[import-not-found]
+    MeteringUsage,
     SessionAction,
     SessionRequest,
     VoucherPayload,
@@ -47,7 +48,11 @@ from solana_pay_kit.protocols.mpp.intents.session import (  # type: ignore[impor
 from solana_pay_kit.protocols.mpp.server import session_method as selling  # type: ignore[import-not-found]
 from solana_pay_kit.protocols.mpp.server.charge import Config, Mpp  # type: ignore[import-not-found]
 from solana_pay_kit.protocols.mpp.server.middleware import pay as paid  # type: ignore[import-not-found]
-from solana_pay_kit.protocols.mpp.server.session import Split  # type: ignore[import-not-found]
+from solana_pay_kit.protocols.mpp.server.session import DeliveryRequest, Split  # type: ignore[import-not-found]
+from solana_pay_kit.protocols.mpp.server.session_routes import session_routes  # type: ignore[import-not-found]
+from solana_pay_kit.protocols.mpp.server.session_stream import (  # type: ignore[import-not-found]
+    new_metered_stream_writer,
+)
 from solana_pay_kit.signer import LocalSigner  # type: ignore[import-not-found]
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -287,17 +292,84 @@ def having_sessions(args: dict[str, Any]) -> Any:
     )
 
 
+class Written(list[bytes]):
+    """What its writer of metered streams writes to."""
+
+    def write(self, text: str) -> None:
+        """A piece of the stream."""
+        self.append(text.encode())
+
+
+class Metering:
+    """Streams that are paid afterwards, and its two endpoints; `told` is what a test changes of what a stream says."""
+
+    def __init__(self, session: Any, told: dict[str, Any]) -> None:
+        self.core, self.told, self.commits = session.core(), told, list[dict[str, Any]]()
+        self.routes = session_routes(self.core)
+
+    async def stream(self, channel: str) -> bytes:
+        """Some words and what they cost, as its writer writes them."""
+        told, written = self.told, Written()
+        stream = new_metered_stream_writer(written)
+        wish = DeliveryRequest(session_id=channel, amount=told["amount"], commit_url=told.get("commit_url", ""))
+        directive = await self.core.begin_delivery(wish)
+        if "session" in told:
+            directive.session_id = told["session"]
+        stream.write_metering(directive)
+        for number in range(told.get("words", 3)):
+            stream.write_json({"word": number})
+        if "usage" in told:
+            usage = MeteringUsage(told.get("usage_of", directive.delivery_id), str(told["usage"]))
+            stream.write_usage(usage)
+        if told.get("done", True):
+            stream.write_done()
+        return b"".join(written)
+
+    async def commit(self, method: str, raw: bytes) -> tuple[int, dict[str, Any]]:
+        """Its own answer; `lost`: so many are made and not given, `answer`: members of the receipt that are others."""
+        result = await self.routes.commit(method, raw)
+        self.commits.append({"sent": raw.decode(), "status": result.status, "body": dict(result.body)})
+        if self.told.get("lost", 0) > 0:
+            self.told["lost"] -= 1
+            return 500, {"error": "lost"}
+        return result.status, {**result.body, **self.told.get("answer", {})}
+
+
+async def metering(args: dict[str, Any]) -> list[dict[str, Any]]:
+    """The commits that a server saw; `told` changes what its streams say from now on."""
+    found = _metering[args["url"]]
+    found.told.update(args.get("told", {}))
+    return found.commits
+
+
+_metering: dict[str, Metering] = {}
+
+
 async def serve(args: dict[str, Any]) -> dict[str, str]:
-    """A server: `charge` settings and `routes` by path with their options, or `session` settings for every path."""
+    """A server: `charge` settings and `routes` by path with their options, or `session` settings for every path.
+
+    With `metering`, what stands under /stream is paid after it came.
+    """
     hits: dict[str, int] = {}
     session = having_sessions(args) if "session" in args else None
     views = charging(args, hits) if "charge" in args else {}
+    meter = Metering(session, args["metering"]) if "metering" in args else None
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
+        sent, more = b"", True
+        while more:
+            message = await receive()
+            sent, more = sent + message.get("body", b""), message.get("more_body", False)
         request, path = Asked(scope["headers"]), scope["path"]
-        if session is not None:
+        if meter is not None and path.startswith("/__402/session/"):
+            endpoint = meter.routes.deliveries if path.endswith("deliveries") else None
+            if endpoint is None:
+                status, body = await meter.commit(scope["method"], sent)
+            else:
+                answered = await endpoint(scope["method"], sent)
+                status, body = answered.status, answered.body
+            headers = {}
+        elif session is not None:
             result = await session.handle(
                 request.headers.get("authorization"),
                 selling.SessionChallengeOptions(),
@@ -312,8 +384,13 @@ async def serve(args: dict[str, Any]) -> dict[str, str]:
             else:
                 status, headers, body = 200, {"Payment-Receipt": format_receipt(result)}, {"path": path}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        content = json.dumps(body).encode()
+        if meter is not None and path == "/stream" and scope["method"] == "GET" and status == 200:
+            (receipt,) = (value.decode() for name, value in raw if name == b"payment-receipt")
+            content = await meter.stream(parse_receipt(receipt).reference)
+            raw.append((b"content-type", b"text/event-stream"))
         await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+        await send({"type": "http.response.body", "body": content})
 
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
@@ -323,6 +400,8 @@ async def serve(args: dict[str, Any]) -> dict[str, str]:
     while not server.started:
         await asyncio.sleep(0.01)
     _servers[url] = (server, task, hits, session)
+    if meter is not None:
+        _metering[url] = meter
     return {"url": url}
 
 
@@ -349,6 +428,7 @@ OPS = {
     "session.close": session_close,
     "serve": serve,
     "hits": hits,
+    "metering": metering,
     "close": close,
 }
 

@@ -1,0 +1,146 @@
+"""What a stream's deliveries come to, and that it is paid: at the stream's end, for its own channel, within limits.
+
+    a directive     begins a delivery, and ends the one before: that came, and is paid
+    a usage         says what the running one came to; it can speak of no other
+    the end         `[DONE]`, or the end of an answer that did not break off: the running one is paid
+
+The most that the deliveries of one answer may come to (T24), whatever the directives and the usages say:
+
+    what any stream may ask   price of a unit x (units received + the policy's window)
+    the limit for a request   with the price of the request, the policy's max_per_request or the asset's own limit
+
+and, as for every voucher, the budgets, `max_deposit` and `max_locked`. Beyond them nothing is signed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urljoin
+
+from coinslot.client import channels
+from coinslot.client.committing import MAX_PENDING_S, Commit, post
+from coinslot.client.purse import units_of
+from coinslot.client.text import origin_of
+from coinslot.client.visit import Visit, affordable, sign, turn
+from coinslot.client.watermark import STEP_UNITS
+from coinslot.drive import Flow, failpoint, now, wait
+from coinslot.errors import PaymentRefused, PolicyRefused, UsageError
+from coinslot.intents.acts import Held, Standing
+from coinslot.intents.deliveries import COMMIT_PATH, Directive, Usage
+from coinslot.store.book import SETTLED, Pending, Word
+
+
+@dataclass
+class Deliveries:
+    """Those of one answer. Used by one thread or task at a time."""
+
+    visit: Visit
+    _live: Directive | None = None
+    _usage: Usage | None = None
+    _ended: set[str] = field(default_factory=set)
+    _sequence: int = -1
+    _paid_units: int = 0
+
+    def begin(self, held: Held, told: Directive, at_s: float) -> None:
+        """The delivery that streams from now on. The one before must be paid already.
+
+        Raises UsageError for one that can't be ours, PolicyRefused for a voucher that would go elsewhere.
+        """
+        if told.channel_id != held.channel_id:  # T24
+            raise UsageError("sessionId is another channel than the one that pays this stream")
+        asset = self.visit.terms.asset
+        if told.currency not in (asset.id, asset.symbol):  # T29
+            raise UsageError("currency is not what this channel holds")
+        if told.delivery_id in self._ended or told.sequence <= self._sequence:  # T24
+            raise UsageError("deliveryId or sequence comes again")
+        if told.expires_at_s <= at_s:
+            raise UsageError("expiresAt is past")
+        self._url(told)
+        self._live, self._usage, self._sequence = told, None, told.sequence
+
+    def repeats(self, told: Directive) -> bool:
+        """Whether this directive is the running one, once more."""
+        return told == self._live
+
+    def use(self, told: Usage) -> None:
+        """What the running delivery came to. Raises UsageError for any other. T24"""
+        if self._live is None or told.delivery_id != self._live.delivery_id:  # T24
+            raise UsageError("deliveryId is not the delivery that streams")
+        self._usage = told
+
+    def _url(self, told: Directive) -> str:
+        """Where to commit. Raises PolicyRefused, UsageError."""
+        origin = self.visit.origin
+        url = origin + COMMIT_PATH if told.commit_url is None else urljoin(self.visit.url, told.commit_url)
+        if origin_of(url) != origin or "@" in url.partition("//")[2].partition("/")[0]:  # T37
+            raise PolicyRefused(
+                f"{origin} wants a voucher posted to another site. Nothing was signed for what it delivered."
+            )
+        return url.partition("#")[0]
+
+    @property
+    def due_units(self) -> int:
+        """What the running delivery comes to, as far as the server said; 0 where none runs."""
+        if self._live is None:
+            return 0
+        return self._live.amount_units if self._usage is None else self._usage.amount_units
+
+    def require_agreed(self, received_units: int) -> None:
+        """That the caller agreed to the running delivery, and the ones before. Raises PolicyRefused. T24"""
+        terms, policy = self.visit.terms, self.visit.purse.policy
+        limit = policy.limit(terms.asset)
+        streamed = received_units + policy.max_window * terms.amount_units
+        of_request = 0 if limit is None else max(0, units_of(limit, terms.asset) - terms.amount_units)
+        total = self._paid_units + self.due_units
+        if total > min(streamed, of_request):  # T24
+            shown = terms.asset.text
+            raise PolicyRefused(
+                f"{self.visit.origin} wants {shown(total)} for what it delivered. {shown(streamed)} may be paid for "
+                f"what came and a window ahead, and {shown(of_request)} beside the price of one request. "
+                "Nothing was signed for it."
+            )
+
+    def pay(self, held: Held, received_units: int) -> Flow[Held | None]:
+        """Pay the running delivery, if one runs that cost something; it is over then. The channel's new record.
+
+        Raises PolicyRefused, PaymentRefused, PaymentOutcomeUnknown, ChainError, StoreError.
+        """
+        told, due = self._live, self.due_units
+        if told is None:
+            return None
+        try:
+            if not due:
+                return None
+            self.require_agreed(received_units)
+            return (yield from self._pay(held.key, told, due))
+        finally:
+            self._live, self._usage = None, None  # whatever came of it, it is not signed for again
+            self._ended.add(told.delivery_id)
+            self._paid_units += due
+
+    def _pay(self, key: str, told: Directive, due_units: int) -> Flow[Held | None]:
+        visit, url = self.visit, self._url(told)
+        lease = yield from turn(visit.book, visit.scope)
+        try:
+            held = yield from wait(visit.book.get(key))
+            if held is not None and held.opening:
+                held = yield from channels.resolve(visit, held)
+            if held is None or held.standing is not Standing.OPEN:
+                raise PaymentRefused("the channel of a delivery is not open any more. Nothing was signed.", status=0)
+            # As far as the server acknowledged; what it never said a word about it may not have.
+            total = max(held.signed_units + STEP_UNITS, (held.acknowledged_units or held.signed_units) + due_units)
+            yield from affordable(visit, total - held.signed_units)  # before anything is deposited for it. T22
+            held = yield from channels.covered(visit, held, total)
+            commit = Commit(url, told.delivery_id, due_units, total)
+            dead_after_s = min(float(told.expires_at_s), (yield from now()) + MAX_PENDING_S)
+            pending = Pending(commit.encode(), held.reference, dead_after_s)
+            yield from wait(visit.book.note(held.key, Word(pending=pending)))
+            failpoint("client.committing")
+            try:
+                held = yield from sign(visit, held, total)  # F01 F02
+            except PolicyRefused:
+                yield from wait(visit.book.note(held.key, Word(pending=SETTLED)))
+                raise
+            return (yield from post(visit, held, commit))
+        finally:
+            lease.release()
