@@ -15,6 +15,7 @@ from coinslot.server.delivery import Delivering
 from coinslot.store.protocol import Stage
 from coinslot.store.sqlite import SqliteStore
 from support.cancel import Counted, cancelled_at
+from support.drained import drained
 from support.stepping import interleaved
 from support.strike import struck_at
 from support.till import GET, SetAsyncWorld, Till, asking
@@ -40,7 +41,7 @@ def drive(till: Till, flow: Flow[object]) -> object:
         return None
     finally:
         for _ in range(2):  # what is queued, and what its answers queue
-            till.store.ping().result()
+            drained(till.store)
 
 
 async def _driven(flow: Flow[object], till: Till) -> object:
@@ -58,7 +59,7 @@ def test_a_cancelled_request_can_be_repeated(disk: Till, before: str, late: bool
         if before:
             with struck_at(before):
                 disk.present(credential)
-            disk.store.ping().result()
+            drained(disk.store)
         seen = Counted()
         sales = disk.bank.settled()
         got = drive(disk, cancelled_at(disk.gate.admit(asking(GET, credential), disk.price), n, late=late, seen=seen))
@@ -98,7 +99,7 @@ def test_a_cancelled_repeat_under_a_key_locks_nothing(disk: Till, late: bool) ->
         one, two = disk.bought(), disk.bought()
         with struck_at("gate.claimed"):
             disk.present(one, idempotency_key=str(n))
-        disk.store.ping().result()
+        drained(disk.store)
         seen = Counted()
         request = asking(GET, two, idempotency_key=str(n))
         drive(disk, cancelled_at(disk.gate.admit(request, disk.price), n, late=late, seen=seen))
@@ -121,7 +122,7 @@ def test_a_cancelled_record_of_a_delivery_is_no_second_bill(disk: Till, late: bo
     assert delivery is not None
     drive(disk, cancelled_at(disk.gate.delivered(admission, delivery), 1, late=late, seen=Counted()))
     disk.gate.abandoned(admission)
-    disk.store.ping().result()
+    drained(disk.store)
     assert disk.serve(credential).body == b"goods"
     assert disk.bank.settled() == 1
 
@@ -149,7 +150,7 @@ def test_a_task_that_is_cancelled_at_any_turn_of_the_loop(disk: Till) -> None:
         credential = disk.bought()
         asyncio.run(cancelled_after(turns, credential))
         for _ in range(2):
-            disk.store.ping().result()
+            drained(disk.store)
         assert disk.serve(credential).status == 200
     assert disk.bank.settled() == 8
 
@@ -164,5 +165,5 @@ def test_a_store_error_under_a_fresh_lease_gives_it_back(disk: Till) -> None:
     got = interleaved(disk, credential, find_fails=True)
     assert isinstance(got, Answer)
     assert got.status == 503
-    disk.store.ping().result()
+    drained(disk.store)
     assert disk.serve(credential).status == 200

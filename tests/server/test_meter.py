@@ -17,6 +17,7 @@ from coinslot.server.meter import Meter
 from coinslot.server.price import Metering
 from coinslot.store.sqlite import SqliteStore
 from support.cancel import Counted, cancelled_at
+from support.drained import drained
 from support.sessiontill import COST, HEAD, Buyer, SessionTill
 from support.till import SetAsyncWorld
 from support.toybank import Bank
@@ -59,7 +60,7 @@ def drive(till: SessionTill, flow: Flow[Any]) -> None:
         pass
     finally:
         for _ in range(3):
-            till.store.ping().result()
+            drained(till.store)
 
 
 @pytest.mark.guard("F08", "T25")
@@ -108,7 +109,7 @@ def test_what_was_not_used_of_a_window_is_free_again(till: SessionTill, how: str
         run(meter.finish(), till.world)
     else:
         getattr(meter, how)()
-    till.store.ping().result()
+    drained(till.store)
     assert (buyer.record.spent, buyer.record.reserved) == (spent * COST, 0)
 
 
@@ -134,7 +135,7 @@ def test_a_step_that_is_cancelled_spends_each_unit_once(till: SessionTill, step:
             meter.forget()
             taken = 0
         meter.abandon()
-        till.store.ping().result()
+        drained(till.store)
         assert (buyer.record.spent, buyer.record.reserved) == (taken * COST, 0)
         if not seen.cancelled:
             break
@@ -158,7 +159,7 @@ def test_while_nothing_was_sent_nothing_is_spent(till: SessionTill) -> None:
             assert run(meter.finish(), till.world).extra["units"] == 9
         else:
             meter.forget()
-            till.store.ping().result()
+            drained(till.store)
         assert (buyer.record.spent, buyer.record.reserved) == (spent * COST, 0)
 
 
@@ -235,7 +236,7 @@ def test_a_window_that_somebody_else_billed_is_not_spent_again(till: SessionTill
     with pytest.raises(LeaseLost):
         run(meter.renew(), till.world)
     meter.abandon()
-    till.store.ping().result()
+    drained(till.store)
     assert (buyer.record.spent, buyer.record.reserved) == (WINDOW * COST, 0)
 
 

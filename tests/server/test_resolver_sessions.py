@@ -15,6 +15,7 @@ from coinslot.server.resolver import resolve_round
 from coinslot.server.settler import Policy, settle_round
 from coinslot.store.protocol import Query
 from coinslot.store.protocol import Stage as PaymentStage
+from support.drained import drained
 from support.sessiontill import COST, DEPOSIT, HEAD, Buyer, SessionTill
 from support.strike import struck_at
 
@@ -22,7 +23,7 @@ from support.strike import struck_at
 def resolve(till: SessionTill) -> int:
     """One round; how many are still open."""
     pending = run(resolve_round(till.store, (till.seller,), till.events.append), till.world)
-    till.store.ping().result()
+    drained(till.store)
     return pending
 
 

@@ -17,6 +17,7 @@ from coinslot.server.price import Metering
 from coinslot.server.request import Incoming
 from coinslot.store.sqlite import SqliteStore
 from support.cancel import Counted, cancelled_at
+from support.drained import drained
 from support.sessiontill import COST, DEPOSIT, HEAD, WORDS, Buyer, SessionTill
 from support.till import SetAsyncWorld, asking
 from support.toybank import Bank
@@ -47,7 +48,7 @@ def drive(till: SessionTill, flow: Flow[Any]) -> object:
         return None
     finally:
         for _ in range(3):  # what is queued, and what its answers queue
-            till.store.ping().result()
+            drained(till.store)
 
 
 def cancelled(
@@ -118,8 +119,7 @@ def test_a_cancelled_stream_leaves_no_window(bank: Bank, alice: dict[str, Any], 
         got, was = cancelled(till, buyer.voucher(accepted + 4 * COST), n, late)
         if isinstance(got, Admission):
             till.gate.abandoned(got)
-        till.store.ping().result()
-        till.store.ping().result()
+        drained(till.store)
         assert (buyer.record.reserved, buyer.record.spent) == (0, 0), f"effect {n}"
         return was
 
@@ -213,7 +213,7 @@ def test_a_task_that_is_cancelled_at_any_turn_of_the_loop(disk: SessionTill) -> 
         credential, key = buyer.voucher(n * COST), f"turn {turns}"
         asyncio.run(after(turns, credential, key))
         for _ in range(3):
-            disk.store.ping().result()
+            drained(disk.store)
         answer = disk.serve(credential, idempotency_key=key)
         assert isinstance(answer, Answer)
         assert answer.body == b"words"

@@ -16,6 +16,7 @@ from coinslot.server.events import ChannelClosed
 from coinslot.server.price import Metering
 from coinslot.store.channels import JobKind, JobStage, SessionStore
 from coinslot.store.open import open_store
+from support.drained import drained
 from support.sessiontill import COST, DEPOSIT, HEAD, WORDS, Buyer, SessionTill, receipt_of
 from support.strike import struck_at
 from support.till import asking, first, offered, problem
@@ -233,7 +234,7 @@ def test_a_close_that_was_struck_goes_on_with_the_same_credential(disk: SessionT
     credential = buyer.close(2 * COST)
     with struck_at(name):
         disk.present(credential)
-    disk.store.ping().result()
+    drained(disk.store)
     assert disk.serve(buyer.voucher(3 * COST)).status == 410
     answer = disk.answer(credential)
     assert answer.status == 204

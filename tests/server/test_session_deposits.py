@@ -21,6 +21,7 @@ from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Query
 from coinslot.store.protocol import Stage as PaymentStage
+from support.drained import drained
 from support.sessiontill import COST, DEPOSIT, HEAD, WORDS, Buyer, SessionTill, receipt_of
 from support.strike import struck_at
 from support.till import asking, first, offered, problem, rewritten, token_of
@@ -173,7 +174,7 @@ def test_an_open_under_a_fresh_challenge_is_the_same_open(till: SessionTill) -> 
     buyer, credential = till.open(first_units=COST)
     with struck_at("session.broadcast"):
         till.present(credential, HEAD)
-    till.store.ping().result()
+    drained(till.store)
     till.world.at_s += EXPIRES_IN_S
     late = till.answer(credential, HEAD)
     assert (late.status, problem(late)["slug"] if late.body else "payment-expired") == (402, "payment-expired")
@@ -196,7 +197,7 @@ def test_an_open_that_was_struck_goes_on_with_the_same_credential(disk: SessionT
     buyer, credential = disk.open(first_units=COST)
     with struck_at(name):
         disk.present(credential, request_)
-    disk.store.ping().result()
+    drained(disk.store)
     assert disk.bank.settled() == (name not in UNSENT)
     answer = disk.serve(credential, request_)
     assert answer.status == (204 if request_ is HEAD else 200)
@@ -214,7 +215,7 @@ def test_a_lost_answer_of_the_network_is_no_refusal(till: SessionTill, fault: st
     buyer, credential = till.open()
     with struck_at("session.prepared"):
         till.present(credential, HEAD)
-    till.store.ping().result()
+    drained(till.store)
     till.bank.order(fault)
     answer = till.answer(credential, HEAD)
     assert answer.status in (204, 503)
@@ -295,7 +296,7 @@ def test_another_transaction_for_the_same_channel_opens_nothing(till: SessionTil
     second = buyer.credential({**payload, "transaction": other.hex()})
     with struck_at("session.claimed"):
         till.present(credential, HEAD)
-    till.store.ping().result()
+    drained(till.store)
     answer = till.answer(second, HEAD)
     assert (answer.status, problem(answer)["slug"] if answer.body else "challenge-used") == (409, "challenge-used")
     assert till.bank.submissions() == 0
@@ -348,7 +349,7 @@ def test_a_top_up_that_was_struck_goes_on_with_the_same_credential(disk: Session
     credential = buyer.top_up(COST)
     with struck_at(name):
         disk.present(credential)
-    disk.store.ping().result()
+    drained(disk.store)
     assert disk.answer(credential).status == 204
     assert disk.answer(credential).status == 204
     assert buyer.record.deposit == in_channels(disk) == DEPOSIT + COST

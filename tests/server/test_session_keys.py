@@ -15,6 +15,7 @@ from coinslot.server.price import Metering
 from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
 from coinslot.store.protocol import MAX_KEPT_BODY
+from support.drained import drained
 from support.sessiontill import COST, PATIENCE_S, WORDS, SessionTill, receipt_of
 from support.strike import struck_at
 from support.till import asking, first, offered, problem
@@ -47,13 +48,27 @@ def test_a_keyed_request_that_comes_again_gets_its_stored_answer(till: SessionTi
 
 
 def test_another_key_is_another_request(till: SessionTill) -> None:
-    """It pays again, and the answer of the one before is not kept any longer."""
+    """It pays again, and the answer of the one before is kept as well, whatever voucher asks for it."""
     buyer = till.buyer()
-    till.serve(buyer.voucher(COST), idempotency_key=KEY)
+    till.serve(buyer.voucher(COST), idempotency_key=KEY, handler=lambda: b"the first")
     assert till.serve(buyer.voucher(2 * COST), idempotency_key="the-second").body == b"words"
-    old = till.serve(buyer.voucher(COST), idempotency_key=KEY)
-    assert old.body != b"words"
+    for amount in (1, 2, 3):
+        assert till.again(buyer.voucher(amount * COST), idempotency_key=KEY).body == b"the first"
     assert (till.runs, buyer.sums) == (2, (2 * COST, 2 * COST, 0))
+
+
+@pytest.mark.guard("T02", "F14")
+@pytest.mark.spec("TSES-163")
+def test_two_keyed_requests_at_once_are_each_charged_once(till: SessionTill) -> None:
+    """Both are bought before either is answered, both answers are lost: each comes again with a higher voucher."""
+    buyer = till.buyer()
+    one = till.admitted(buyer.voucher(COST), idempotency_key="one")
+    two = till.admitted(buyer.voucher(2 * COST), idempotency_key="two")
+    for admission in (one, two):
+        till.deliver(admission)
+    for name in ("one", "two", "one"):
+        assert till.again(buyer.voucher(9 * COST), idempotency_key=name).body == b"words"
+    assert buyer.sums == (2 * COST, 2 * COST, 0)
 
 
 def test_a_key_of_another_request_is_refused(till: SessionTill) -> None:
@@ -161,7 +176,7 @@ def test_an_observer_that_fails_costs_nobody_a_request(bank: Bank, alice: Wallet
     gate = replace(till.gate, observe=broken)
     with pytest.raises(LookupError, match="observer"):
         run(gate.admit(asking(WORDS, credential, idempotency_key=KEY), till.price), till.world)
-    till.store.ping().result()
+    drained(till.store)
     assert till.serve(credential, idempotency_key=KEY).body == b"words"
     assert buyer.sums == (COST, COST, 0)
 
@@ -178,7 +193,7 @@ def test_a_stream_whose_record_was_struck_is_charged_once(bank: Bank, alice: Wal
     with struck_at("meter.finished"):
         till.deliver(admission)
     till.gate.abandoned(admission)
-    till.store.ping().result()
+    drained(till.store)
     assert (buyer.record.spent, buyer.record.reserved) == (3 * COST, 0)
 
 

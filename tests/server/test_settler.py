@@ -14,6 +14,7 @@ from coinslot.server.events import ChannelClosed, ChannelFrozen, ChannelSettled,
 from coinslot.server.outbox import batches
 from coinslot.server.settler import CLOSE_IDLE_AFTER_S, RETRY_S, SETTLE_AFTER_S, Policy, Report, settle_round
 from coinslot.store.channels import Job, JobKind, JobStage, Order, Reserved, SessionStore
+from support.drained import drained
 from support.sessiondesk import session_seller
 from support.sessiontill import COST, DEPOSIT, NETWORK, Buyer, SessionTill
 from support.toybank import Bank
@@ -27,7 +28,7 @@ def settle(till: SessionTill, policy: Policy | None = None, *sellers: ToySession
     report = run(
         settle_round(till.store, sellers or (till.seller,), policy or Policy(), till.events.append, turn), till.world
     )
-    till.store.ping().result()
+    drained(till.store)
     return report
 
 

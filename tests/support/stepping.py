@@ -12,6 +12,7 @@ from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
 from coinslot.store.futures import failed
 from coinslot.store.protocol import Lease, Payment, Store
+from support.drained import drained
 from support.till import GET, Till, asking
 
 
@@ -56,6 +57,6 @@ def interleaved(
     **headers: str,
 ) -> Answer | Admission:
     """Present a credential while something else happens between the look-up and the lease."""
-    till.store.ping().result()  # what was queued before (a lease given back) is written
+    drained(till.store)  # what was queued before (a lease given back) is written
     gate = replace(till.gate, store=Between(till.store, before_take, find_fails))  # type: ignore[arg-type]
     return run(gate.admit(asking(GET, credential, **headers), till.price), till.world)

@@ -37,6 +37,7 @@ from coinslot.settings import settings
 from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
 from coinslot.store.protocol import Payment
+from support.drained import drained
 from support.toybank import Bank
 
 REALM = "api.example.com"
@@ -215,7 +216,7 @@ class Till:
     def resolve(self) -> int:
         """One round of the resolver; how many payments are still open."""
         pending = run(resolve_round(self.store, self.sellers, self.events.append), self.world)
-        self.store.ping().result()  # the leases it gave back are written
+        drained(self.store)  # the leases it gave back are written
         return pending
 
     def payment(self, credential: str) -> Payment:

@@ -30,6 +30,7 @@ from coinslot.transports import flask as flask_door
 from coinslot.transports.chunks import achunks, chunks
 from coinslot.transports.slot import Slot
 from support.djangosite import configured
+from support.drained import drained
 from support.serving import TIMEOUT_S, asgi_server, wsgi_server
 from support.streamclient import RECEIPT, StreamClient, parse_events, stream_slot
 from support.toybank import Bank
@@ -232,7 +233,7 @@ def test_a_handler_that_fails_before_it_sends_costs_nothing(door: Any, slot: Slo
         answer = client.get(50)
         assert answer.status_code == 500
         assert "payment-receipt" not in answer.headers
-    slot.store.ping().result()
+    drained(slot.store)
     assert client.sums(slot) == (50, 0, 0)
 
 
@@ -290,7 +291,7 @@ def test_pieces_cost_their_bytes_and_break_off_where_nobody_pays(site: Any, slot
             for piece in answer.iter_raw():
                 got += piece
         assert len(got) == 30
-        slot.store.ping().result()
+        drained(slot.store)
         assert other.sums(slot) == (30, 30, 0)
 
 

@@ -10,6 +10,7 @@ from coinslot.errors import ConfigError, StoreError, UsageError
 from coinslot.store.memory import MemoryStore
 from coinslot.transports.secret import VARIABLE
 from coinslot.transports.slot import Slot
+from support.drained import drained
 from support.till import toy_seller
 from support.toybank import Bank
 
@@ -77,7 +78,7 @@ def test_a_closed_slot_takes_nothing_more(bank: Bank) -> None:
     slot.resolving.ensure()
     slot.close()
     with pytest.raises(StoreError, match="closed"):
-        slot.store.ping().result()
+        drained(slot.store)
     slot.resolving._thread.join(10)
     slot.resolving.ensure()
     assert not slot.resolving._thread.is_alive()

@@ -512,14 +512,13 @@ def test_an_open_is_dead_only_when_the_chain_is_past_it(shop: Shop) -> None:
     at = stall(shop, V2, lag_s=5)
     prepared = ready(at)
     assert isinstance(at.confirm(prepared), Pending)
+    assert prepared.dead_after_s is not None
     mark = shop.chain.snapshot()
     try:
-        shop.chain.rpc("evm_increaseTime", 28)
-        shop.chain.mine()
-        assert isinstance(at.confirm(prepared), Pending)
-        shop.chain.rpc("evm_increaseTime", 10)
-        shop.chain.mine()
-        assert isinstance(at.confirm(prepared), Refused)
+        for over_s, end in ((5, Pending), (6, Refused)):
+            shop.chain.rpc("evm_setNextBlockTimestamp", int(prepared.dead_after_s) + over_s)
+            shop.chain.mine()
+            assert isinstance(at.confirm(prepared), end)
     finally:
         shop.chain.revert(mark)
 
