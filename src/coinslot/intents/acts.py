@@ -229,6 +229,18 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """What channels that are over still hold of their payer's own besides deposits (rent, for example), by the chain.
+
+    `ready` can be collected now, `waiting` not yet: ids of channels.
+    """
+
+    ready: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    evidence: object = field(repr=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
     """A server's word on a channel, from a receipt, a snapshot, or a stream that ran dry. None: it did not say.
 

@@ -243,7 +243,7 @@ def test_an_opening_carries_so_many_splits_and_no_more(shared_svm: SvmChain, wor
 
 def test_who_pays_for_itself_can_name_some_more(rich: Lane) -> None:
     """Its transaction has one signature and fewer accounts."""
-    assert rich.open(fee_payer=None, splits=crowd(18)).held
+    assert rich.open(fee_payer=None, splits=crowd(18)).held.deposit_units == DEPOSIT
     with pytest.raises(NoPayableOffer, match="among 32 recipients"):
         rich.open(fee_payer=None, splits=crowd(32))
 

@@ -20,7 +20,8 @@ from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
 from coinslot.intents import acts
 from coinslot.method import Extras, load, sells_sessions
-from coinslot.methods.solana.session.configure import LOCAL_TREASURY, MAX_SPLITS
+from coinslot.methods.solana.session.configure import LOCAL_TREASURY
+from coinslot.methods.solana.session.distribution import MAX_SPLITS
 from coinslot.methods.solana.session.payload import VoucherPayload
 from coinslot.methods.solana.session.record import read_record
 from coinslot.methods.solana.session.seller import SolanaSessionSeller

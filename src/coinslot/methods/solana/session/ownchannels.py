@@ -191,7 +191,7 @@ def find_channels(
                 raise RpcUnreachable(f"what stands at {each.address} is no channel: {error}") from None
             opened_at_s = yield from block_time(url, state.seeds.open_slot)
             if opened_at_s is None or opened_at_s >= since_s:
-                recorded = yield from _recorded(url, network, program, (each, state))
+                recorded = yield from recorded_on_chain(url, network, program, (each, state))
                 found.append(_held(recorded, state, since_s if opened_at_s is None else float(opened_at_s)))
     return tuple(sorted(found, key=lambda one: one.opened_at_s))
 
@@ -212,8 +212,11 @@ def _held(recorded: Recorded, state: ChannelAccount, opened_at_s: float) -> Held
     )
 
 
-def _recorded(url: str, network: str, program: str, found: tuple[Account, ChannelAccount]) -> Flow[Recorded]:
-    """What the chain tells of a channel's terms: of its splits only a hash, and the rest by its opening."""
+def recorded_on_chain(url: str, network: str, program: str, found: tuple[Account, ChannelAccount]) -> Flow[Recorded]:
+    """What the chain tells of a channel's terms: of its splits only a hash, and the rest by its opening.
+
+    Raises RpcUnreachable, RpcRefused.
+    """
     at, state = found
     mint = yield from account(url, state.seeds.mint)
     if mint is None:

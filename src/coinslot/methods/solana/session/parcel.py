@@ -76,8 +76,10 @@ class Parcel:
             for one, each in self.seen.items()
         }
         raw: list[Json] = [base64.b64encode(each).decode("ascii") for each in self.transactions]
-        tables: dict[str, Json] = {one.address: list(one.addresses) for one in self.tables}
-        return canonical({"channels": seen, "transactions": raw} | ({"tables": tables} if tables else {}))
+        told: dict[str, Json] = {"channels": seen, "transactions": raw}
+        if self.tables:
+            told["tables"] = {one.address: list(one.addresses) for one in self.tables}
+        return canonical(told)
 
 
 def read_parcel(raw: bytes) -> tuple[Parcel, tuple[Transaction, ...]]:

@@ -37,7 +37,7 @@ from coinslot.errors import (
     UsageError,
 )
 from coinslot.intents import acts
-from coinslot.intents.acts import Act, Balance, Held, Move, OnChain, Sendable
+from coinslot.intents.acts import Act, Balance, Held, Left, Move, OnChain, Sendable
 from coinslot.intents.dry import read_need_voucher
 from coinslot.methods.solana.session import exit as leaving
 from coinslot.methods.solana.session.bearer import Authentication, sign_bearer
@@ -45,6 +45,7 @@ from coinslot.methods.solana.session.channel import ChannelAccount, Seeds
 from coinslot.methods.solana.session.configure import LOCAL_TREASURY
 from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, TREASURY_OWNER
 from coinslot.methods.solana.session.fields import read_address, read_units
+from coinslot.methods.solana.session.leftovers import Leftovers, leftovers
 from coinslot.methods.solana.session.looking import own_state
 from coinslot.methods.solana.session.opening import (
     OPEN_UNITS,
@@ -404,6 +405,30 @@ class SolanaSessionPayer:
                     return (yield from _sendable(raw))
         return (yield from _sendable(signed_by(wallet, calls, leaving.WITHDRAW_UNITS, funding)))
 
+    def left(self, known: Sequence[Held]) -> Flow[Left]:
+        """The channels that are over and hold rent of ours; `known`: closed ones of the book. Raises ChainError."""
+        config, url = self.config, self.config.wallet.rpc_url
+        treasury = {} if (owner := self._treasury_owner(CHANNEL_PROGRAM)) is None else {CHANNEL_PROGRAM: owner}
+        programs, own = config.all_programs(), [one for one in known if one.payer == self.account]
+        found = yield from leftovers(url, self.network, programs, self.account, own, treasury)
+        ready = tuple(one for batch in found.batches for one in batch.channels)
+        return Left(ready, found.waiting, found)
+
+    def collect(self, left: Left) -> Flow[Sequence[Sendable]]:
+        """Sign what brings it back, but for what the chain would refuse now. Nothing is sent. Raises NoPayableOffer,
+        ChainError.
+        """
+        if not isinstance(left.evidence, Leftovers):
+            raise UsageError("not what `left` found")
+        signed: list[Sendable] = []
+        for batch in left.evidence.batches:
+            yield from self._require_fee(batch.units)
+            with suppress(NoPayableOffer):  # too many recipients to be named: the payee pays them out
+                raw = signed_by(self.config.wallet, batch.calls, batch.units, (yield from self._own_funding()))
+                if (yield from simulate(self.config.wallet.rpc_url, raw)).failure is None:
+                    signed.append((yield from _sendable(raw)))
+        return signed
+
     def _state(self, recorded: Recorded) -> Flow[ChannelAccount | None]:
         found = yield from account(self.config.wallet.rpc_url, recorded.id)
         return own_state(recorded, found)
@@ -432,7 +457,10 @@ class SolanaSessionPayer:
 
     def _treasury(self, recorded: Recorded) -> str | None:
         """Who owns the treasury of a channel's program, where that is known."""
-        if recorded.program != CHANNEL_PROGRAM:
+        return self._treasury_owner(recorded.program)
+
+    def _treasury_owner(self, program: str) -> str | None:
+        if program != CHANNEL_PROGRAM:
             return None
         return LOCAL_TREASURY if self.config.wallet.cluster == LOCALNET else TREASURY_OWNER
 

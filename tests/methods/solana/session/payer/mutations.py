@@ -142,4 +142,18 @@ MUTATIONS = [
         "if most_units == 7:",
         f"{CLIENT}::test_where_the_server_signs_a_budget_is_for_what_is_deposited",
     ),
+    Mutation(
+        "F04",
+        f"{ROOM}/leftovers.py",
+        "except RpcRefused:  # F04",
+        "except BadTransaction:  # F04",
+        f"{HERE}/test_leftovers.py::test_a_node_that_tells_no_programs_accounts_is_asked_by_the_book",
+    ),
+    Mutation(
+        "F04",
+        f"{ROOM}/leftovers.py",
+        "size=CHANNEL_BYTES, where=where)",
+        "size=CHANNEL_BYTES + len(where), where=where)",
+        f"{HERE}/test_leftovers.py::test_channels_that_no_book_knows_give_their_rent_back",
+    ),
 ]
