@@ -15,7 +15,7 @@ from coinslot.core.challenge import KeyRing
 from coinslot.core.credential import encode_credential
 from coinslot.drive import Flow, RealWorld, run
 from coinslot.intents.charge import Checked, Outcome, Payee, Prepared, Recognised, Settled, Terms
-from coinslot.method import Extras
+from coinslot.method import Extras, PlainSeller
 from coinslot.money import Asset, parse_units, to_units
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Price
@@ -32,7 +32,7 @@ TOKEN = Asset("eip155:42431", "0x20c0000000000000000000000000000000000000", 6, "
 SIGNATURE = "0x" + "ab" * 240
 
 
-class Instant:
+class Instant(PlainSeller):
     """The server's side; see coinslot.method.ChargeSeller."""
 
     method = "tempo"

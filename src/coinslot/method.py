@@ -11,7 +11,7 @@ that touch a chain are flows (see drive.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import entry_points
@@ -59,6 +59,12 @@ class ChargeSeller(Protocol):
 
     def terms(self, request: Mapping[str, Any]) -> Terms:
         """Read back a request that we once bound. Raises InvalidChallenge if it is not this seller's (chain, asset)."""
+
+    def complete(self, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
+        """A request of `offer` with what only the chain knows at this moment, or that very object where it needs none.
+
+        It is asked for each challenge, so what was learnt is kept as long as it is good. Raises ChainError.
+        """
 
     def check(self, recognised: Recognised) -> Flow[Checked]:
         """Whether the proof is good. Nothing moves. Raises a Problem (VerificationFailed ...) or ChainError."""
@@ -133,6 +139,9 @@ class SessionSeller(Protocol):
     def terms(self, request: Mapping[str, Any]) -> acts.Terms:
         """Read back a request that we once bound. Raises InvalidChallenge if it is not this seller's."""
 
+    def complete(self, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
+        """As ChargeSeller.complete; the request is of `offer` or `suggest`."""
+
     def rules(self, terms: acts.Terms) -> session.Rules:
         """The engine's rules for channels under these terms."""
 
@@ -148,6 +157,11 @@ class SessionSeller(Protocol):
         """Read a payload: its shape, and that the channel it names is under these terms, as far as its id tells.
 
         Raises MalformedCredential, VerificationFailed (a Problem).
+        """
+
+    def read_voucher(self, payload: bytes, terms: acts.Terms) -> acts.Presented | None:
+        """What `read` makes of the voucher in this JSON, or None for all that `read` shall look at: a short way for the
+        plainest spelling of what comes again and again. Raises what `read` raises.
         """
 
     def verify(self, presented: acts.Presented, channel: session.Channel, claimed: acts.Claimed, at_s: float) -> None:
@@ -215,6 +229,15 @@ class SessionSeller(Protocol):
     def idle_s(self, channel: session.Channel) -> float | None:
         """After how long without use this channel is to be closed, where that was agreed; None: as others are."""
 
+    def collectable_until_s(self, channel: session.Channel) -> float | None:
+        """Until when the highest voucher on record can be settled, seconds since 1970; None: for ever."""
+
+    def tidy(self) -> Flow[int]:
+        """Collect what closed channels left on the chain (rent, for example). How many; the same again does no harm.
+
+        Raises ChainError, or a Problem.
+        """
+
     # --- what is told
 
     def named(self, problem: Problem) -> Problem:
@@ -260,6 +283,11 @@ class SessionPayer(Protocol):
     def terms(self, challenge: Challenge) -> acts.Terms:
         """What a challenge asks, pinned to what this payer knows: chain, escrow, tokens. Raises NoPayableOffer. T47"""
 
+    def require_openable(self, terms: acts.Terms) -> None:
+        """That anything may be deposited under these terms, where the owner allows less than can be paid. Channels that
+        are open are closed all the same. Raises NoPayableOffer.
+        """
+
     def source(self) -> str:
         """Who pays, as credentials say it."""
 
@@ -279,6 +307,11 @@ class SessionPayer(Protocol):
 
     def payload(self, held: acts.Held, act: acts.Act, total_units: int, voucher: bytes) -> Mapping[str, Any]:
         """What presents a signed voucher, or a proof, to buy (VOUCHER, USE) or to close (CLOSE)."""
+
+    def echoed(self, held: acts.Held, challenge: Challenge) -> Challenge:
+        """The challenge that a request from this channel echoes: the one at hand, or the one that opened the channel,
+        where a proof belongs to that.
+        """
 
     # --- what a server says, and what the chain says
 
@@ -341,14 +374,108 @@ def pays_sessions(payer: Payer) -> TypeGuard[SessionPayer]:
     return payer.intent == session.INTENT
 
 
+class PlainSeller:
+    """A base for sellers whose offers hold nothing that only the chain knows."""
+
+    __slots__ = ()
+
+    def complete(self, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
+        """It is complete."""
+        yield from ()
+        return request
+
+
+class PlainSessionSeller(PlainSeller):
+    """A base for sellers of plain sessions: their vouchers never expire, and closed channels leave nothing behind."""
+
+    __slots__ = ()
+
+    def read_voucher(self, payload: bytes, terms: acts.Terms) -> acts.Presented | None:
+        """There is no shorter way."""
+        return None
+
+    def idle_s(self, channel: session.Channel) -> float | None:
+        """Nothing is agreed on."""
+        return None
+
+    def collectable_until_s(self, channel: session.Channel) -> float | None:
+        """For ever."""
+        return None
+
+    def tidy(self) -> Flow[int]:
+        """There is nothing to collect."""
+        yield from ()
+        return 0
+
+    def named(self, problem: Problem) -> Problem:
+        """As it is."""
+        return problem
+
+
+class PlainSessionPayer:
+    """A base for payers of plain sessions: they sign for their channels, under the challenge at hand."""
+
+    __slots__ = ()
+
+    @property
+    def opens_signed(self) -> bool:
+        """An opening carries its first voucher."""
+        return True
+
+    def signs(self, held: acts.Held) -> bool:
+        """Always: no payee signs for its payers."""
+        return True
+
+    def require_openable(self, terms: acts.Terms) -> None:
+        """Whatever can be paid may be opened."""
+
+    def echoed(self, held: acts.Held, challenge: Challenge) -> Challenge:
+        """The one at hand."""
+        return challenge
+
+
 class Sessions(Protocol):
-    """Optional: what a method publishes as `sessions` if it can be paid through channels; the same settings."""
+    """What a method publishes as `sessions` if it can be paid through channels; the same settings."""
 
     def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[SessionSeller]]:
         """Sellers of sessions, none where the settings don't ask for them. Raises as Method.sellers does."""
 
     def payers(self, wallet: msgspec.Struct) -> Flow[Sequence[SessionPayer]]:
         """Payers of sessions. Raises as Method.payers does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What an address owns of one asset, in base units."""
+
+    asset: Asset
+    amount_units: int
+
+
+class Keyed(Protocol):
+    """What a method publishes as `keys` if its payers sign with a key of 32 bytes that a wallet can keep.
+
+    A private key is text here: "0x" and 64 hex digits; the method's Wallet settings take it as `private_key`. An
+    address is in the method's canonical spelling.
+    """
+
+    def new_key(self) -> Flow[str]:
+        """A fresh private key from the world's randomness."""
+
+    def address_of(self, private_key: str) -> str:
+        """The address that a private key signs for. Raises UsageError, which never repeats the key."""
+
+    def read_key(self, text: str) -> str:
+        """A key that another program of the chain wrote, in our spelling; a text that is none as it is.
+
+        Raises UsageError, which never repeats the key.
+        """
+
+    def balances(self, rpc_url: str, address: str, assets: Sequence[str]) -> Flow[Sequence[Holding]]:
+        """What an address owns of these assets, or of those the method knows. Raises UsageError, ChainError."""
+
+    def chain_time_s(self, rpc_url: str) -> Flow[float]:
+        """The time of the newest block, seconds since 1970. Raises ChainError."""
 
 
 class Method(Protocol):
@@ -366,39 +493,25 @@ class Method(Protocol):
     def Wallet(self) -> type[msgspec.Struct]:
         """Settings of a payer."""
 
+    @property
+    def keys(self) -> Keyed | None:
+        """What it knows about keys; None if it has none that a wallet could keep."""
+
+    @property
+    def sessions(self) -> Sessions | None:
+        """What it has for sessions; None if it can't be paid through channels."""
+
     def sellers(self, accept: msgspec.Struct) -> Flow[Sequence[ChargeSeller]]:
         """Sellers for these settings; asks the chain who it is. Raises ConfigError, MissingDependency, ChainError."""
 
     def payers(self, wallet: msgspec.Struct) -> Flow[Sequence[ChargePayer]]:
         """Payers for these settings. Raises ConfigError, MissingDependency, ChainError."""
 
+    def read_terms(self, request: Mapping[str, Any]) -> Terms:
+        """The terms of any request object of its charges, for lists and reports; asks no chain. Raises UsageError."""
 
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What an address owns of one asset, in base units."""
-
-    asset: Asset
-    amount_units: int
-
-
-class Keyed(Protocol):
-    """Optional: what a method publishes as `keys` if its payers sign with a key of 32 bytes that a wallet can keep.
-
-    A private key is text here: "0x" and 64 hex digits; the method's Wallet settings take it as `private_key`. An
-    address is in the method's canonical spelling.
-    """
-
-    def new_key(self) -> Flow[str]:
-        """A fresh private key from the world's randomness."""
-
-    def address_of(self, private_key: str) -> str:
-        """The address that a private key signs for. Raises UsageError, which never repeats the key."""
-
-    def balances(self, rpc_url: str, address: str, assets: Sequence[str]) -> Flow[Sequence[Holding]]:
-        """What an address owns of these assets, or of those the method knows. Raises UsageError, ChainError."""
-
-    def chain_time_s(self, rpc_url: str) -> Flow[float]:
-        """The time of the newest block, seconds since 1970. Raises ChainError."""
+    def known_asset(self, key: str) -> Asset | None:
+        """What it vouches for of an asset, by its ledger key; asks no chain. None for one that it doesn't know."""
 
 
 def installed() -> list[str]:
@@ -416,104 +529,28 @@ def load(name: str) -> Method:
 
 def keys_of(method: Method) -> Keyed:
     """What a method publishes about keys. Raises ConfigError if it has none that a wallet could keep."""
-    keys: Keyed | None = getattr(method, "keys", None)
-    if keys is None:
+    if method.keys is None:
         raise ConfigError(f"payment method {method.name!r} has no keys that a wallet could keep")
-    return keys
-
-
-def key_reader(keys: Keyed) -> Callable[[str], str]:
-    """What tells in our spelling a private key that another program of a chain wrote: a method may publish `read_key`
-    with its keys. It gives back what it doesn't know, and raises UsageError, which never repeats the key.
-    """
-    published: Callable[[str], str] | None = getattr(keys, "read_key", None)
-    return published or str
-
-
-def sessions_of(method: Method) -> Sessions | None:
-    """What a method publishes about sessions, or None."""
-    found: Sessions | None = getattr(method, "sessions", None)
-    return found
+    return method.keys
 
 
 def sellers_of(method: Method, accept: msgspec.Struct) -> Flow[Sequence[Seller]]:
     """All sellers that a method makes of these settings: of charges, then of sessions. Raises as both do."""
     sellers: list[Seller] = list((yield from method.sellers(accept)))
-    sessions = sessions_of(method)
-    if sessions is not None:
-        sellers += yield from sessions.sellers(accept)
+    if method.sessions is not None:
+        sellers += yield from method.sessions.sellers(accept)
     return sellers
 
 
 def presented(seller: SessionSeller, credential: Credential, terms: acts.Terms) -> acts.Presented:
-    """The act of a credential, as `read` has it. A seller may publish `read_voucher`, which knows what comes again and
-    again from its plainest JSON, and answers None for all that `read` shall look at. Raises what `read` raises.
-    """
-    quick: Callable[[bytes, acts.Terms], acts.Presented | None] | None = getattr(seller, "read_voucher", None)
-    found = None if quick is None else quick(credential.payload, terms)
+    """The act of a credential, by the short way where there is one. Raises what `read` raises."""
+    found = seller.read_voucher(credential.payload, terms)
     return seller.read(credential.payload_object(), terms) if found is None else found
 
 
-def completed(seller: Seller, request: Mapping[str, Any]) -> Flow[Mapping[str, Any]]:
-    """What a challenge asks, with what only the chain knows at the moment: a seller may publish `complete`, which adds
-    it to the request object of its offer, and keeps for a while what it was told. Raises ChainError.
-    """
-    complete: Callable[[Mapping[str, Any]], Flow[Mapping[str, Any]]] | None = getattr(seller, "complete", None)
-    return request if complete is None else (yield from complete(request))
-
-
-def completes(seller: Seller) -> bool:
-    """Whether a seller's offers need something of the chain."""
-    return getattr(seller, "complete", None) is not None
-
-
-def tidied(seller: Seller) -> Flow[int]:
-    """What a seller may publish as `tidy`: to collect what its closed channels left on the chain (rent, for example).
-    How many it did; the same again does no harm. Raises ChainError.
-    """
-    tidy: Callable[[], Flow[int]] | None = getattr(seller, "tidy", None)
-    return 0 if tidy is None else (yield from tidy())
-
-
-def collectable_until_s(seller: SessionSeller, channel: session.Channel) -> float | None:
-    """Until when the highest voucher on record can be settled, seconds since 1970: a seller may publish it as
-    `collectable_until_s`, where vouchers expire. None: for ever.
-    """
-    published: Callable[[session.Channel], float | None] | None = getattr(seller, "collectable_until_s", None)
-    return None if published is None else published(channel)
-
-
-def echoed(payer: SessionPayer, held: acts.Held, challenge: Challenge) -> Challenge:
-    """The challenge that a request from this channel echoes: a payer may publish `echoed`, where a proof belongs to the
-    challenge that opened the channel. Else the one at hand.
-    """
-    published: Callable[[acts.Held, Challenge], Challenge] | None = getattr(payer, "echoed", None)
-    return challenge if published is None else published(held, challenge)
-
-
-def require_openable(payer: SessionPayer, terms: acts.Terms) -> None:
-    """That a payer deposits anything under these terms: it may publish `require_openable`, where its owner allows less
-    than it can pay. Channels that are open are closed all the same. Raises NoPayableOffer.
-    """
-    published: Callable[[acts.Terms], None] | None = getattr(payer, "require_openable", None)
-    if published is not None:
-        published(terms)
-
-
-def reader_of(method: Method) -> Callable[[Mapping[str, Any]], Terms] | None:
-    """What a method may publish as `read_terms`: the terms of any request object of its charges, for lists and reports,
-    with no chain asked. It raises UsageError. None if there is no such thing.
-    """
-    reader: Callable[[Mapping[str, Any]], Terms] | None = getattr(method, "read_terms", None)
-    return reader
-
-
 def known_asset(method: Method, key: str) -> Asset:
-    """What is known of an asset by its ledger key, with no chain asked: a method may publish `known_asset`, which says
-    more of those that it vouches for. Else only its place.
-    """
-    published: Callable[[str], Asset | None] | None = getattr(method, "known_asset", None)
-    found = None if published is None else published(key)
+    """What a method vouches for of an asset, by its ledger key; of one that it doesn't know only its place."""
+    found = method.known_asset(key)
     if found is not None:
         return found
     network, _, name = key.rpartition("/")

@@ -125,8 +125,8 @@ MUTATIONS = [
         "tests/attacks/test_solana_two_shops.py::test_a_transaction_that_names_no_charge_pays_one_of_them_only",
     ),
     Mutation(
-        "T27", "server/settler.py", "collectable_until_s(seller, channel) if channel.unsettled else None",
-        "collectable_until_s(seller, channel) if channel.unsettled and channel.stage is Stage.OPEN else None",
+        "T27", "server/settler.py", "seller.collectable_until_s(channel) if channel.unsettled else None",
+        "seller.collectable_until_s(channel) if channel.unsettled and channel.stage is Stage.OPEN else None",
         VOUCHERS + "test_a_stream_does_not_hold_up_a_voucher_until_it_expires",
     ),
 ]  # fmt: skip

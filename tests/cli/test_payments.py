@@ -52,7 +52,7 @@ def test_payments_are_listed_newest_first(record: Record, capsys: pytest.Capture
     paid = rows[0]
     assert tuple(paid) == COLUMNS
     assert (paid["stage"], paid["method"], paid["payer"]) == ("delivered", "toy", "alice")
-    assert (paid["amount_units"], paid["asset"]) == ("1500000", "toy/coin")
+    assert (paid["amount_units"], paid["asset"]) == ("1500000", "toy:main/coin")
     assert paid["payees"] == [{"recipient": "shop", "amount_units": "1500000"}]
     assert paid["reference"] == new.receipt.reference  # type: ignore[union-attr]
     assert paid["claimed_at"] == format_instant(new.claimed_at_s)
@@ -70,7 +70,7 @@ def test_people_get_a_table(record: Record, capsys: pytest.CaptureFixture[str]) 
         paid.challenge.id,
         "alice",
         "delivered",
-        "10000 base units of coin",
+        "0.01 COIN",
         format_instant(paid.claimed_at_s),
     ):
         assert part in shown

@@ -20,7 +20,7 @@ from coinslot.core.instant import format_instant
 from coinslot.drive import RealWorld, run
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Prepared
-from coinslot.method import Extras, load, sessions_of
+from coinslot.method import Extras, load
 from coinslot.settings import settings
 from support.toybank import Bank
 from support.toysession import ToySessionPayer, ToySessionSeller
@@ -29,7 +29,7 @@ from support.toysession import ToySessionPayer, ToySessionSeller
 def session_seller(bank: Bank, **table: Any) -> ToySessionSeller:
     """A seller of sessions at this bank, paid to `shop`."""
     toy = load("toy")
-    sessions = sessions_of(toy)
+    sessions = toy.sessions
     assert sessions is not None
     given = {"bank": bank.path, "recipient": "shop", "sessions": True, **table}
     seller = run(sessions.sellers(settings(toy.Accept, given, "test")), RealWorld())[0]
@@ -40,7 +40,7 @@ def session_seller(bank: Bank, **table: Any) -> ToySessionSeller:
 def session_payer(wallet: Mapping[str, Any]) -> ToySessionPayer:
     """A payer of sessions."""
     toy = load("toy")
-    sessions = sessions_of(toy)
+    sessions = toy.sessions
     assert sessions is not None
     payer = run(sessions.payers(settings(toy.Wallet, wallet, "test")), RealWorld())[0]
     assert isinstance(payer, ToySessionPayer)

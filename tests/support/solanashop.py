@@ -23,7 +23,7 @@ from coinslot.core.instant import format_instant, parse_instant
 from coinslot.devnet.svm import genesis
 from coinslot.drive import Flow, RealWorld, run
 from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised
-from coinslot.method import Extras, Presentation, completed
+from coinslot.method import Extras, Presentation
 from coinslot.methods.solana.charge_payer import SolanaChargePayer
 from coinslot.methods.solana.charge_seller import SolanaChargeSeller
 from coinslot.methods.solana.method import METHOD
@@ -104,7 +104,7 @@ class SolanaShop:
 
     def offer(self, seller: SolanaChargeSeller, price: str = "0.25", **extras: Any) -> dict[str, Any]:
         """The request object of an offer, completed as when it is issued."""
-        return dict(self.run(completed(seller, seller.offer(Decimal(price), Extras(**extras)))))
+        return dict(self.run(seller.complete(seller.offer(Decimal(price), Extras(**extras)))))
 
     def challenge(
         self,

@@ -39,7 +39,7 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents.charge import Checked, Outcome, Payee, Pending, Prepared, Recognised, Refused, Settled, Terms
-from coinslot.method import ChargePayer, ChargeSeller, Extras, Presentation
+from coinslot.method import ChargePayer, ChargeSeller, Extras, PlainSeller, Presentation, Sessions
 from coinslot.money import Asset, parse_units, to_units
 from support.toybank import FUNDS, Bank, hash_of, sign
 from support.toychannel import DECIMALS, NAME, PEGS, asset
@@ -97,7 +97,7 @@ class Evidence:
     pushed: bool
 
 
-class ToySeller:
+class ToySeller(PlainSeller):
     """The server's side."""
 
     method = NAME
@@ -264,11 +264,13 @@ class Toy:
     name = NAME
     Accept = Accept
     Wallet = Wallet
-    sessions = ToySessions()
+    keys = None
+    sessions: Sessions = ToySessions()
+    read_terms = staticmethod(read_terms)
 
     @staticmethod
     def known_asset(key: str) -> Asset | None:
-        """See method.known_asset."""
+        """See method.py."""
         place, _, name = key.rpartition("/")
         return asset(place.removeprefix("toy:"), name) if name in PEGS else None
 

@@ -16,7 +16,7 @@ from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, call
 from coinslot.errors import NoPayableOffer, UsageError, VerificationFailed
 from coinslot.intents.charge import Checked, Outcome, Payee, Prepared, Recognised, Terms
-from coinslot.method import Extras, Presentation
+from coinslot.method import Extras, PlainSeller, Presentation
 from support.sessiontill import SessionTill
 from support.toybank import sign
 from support.toychannel import asset
@@ -31,7 +31,7 @@ def _terms(request: Mapping[str, Any]) -> Terms:
 
 
 @dataclass(frozen=True)
-class ProofSeller:
+class ProofSeller(PlainSeller):
     """See method.ChargeSeller; for a price of nothing only."""
 
     of: ToySessionSeller

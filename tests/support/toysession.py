@@ -30,7 +30,6 @@ from coinslot.errors import (
     MalformedHeader,
     NoPayableOffer,
     PaymentInsufficient,
-    Problem,
     RpcRefused,
     RpcUnreachable,
     SignerMismatch,
@@ -39,7 +38,7 @@ from coinslot.errors import (
 )
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Pending, Prepared, Refused
-from coinslot.method import Extras, SessionPayer, SessionSeller
+from coinslot.method import Extras, PlainSessionPayer, PlainSessionSeller, SessionPayer, SessionSeller
 from coinslot.money import to_units
 from support.toybank import FUNDS, Bank, hash_of
 from support.toychannel import (
@@ -114,7 +113,7 @@ def on_chain(network: str, wanted: str, found: Escrowed | None) -> acts.OnChain:
 
 
 @dataclass(frozen=True)
-class ToySessionSeller:
+class ToySessionSeller(PlainSessionSeller):
     """See method.SessionSeller. `batch` channels fit into one payout."""
 
     bank: Bank
@@ -376,14 +375,6 @@ class ToySessionSeller:
 
     # --- what is told
 
-    def idle_s(self, channel: session.Channel) -> float | None:
-        """See method.py."""
-        return None
-
-    def named(self, problem: Problem) -> Problem:
-        """See method.py."""
-        return problem
-
     def receipt(
         self, channel: session.Channel, challenge_id: str, at_s: float, units: int | None, reference: str | None
     ) -> Receipt:
@@ -415,7 +406,7 @@ class ToySessionSeller:
 
 
 @dataclass(frozen=True)
-class ToySessionPayer:
+class ToySessionPayer(PlainSessionPayer):
     """See method.SessionPayer. `signer_secret` signs vouchers; the account's own secret does where none is given."""
 
     bank: Bank
@@ -674,15 +665,6 @@ class ToySessionPayer:
         dead_after_s = (yield from call(self.bank.now)) + TRANSACTION_S
         raw = yield from self._transaction(held, act, dead_after_s)
         return acts.Sendable(hash_of(raw), raw, dead_after_s)
-
-    @property
-    def opens_signed(self) -> bool:
-        """See method.py."""
-        return True
-
-    def signs(self, held: acts.Held) -> bool:
-        """See method.SessionPayer."""
-        return True
 
     def withdraw_after_s(self, held: acts.Held) -> float:
         """See method.py."""

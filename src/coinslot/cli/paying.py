@@ -13,7 +13,7 @@ from coinslot.client.wallet import Wallet
 from coinslot.client.wallet import wallet as wallet_of
 from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
-from coinslot.method import key_reader, keys_of, load
+from coinslot.method import keys_of, load
 from coinslot.services.keystore import KEY_VARIABLE, Keystore, choose_wallet, find_key, home
 
 WalletOption = Annotated[
@@ -52,7 +52,7 @@ def paying_wallet(
     """
     chosen = method or _method_of(wallet) or method_meant(None, flags)
     table = method_table("Wallet", chosen, flags, environment())
-    if getattr(load(chosen), "keys", None) is not None:  # a method whose payers sign with a key that a wallet keeps
+    if load(chosen).keys is not None:  # a method whose payers sign with a key that a wallet keeps
         table["private_key"] = _key(chosen, wallet, passphrase_file, dry)
     elif wallet is not None:
         raise ConfigError(f"--wallet: payment method {chosen!r} has no keys that a wallet could keep")
@@ -76,7 +76,7 @@ def _key(method: str, wallet: str | None, passphrase_file: Path | None, dry: boo
     keys = keys_of(load(method))
     if dry and wallet is None:
         return run(keys.new_key(), RealWorld())
-    found = find_key(wallet, Keystore(home(environment()) / "wallets"), ask, environment(), key_reader(keys))
+    found = find_key(wallet, Keystore(home(environment()) / "wallets"), ask, environment(), keys.read_key)
     if found.wallet is not None and found.wallet.method != method:
         raise ConfigError(f"wallet {found.wallet.name!r} is of method {found.wallet.method!r}, not {method!r}")
     return found.private_key

@@ -42,7 +42,7 @@ def read_passphrase(file: Path | None, question: str, *, twice: bool = False) ->
 
 def read_key(file: Path | None, read: Callable[[str], str] = str) -> str:
     """A private key to import: from `file` ("-": standard input), else from standard input if that is not a terminal,
-    else asked. `read` knows other spellings (see method.key_reader). Raises UsageError, which never repeats it.
+    else asked. `read` knows other spellings (see method.Keyed). Raises UsageError, which never repeats it.
     """
     if file is None and sys.stdin.isatty():
         return parse_key(read(_ask("Private key (not shown): ", "--key-file FILE").strip()))

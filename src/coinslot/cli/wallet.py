@@ -24,7 +24,7 @@ from coinslot.errors import (
     WalletExists,
     WalletLocked,
 )
-from coinslot.method import Holding, Keyed, key_reader, keys_of
+from coinslot.method import Holding, Keyed, keys_of
 from coinslot.money import to_text
 from coinslot.services.accepting import VARIABLE
 from coinslot.services.keystore import Keystore, Wallet, choose_wallet, home
@@ -80,7 +80,7 @@ def import_key(
             "your shell's history; take a new one"
         )
     store, (method, keys) = _free(name), _keyed(method)
-    key = read_key(key_file, key_reader(keys))
+    key = read_key(key_file, keys.read_key)
     _told(_keep(store, name, (method, keys), key, passphrase_file), "Imported wallet", as_json)
 
 

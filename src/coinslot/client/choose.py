@@ -19,7 +19,7 @@ from coinslot.core.instant import parse_instant
 from coinslot.errors import MalformedHeader, NoPayableOffer, PolicyRefused
 from coinslot.intents import acts
 from coinslot.intents.charge import Terms
-from coinslot.method import ChargePayer, Payer, pays_sessions, require_openable
+from coinslot.method import ChargePayer, Payer, pays_sessions
 
 # An error lists so many offers and no more.
 MAX_LISTED = 8
@@ -109,7 +109,7 @@ def judged(challenge: Challenge, payer: Payer, policy: Policy, origin: str, expi
         policy.judge(origin, challenge, terms)
         return Choice(challenge, payer, terms, expires_at_s)
     session = payer.terms(challenge)
-    require_openable(payer, session)
+    payer.require_openable(session)
     price = as_charge(session)
     policy.judge(origin, challenge, price)
     most = policy.units("max_deposit", price.asset)

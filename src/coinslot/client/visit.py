@@ -17,7 +17,7 @@ from coinslot.drive import Flow, call, failpoint, now, sleep, wait
 from coinslot.errors import StoreBusy
 from coinslot.intents import charge
 from coinslot.intents.acts import Act, Balance, Held, Terms
-from coinslot.method import SessionPayer, echoed
+from coinslot.method import SessionPayer
 from coinslot.store.book import Book, Draw, Lease, Limit, Scope, Word
 from coinslot.store.book_rules import within
 
@@ -80,7 +80,7 @@ class Visit:
         """The header that presents the highest voucher of a channel, or the proof of who pays."""
         act = Act.VOUCHER if self.payer.signs(held) else Act.USE
         payload = dict(self.payer.payload(held, act, held.signed_units, held.voucher))
-        return self.credential(payload, echoed(self.payer, held, self.challenge))
+        return self.credential(payload, self.payer.echoed(held, self.challenge))
 
 
 def header_of(challenge: Challenge) -> str:

@@ -18,7 +18,6 @@ from coinslot.method import (
     SessionPayer,
     load,
     pays_sessions,
-    sessions_of,
 )
 from coinslot.settings import settings
 
@@ -50,7 +49,7 @@ class Wallet:
     def accepts(self, *, sessions: bool = False, prefer_sessions: bool = False) -> list[Range]:
         """What we can pay, for Accept-Payment; with `sessions` those, too, after charges unless they are preferred."""
         channels = {payer.method for payer in self._given_sessions}
-        channels |= {method.name for method, _ in self._methods if sessions_of(method) is not None}
+        channels |= {method.name for method, _ in self._methods if method.sessions is not None}
         charges = {payer.method for payer in self._given} | {method.name for method, _ in self._methods}
         found: list[Range] = []
         for index, name in enumerate(self.names):
@@ -75,9 +74,8 @@ class Wallet:
         if self._session_payers is None:
             made: list[SessionPayer] = list(self._given_sessions)
             for method, table in self._methods:
-                published = sessions_of(method)
-                if published is not None:
-                    made.extend((yield from published.payers(table)))
+                if method.sessions is not None:
+                    made.extend((yield from method.sessions.payers(table)))
             self._session_payers = tuple(made)
         return self._session_payers
 

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from coinslot.core.accept import arrange, parse_accept
-from coinslot.core.canonical import base64url_encode, decode_object, encode_object
+from coinslot.core.canonical import base64url_encode
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge, KeyRing, format_challenge
 from coinslot.core.digest import body_digest
 from coinslot.core.header import quote
 from coinslot.core.instant import format_instant, parse_instant
 from coinslot.drive import Flow, now, random_bytes
 from coinslot.errors import ChainError, ConfigError, InvalidChallenge, MalformedHeader, RailUnavailable
-from coinslot.method import completed, completes
 from coinslot.server.price import Offer, Price
 from coinslot.server.request import Incoming, path_scope, scope
 
@@ -66,12 +65,11 @@ class Issuer:
         trouble: ChainError | None = None
         for plain in self._arranged(request, offers):
             offer = plain if hint is None else hint(plain)
-            if completes(offer.seller):
-                try:
-                    offer = yield from _completed(offer)
-                except ChainError as error:  # F11: the other ways to pay are as good as ever
-                    trouble = error
-                    continue
+            try:
+                offer = yield from _completed(offer)
+            except ChainError as error:  # F11: the other ways to pay are as good as ever
+                trouble = error
+                continue
             if offer.terms is None:
                 issued.append((yield from self._issue(offer, price, expires, scope(request), digest)))
             else:  # of a session: many requests to this path will echo it
@@ -125,8 +123,8 @@ def silent(error: ChainError) -> RailUnavailable:
 
 def _completed(offer: Offer) -> Flow[Offer]:
     """The offer with what only the chain knows now. Raises ChainError."""
-    request = yield from completed(offer.seller, decode_object(offer.request))
-    return replace(offer, request=encode_object(request))
+    asked = yield from offer.seller.complete(offer.asked)
+    return offer if asked is offer.asked else replace(offer, asked=asked)
 
 
 def header_values(challenges: Sequence[Challenge]) -> list[str]:

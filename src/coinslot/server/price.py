@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -34,11 +34,19 @@ PATIENCE_DRY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One way to pay: whom to ask, and the request as it will travel (base64url of JCS). `terms`: of a session."""
+    """One way to pay: whom to ask, and what.
+
+    `asked` is the request object, which nobody changes, and `request` the same as it will travel (base64url of JCS).
+    `terms`: of a session.
+    """
 
     seller: Seller
-    request: str
+    asked: Mapping[str, Any]
     terms: acts.Terms | None = None
+    request: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "request", encode_object(self.asked))
 
     @property
     def method(self) -> str:
@@ -113,9 +121,9 @@ class Price:
     def _offer(self, seller: Seller, price: Decimal) -> Offer:
         if sells_sessions(seller):
             request = seller.offer(price, self.extras, self._tariff())
-            return Offer(seller, encode_object(request), seller.terms(request))
+            return Offer(seller, request, seller.terms(request))
         if sells_charges(seller):
-            return Offer(seller, encode_object(seller.offer(price, self.extras)))
+            return Offer(seller, seller.offer(price, self.extras))
         raise UsageError("a seller of neither charges nor sessions")
 
     def _tariff(self) -> acts.Tariff:
@@ -142,7 +150,7 @@ def _proofs(provers: Sequence[ChargeSeller]) -> tuple[Offer, ...]:
     found = []
     for one in provers:
         with suppress(UsageError):  # a method without proofs
-            found.append(Offer(one, encode_object(one.offer(Decimal(0), NO_EXTRAS))))
+            found.append(Offer(one, one.offer(Decimal(0), NO_EXTRAS)))
     return tuple(found)
 
 

@@ -26,7 +26,7 @@ from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import ChainError, Problem, UsageError
 from coinslot.intents import acts, session
 from coinslot.intents.session import Capture, Channel, Close, Refused, Rules, Stage
-from coinslot.method import Extras, SessionSeller, collectable_until_s, tidied
+from coinslot.method import Extras, SessionSeller
 from coinslot.server.events import ChannelStopped, Event, Observer
 from coinslot.server.outbox import work_off
 from coinslot.server.reconcile import reconcile
@@ -171,7 +171,7 @@ def _tidy(going: Round) -> Flow[None]:
     """Nothing of it is urgent, and what fails is tried again."""
     for seller in going.sellers:
         with suppress(ChainError, Problem):
-            going.counts["tidied"] += yield from tidied(seller)
+            going.counts["tidied"] += yield from seller.tidy()
 
 
 # --- 1 bill --------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def _expiring(seller: SessionSeller, channel: Channel, at_s: float) -> bool:
     """Whether what was bought could soon not be collected any more: of a closing channel, too, which a stream may hold
     up. T27
     """
-    until_s = collectable_until_s(seller, channel) if channel.unsettled else None
+    until_s = seller.collectable_until_s(channel) if channel.unsettled else None
     return until_s is not None and until_s - EXPIRY_MARGIN_S <= at_s < until_s
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from coinslot.core.canonical import decode_object, encode_object
 from coinslot.drive import Flow, now, wait
 from coinslot.errors import ChannelNotFound, OutcomePending, Problem, VerificationFailed
 from coinslot.intents import session
@@ -79,8 +78,7 @@ class Teller:
         def hint(offer: Offer) -> Offer:
             if offer.seller is not case.seller:
                 return offer
-            told = case.seller.suggest(decode_object(offer.request), channel, required)
-            return replace(offer, request=encode_object(told))
+            return replace(offer, asked=case.seller.suggest(offer.asked, channel, required))
 
         asked = case.asked
         challenges = yield from self.issuer.challenges(asked.request, asked.price, hint)

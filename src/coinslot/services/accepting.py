@@ -17,7 +17,7 @@ import msgspec
 from coinslot import method as methods
 from coinslot.drive import Flow
 from coinslot.errors import ChainError, ConfigError, MissingDependency, RpcUnreachable, UsageError
-from coinslot.method import ChargeSeller, Keyed, Method, Seller, SessionSeller, sessions_of
+from coinslot.method import ChargeSeller, Method, Seller, SessionSeller
 from coinslot.settings import settings as typed_settings
 
 # Which method is meant where none is named and several are installed.
@@ -51,8 +51,7 @@ def accept(tables: Sequence[Mapping[str, object]]) -> Flow[list[Accepted]]:
         method = methods.load(name)
         settings = typed_settings(method.Accept, fields, f"{where} ({name})", os.environ)
         sellers = tuple((yield from method.sellers(settings)))
-        published = sessions_of(method)
-        sessions = () if published is None else tuple((yield from published.sellers(settings)))
+        sessions = () if method.sessions is None else tuple((yield from method.sessions.sellers(settings)))
         found.append(Accepted(method, settings, sellers, sessions))
     return found
 
@@ -78,7 +77,7 @@ def chosen_method(rpc_url: object, environ: Mapping[str, str]) -> Flow[str]:
         return names[0]
     found, unreachable = [], None
     for name in names if isinstance(rpc_url, str) else ():
-        keys: Keyed | None = getattr(methods.load(name), "keys", None)
+        keys = methods.load(name).keys
         if keys is None:
             continue
         try:

@@ -314,8 +314,7 @@ def find_key(
     """The key to pay with: of the named wallet, else COINSLOT_PRIVATE_KEY, else of the default or only wallet.
 
     `passphrase` is asked with the wallet's name, only if one is opened; `read` knows other spellings of a key (see
-    method.key_reader). Raises ConfigError where there is no key or no
-    telling which; UsageError, WalletError, WalletLocked.
+    method.Keyed). Raises ConfigError where there is no key or no telling which; UsageError, WalletError, WalletLocked.
     """
     if wallet is None and (given := environ.get(KEY_VARIABLE, "")):
         try:

@@ -12,7 +12,6 @@ from coinslot.core.instant import format_instant
 from coinslot.errors import CoinslotError, UsageError
 from coinslot.intents import charge
 from coinslot.intents.charge import Payee, Terms
-from coinslot.method import reader_of
 from coinslot.money import Asset, parse_units, to_text
 from coinslot.store.protocol import Payment
 
@@ -110,7 +109,7 @@ def cell(text: str) -> str:
 @cache
 def _reader(method: str) -> Callable[[Mapping[str, Any]], Terms] | None:
     try:
-        return reader_of(methods.load(method))
+        return methods.load(method).read_terms
     except CoinslotError:  # not installed any more: the shared fields still tell most
         return None
 

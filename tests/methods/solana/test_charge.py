@@ -13,7 +13,7 @@ from coinslot.chains.solana.sending import get_transaction
 from coinslot.chains.solana.tokens import ExtensionKind
 from coinslot.errors import ChainError, InvalidChallenge, UsageError
 from coinslot.intents.charge import Settled
-from coinslot.method import Extras, completed
+from coinslot.method import Extras
 from coinslot.methods.solana.charge_seller import SolanaChargeSeller
 from coinslot.methods.solana.memo import is_reference
 from coinslot.methods.solana.settings import KnownToken
@@ -300,5 +300,5 @@ def test_a_seller_remembers_only_so_many_looks(solshop: SolanaShop, monkeypatch:
     assert isinstance(seller, SolanaChargeSeller)
     for _ in range(4):
         offer = seller.offer(Decimal(1), Extras(splits=((fresh_key().address, Decimal("0.1")),)))
-        solshop.run(completed(seller, offer))
+        solshop.run(seller.complete(offer))
     assert len(seller._looks) <= 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from solders.keypair import Keypair
 
 from coinslot.errors import UsageError
-from coinslot.method import keys_of, load, reader_of
+from coinslot.method import keys_of, load
 from coinslot.methods.solana.keys import KEYS, parse_key
 from coinslot.methods.solana.tokens import PYUSD, USDC
 from support.solanashop import DOLLAR, SOL, SolanaShop, fresh_key
@@ -20,7 +20,6 @@ from support.solanashop import DOLLAR, SOL, SolanaShop, fresh_key
 def test_the_method_publishes_its_keys_and_its_reader() -> None:
     """Programs find them on the method, without knowing which it is."""
     assert keys_of(load("solana")) is KEYS
-    assert reader_of(load("solana")) is not None
 
 
 @given(seed=st.binary(min_size=32, max_size=32))

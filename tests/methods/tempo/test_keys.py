@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coinslot.drive import Random, RealWorld, run
 from coinslot.errors import ConfigError, RpcUnreachable, UsageError
-from coinslot.method import keys_of, load, reader_of
+from coinslot.method import keys_of, load
 from coinslot.methods.tempo.keys import KEYS
 from support.devnet import Chain
 
@@ -42,14 +42,12 @@ def world() -> Iterator[RealWorld]:
 def test_the_method_publishes_its_keys_and_its_reader() -> None:
     """Programs find them on the method, without knowing which it is."""
     assert keys_of(load("tempo")) is KEYS
-    assert reader_of(load("tempo")) is not None
 
 
 def test_a_method_without_keys_is_named() -> None:
     """A method need not have any."""
     with pytest.raises(ConfigError, match="'toy' has no keys"):
         keys_of(load("toy"))
-    assert reader_of(load("toy")) is None
 
 
 @given(secret=st.integers(1, ORDER - 1).map(lambda number: number.to_bytes(32, "big")))

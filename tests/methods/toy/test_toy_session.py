@@ -23,7 +23,7 @@ from coinslot.errors import (
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Pending, Refused
 from coinslot.intents.session import Capture, Repeat
-from coinslot.method import load, pays_sessions, sells_sessions, sessions_of
+from coinslot.method import load, pays_sessions, sells_sessions
 from coinslot.settings import settings
 from support.sessiondesk import Desk, altered, session_payer
 from support.toybank import Bank
@@ -48,7 +48,7 @@ def closing(desk: Desk, channel: session.Channel, offered: session.Voucher | Non
 def test_sessions_are_published_and_asked_for_by_a_setting(bank: Bank, alice: dict[str, Any]) -> None:
     """A method with sessions sells them only where its settings say so."""
     toy, table = load("toy"), {"bank": bank.path, "recipient": "shop"}
-    sessions = sessions_of(toy)
+    sessions = toy.sessions
     assert sessions is not None
     desk = Desk(bank, alice)
     assert not run(sessions.sellers(settings(toy.Accept, table, "test")), desk.world)

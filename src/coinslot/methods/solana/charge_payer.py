@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from typing import ClassVar
 
 from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
 from coinslot.chains.solana.rpc import block_height, is_blockhash_valid, latest_blockhash
@@ -49,17 +50,9 @@ from coinslot.methods.solana.transaction.build import payment_instructions, unit
 class SolanaChargePayer:
     """Pays charges from one account."""
 
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = INTENT
     config: PayerConfig
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "charge"."""
-        return INTENT
 
     def terms(self, challenge: Challenge) -> SolanaTerms:
         """What is asked, if it is on our cluster and in a token that we know (SCHG "Client-Side Verification").

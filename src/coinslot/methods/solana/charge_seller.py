@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from coinslot.chains.solana.address import parse_address
 from coinslot.chains.solana.expiry import LIFE_S
@@ -80,18 +80,10 @@ class SellerConfig:
 class SolanaChargeSeller:
     """Takes charges in one token, or SOL, on one cluster for one recipient."""
 
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = INTENT
     config: SellerConfig
     _looks: dict[tuple[str, ...], tuple[float, Seen]] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "charge"."""
-        return INTENT
 
     # --- what is asked ---------------------------------------------------------------------------
 

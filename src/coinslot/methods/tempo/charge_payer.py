@@ -7,6 +7,7 @@ vouches for.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from coinslot.chains.evm.hexdata import to_hex
 from coinslot.chains.evm.rpc import latest_block, send_raw_sync
@@ -50,17 +51,9 @@ GAS_PER_SPLIT = 350_000
 class TempoChargePayer:
     """Pays charges from one account."""
 
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = INTENT
     config: PayerConfig
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "charge"."""
-        return INTENT
 
     def terms(self, challenge: Challenge) -> TempoTerms:
         """What is asked, if it is on our chain and in a token that we know (TCHG "Amount Verification").

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from coinslot.chains.evm.address import parse_address
 from coinslot.chains.evm.hexdata import parse_hex, to_hex
@@ -29,7 +29,7 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents.charge import INTENT, Budget, Checked, Outcome, Prepared, Recognised, Settled, Terms
-from coinslot.method import Extras
+from coinslot.method import Extras, PlainSeller
 from coinslot.methods.tempo.legs import Binding
 from coinslot.methods.tempo.preflight import preflight, require_fresh, require_key
 from coinslot.methods.tempo.proof import read_source, require_source, verify_proof
@@ -64,20 +64,12 @@ class SellerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TempoChargeSeller:
+class TempoChargeSeller(PlainSeller):
     """Takes charges in one token on one Tempo chain for one recipient."""
 
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = INTENT
     config: SellerConfig
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "charge"."""
-        return INTENT
 
     # --- what is asked ---------------------------------------------------------------------------
 

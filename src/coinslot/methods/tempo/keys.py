@@ -38,6 +38,10 @@ class TempoKeys:
         """The address that a private key signs for. Raises UsageError, which never repeats the key."""
         return PrivateKey.from_hex(private_key).address
 
+    def read_key(self, text: str) -> str:
+        """As it is: the other programs of these chains write keys as we do."""
+        return text
+
     def balances(self, rpc_url: str, address: str, assets: Sequence[str]) -> Flow[Sequence[Holding]]:
         """What an address owns of these tokens (their addresses), or of those that we know on the node's chain.
 

@@ -24,7 +24,7 @@ from coinslot.errors import (
 )
 from coinslot.intents import acts, session
 from coinslot.intents.dry import read_need_voucher
-from coinslot.method import Extras, load, sells_sessions, sessions_of
+from coinslot.method import Extras, load, sells_sessions
 from coinslot.methods.tempo.session.channel import StreamChannel, channel_ref
 from coinslot.methods.tempo.session.escrow import V1, V2, Version
 from coinslot.methods.tempo.session.fields import read_word
@@ -45,7 +45,7 @@ from support.temposhop import Shop
 
 VERSIONS = pytest.mark.parametrize("version", [V1, V2], ids=["v1", "v2"])
 NOTHING = Extras()
-SESSIONS = sessions_of(load("tempo"))
+SESSIONS = load("tempo").sessions
 assert SESSIONS is not None
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from coinslot.chains.evm.hexdata import to_hex
 from coinslot.chains.evm.rpc import latest_block, send_raw_sync
@@ -29,6 +29,7 @@ from coinslot.errors import ChannelNotFound, MalformedHeader, NoPayableOffer, Rp
 from coinslot.intents import acts
 from coinslot.intents.acts import Act, Balance, Held, Move, OnChain, Sendable
 from coinslot.intents.dry import read_need_voucher
+from coinslot.method import PlainSessionPayer
 from coinslot.methods.tempo.paying import (
     NAME,
     VALID_S,
@@ -93,20 +94,12 @@ class SessionPayerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TempoSessionPayer:
+class TempoSessionPayer(PlainSessionPayer):
     """Pays from channels of one account."""
 
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = INTENT
     config: SessionPayerConfig
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "session"."""
-        return INTENT
 
     @property
     def network(self) -> str:
@@ -117,15 +110,6 @@ class TempoSessionPayer:
     def account(self) -> str:
         """The address that pays, in lower case."""
         return self.config.wallet.account
-
-    @property
-    def opens_signed(self) -> bool:
-        """An open carries its first voucher (TSES "Open Payload")."""
-        return True
-
-    def signs(self, held: acts.Held) -> bool:
-        """Always: no payee signs for its payers here."""
-        return True
 
     def withdraw_after_s(self, held: acts.Held) -> float:
         """How long after a request to close to wait before withdrawing (TSES-189)."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from coinslot.core.challenge import Challenge
 from coinslot.core.instant import format_instant
@@ -24,14 +24,13 @@ from coinslot.errors import (
     ChannelNotFound,
     InvalidChallenge,
     PaymentInsufficient,
-    Problem,
     UsageError,
     VerificationFailed,
 )
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Prepared
 from coinslot.intents.dry import NeedVoucher
-from coinslot.method import Extras
+from coinslot.method import Extras, PlainSessionSeller
 from coinslot.methods.tempo.paying import NAME
 from coinslot.methods.tempo.proof import require_source
 from coinslot.methods.tempo.session import payout
@@ -102,9 +101,11 @@ class SessionConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TempoSessionSeller:
+class TempoSessionSeller(PlainSessionSeller):
     """Takes sessions in one token on one escrow for one recipient."""
 
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = session.INTENT
     config: SessionConfig
     _scheme: VoucherScheme = field(init=False, repr=False)
     _network: str = field(init=False, repr=False)
@@ -115,16 +116,6 @@ class TempoSessionSeller:
         object.__setattr__(self, "_scheme", scheme_of(self.config.escrow))
         object.__setattr__(self, "_network", network(self.config.escrow.chain_id))
         object.__setattr__(self, "_prefix", f"{self._network}/")
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "session"."""
-        return session.INTENT
 
     @property
     def network(self) -> str:
@@ -346,10 +337,6 @@ class TempoSessionSeller:
             return False
         return read_record(channel.state).ref.escrow.version == self.config.escrow.version
 
-    def idle_s(self, channel: session.Channel) -> float | None:
-        """Nothing is agreed on."""
-        return None
-
     def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
         """These channels as the chain has them at its newest block, in the same order. Raises ChainError.
 
@@ -402,10 +389,6 @@ class TempoSessionSeller:
         named = ((CHANNEL_HEADER, channel.id),)
         snapshot = _snapshot(read_record(channel.state), channel, required_units)
         return named if snapshot is None else (*named, (SNAPSHOT_HEADER, snapshot.encode()))
-
-    def named(self, problem: Problem) -> Problem:
-        """As it is: these problems have their names from this document."""
-        return problem
 
     def receipt(
         self, channel: session.Channel, challenge_id: str, at_s: float, units: int | None, reference: str | None
