@@ -275,6 +275,28 @@ def test_where_closing_takes_what_the_voucher_says_it_takes_that(bank: Bank, ali
     conserved(till, buyer)
 
 
+@pytest.mark.guard("T23")
+@pytest.mark.parametrize(("ahead_s", "waits"), [(0.0, True), (5.0, True), (3_600.0, False)])
+def test_a_payer_may_still_ask_for_less_though_the_chains_clock_is_ahead(
+    bank: Bank, alice: Wallet, ahead_s: float, waits: bool
+) -> None:
+    """v1: by seconds, as clocks are; one that is hours off keeps nobody waiting for hours."""
+    till = SessionTill(bank, alice, flavour="v1")
+    buyer = till.buyer()
+    till.serve(buyer.voucher(3 * COST))
+    bank.advance(ahead_s)
+    buyer.ask_to_close()
+    found = bank.channel(buyer.held.channel_id)
+    assert found is not None
+    assert found.closing_at_s is not None
+    till.world.at_s = found.closing_at_s - ahead_s
+    assert settle(till).planned == (not waits)
+    till.world.at_s += ahead_s + 60
+    settle(till)
+    assert bank.balance("shop") == 3 * COST
+    conserved(till, buyer)
+
+
 def test_never_for_reasons_that_are_switched_off(memory: SessionTill) -> None:
     """A policy without thresholds and ages leaves open channels alone."""
     buyer = memory.buyer()

@@ -45,7 +45,8 @@ PAGE = 100
 # Windows billed in one round; more wait for the next.
 WINDOWS = 1000
 # Who asks us to close may bring a voucher of exactly what was bought; where closing takes all that a voucher says, the
-# settler leaves the closing to that request for so long.
+# settler leaves the closing to that request for so long; also where the chain's clock, by which a payer asked, is as
+# much ahead of ours.
 CLOSE_PATIENCE_S = 10.0
 # A payer can take the rest back after the grace time. If a stream still holds a window after this part of it, what is
 # signed is settled without waiting for the stream.
@@ -292,7 +293,7 @@ def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: f
     if channel.stage is not Stage.CLOSING:
         return None
     asked_ago_s = at_s - (channel.closing_at_s or at_s)
-    if rules.capture is Capture.VOUCHER and 0 <= asked_ago_s < CLOSE_PATIENCE_S:
+    if rules.capture is Capture.VOUCHER and abs(asked_ago_s) < CLOSE_PATIENCE_S:
         return None
     closing = session.close(channel, None, rules)
     if isinstance(closing, Close):
