@@ -19,6 +19,7 @@ from coinslot.errors import CoinslotError, LeaseLost, LedgerError, StoreError, U
 from coinslot.intents.charge import Budget, Prepared
 from coinslot.ledger import Entry
 from coinslot.store.channels_memory import MemoryChannels
+from coinslot.store.deliveries_memory import MemoryDeliveries
 from coinslot.store.futures import done, failed
 from coinslot.store.protocol import (
     LEASE_S,
@@ -44,7 +45,7 @@ class _Draw:
     name: tuple[str, int]
 
 
-class MemoryStore(MemoryChannels):
+class MemoryStore(MemoryChannels, MemoryDeliveries):
     """A Store in this process only. `clock` tells seconds since 1970."""
 
     def __init__(self, *, lease_s: float = LEASE_S, clock: Callable[[], float] = time.time) -> None:

@@ -20,6 +20,7 @@ from coinslot.intents.charge import Prepared
 from coinslot.ledger import Entry
 from coinslot.store import operations
 from coinslot.store.channels_sql import SqlChannels
+from coinslot.store.deliveries_sql import SqlDeliveries
 from coinslot.store.disowning import disown
 from coinslot.store.heart import Heart
 from coinslot.store.operations import Db
@@ -33,7 +34,7 @@ MIN_LEASE_S = 0.2
 DISOWN_TRIES = 20
 
 
-class SqlStore(SqlChannels, ABC):
+class SqlStore(SqlChannels, SqlDeliveries, ABC):
     """A Store on a SQL database; see protocol.Store for what each operation promises. Raises UsageError."""
 
     def __init__(self, lease_s: float, wait_s: float) -> None:
