@@ -34,5 +34,23 @@ MUTATIONS = [
         "F17", "store/sql.py", "if tries == 0 or ended.cancelled()", "if True or ended.cancelled()",
         GIVEN_BACK,
     ),
-    Mutation("F19", "store/disowning.py", 'for table in ("payments", "outbox"):', "for table in ():", GIVEN_BACK),
+    Mutation(
+        "F07", "server/resolver.py", "    if turn % SWEEP_EVERY == 0:\n", "    if False:\n",
+        "tests/server/test_left_claims.py::test_an_opening_that_was_left_before_anything_was_sent_is_given_up",
+    ),
+    Mutation(
+        "F13", "server/funding.py", "    return not known\n", "    return True\n",
+        "tests/server/test_left_claims.py::test_an_opening_that_its_payer_sent_by_itself_is_not_given_up",
+    ),
+    Mutation(
+        "F07", "server/resolver.py", "until_s=at_s - ABANDONED_S", "until_s=at_s",
+        "tests/server/test_left_claims.py::test_what_is_claimed_and_young_may_still_go_on",
+    ),
+    Mutation(
+        "F19", "store/disowning.py", 'for table in ("payments", "outbox", "keyed"):', "for table in ():", GIVEN_BACK,
+    ),
+    Mutation(
+        "F19", "store/disowning.py", '("payments", "outbox", "keyed")', '("payments", "outbox")',
+        "tests/faults/test_trail.py::test_a_request_run_again_under_a_failed_commit_is_free",
+    ),
 ]  # fmt: skip

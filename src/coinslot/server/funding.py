@@ -59,22 +59,25 @@ def _entry(key: str, asset_key: str, prepared: Prepared, funded: Funded, units: 
     return post_deposit(key, prepared.payer, asset_key, units, prepared.proof, funded.settled_at_s, funded.reference)
 
 
-def give_up(store: SessionStore, seller: SessionSeller, payment: Payment) -> Flow[None]:
+def give_up(store: SessionStore, seller: SessionSeller, payment: Payment) -> Flow[bool]:
     """The transaction of this payment can never happen: a channel that it was to open is closed for good.
 
     Nothing but its payer leads from the payment to the channel, so that one must have no other payment under way, and
-    the chain must not know the channel. Raises StoreError, ChainError.
+    the chain must not know the channel: False if it does. Raises StoreError, ChainError.
     """
     query = Query(_UNDER_WAY, payer=payment.payer, limit=2)
     others = [one for one in (yield from wait(store.payments(query))) if one.challenge.id != payment.challenge.id]
     opening = ChannelQuery(frozenset({Stage.OPENING}), payer=payment.payer, limit=MAX_OPENINGS)
     channels = [one for one in (yield from wait(store.list_channels(opening))) if seller.serves(one)]
     if others or not channels:
-        return
+        return True
+    known = False
     for channel, state in zip(channels, (yield from seller.look(channels)), strict=True):
         if not state.exists:
             yield from wait(store.mark_closed(channel.key, 0))
             failpoint("funding.given_up")
+        known = known or state.exists
+    return not known
 
 
 def _noted(store: SessionStore, funded: Funded, rules: Rules, entry: Entry) -> Future[Channel | Refused]:
