@@ -346,6 +346,16 @@ class SessionPayer(Protocol):
     def withdraw_after_s(self, held: acts.Held) -> float:
         """How long after a request to close to wait before withdrawing, by the chain's clock."""
 
+    def left(self, known: Sequence[acts.Held]) -> Flow[acts.Left]:
+        """What channels that are over still hold of this account's own besides their deposits, by the chain; `known` are
+        ended ones of the book. Raises ChainError.
+        """
+
+    def collect(self, left: acts.Left) -> Flow[Sequence[acts.Sendable]]:
+        """Sign what brings that back, but for what the chain would refuse now. Nothing is sent. Raises NoPayableOffer,
+        ChainError.
+        """
+
     def send(self, raw: bytes) -> Flow[None]:
         """Broadcast what was signed, and wait until the chain shows it or does not. Raises ChainError."""
 
@@ -432,6 +442,16 @@ class PlainSessionPayer:
     def echoed(self, held: acts.Held, challenge: Challenge) -> Challenge:
         """The one at hand."""
         return challenge
+
+    def left(self, known: Sequence[acts.Held]) -> Flow[acts.Left]:
+        """Nothing: an account of a channel costs nothing that stays in it."""
+        yield from ()
+        return acts.Left()
+
+    def collect(self, left: acts.Left) -> Flow[Sequence[acts.Sendable]]:
+        """Nothing."""
+        yield from ()
+        return ()
 
 
 class Sessions(Protocol):

@@ -45,6 +45,8 @@ LOOK_EVERY_S = 10.0
 # Where `sync` begins to look for channels that the book doesn't know.
 SINCE = "30d"
 
+LATER = "Ten minutes after they were opened `coinslot channels withdraw --all` brings it back."
+
 app = typer.Typer(
     no_args_is_help=True,
     help="The deposits that you have with sellers (payment channels): look at them, fill them, get them back.",
@@ -144,6 +146,19 @@ class _Desk:
     def look(self, held: Held) -> leaving.Seen:
         """Compare with the chain. Raises ConfigError, ChainError, StoreError."""
         return run(leaving.reconcile(self.book, self.payer(held), held), self.world)
+
+    def collect(self) -> None:
+        """Take back what channels that are over still hold of ours (rent), and tell; not having it stops nothing."""
+        for payer in self.payers:
+            try:
+                found = run(leaving.collect(self.book, payer), self.world)
+            except (ChainError, NoPayableOffer) as error:
+                self.note(f"What closed channels hold of {payer.account} (rent) was not collected: {error}")
+                continue
+            if found.ready:
+                self.note(f"Rent of {_channels(len(found.ready))} came back.")
+            if found.waiting:
+                self.note(f"{_channels(len(found.waiting))} that ended hold rent of yours. {LATER}")
 
     def close(self) -> None:
         """Let everything go."""
@@ -254,6 +269,7 @@ def close_channels(
             done = None if no_server else _by_server(desk, held, url, last=server_only)
             ended.append(done or _by_chain(desk, held, wait=not no_wait))
         _print(ended, as_json)
+        desk.collect()
 
 
 def _by_server(desk: _Desk, held: Held, url: str | None, *, last: bool) -> _Ended | None:
@@ -328,12 +344,15 @@ def withdraw(
 ) -> None:
     """Take back what is left of channels that the chain was asked to close, once their time has come.
 
+    And rent that you paid for channels that are over, where a chain has such.
+
     Safe to repeat. Without --wait a channel whose time has not come is told, and left.
     """
     paying = paying_wallet(method, wallet, passphrase_file, flags)
     with _desk(book, paying, as_json=as_json) as desk:
         those = _those(desk, names, every, lambda one: one.standing is Standing.CLOSING)
         _print([_withdrawn(desk, held, wait=wait) for held in those], as_json)
+        desk.collect()
 
 
 def top_up(
@@ -392,9 +411,15 @@ def sync(
         others = [one for one in known if not _speaks(desk, one)]
         seen = [desk.look(one) for one in known if _speaks(desk, one)]
         found = [one for payer in desk.payers for one in run(leaving.find(desk.book, payer, since_s), desk.world)]
+        left = [run(leaving.left(desk.book, payer), desk.world) for payer in desk.payers]
+    ready = [name for each in left for name in each.ready]
+    waiting = [name for each in left for name in each.waiting]
     if as_json:
         compared = [{**members(one.held), "on_chain": not one.missing} for one in seen]
-        print_json({"compared": compared, "found": [members(one) for one in found], "not_asked": len(others)})
+        rent = {"ready": ready, "waiting": waiting}
+        print_json(
+            {"compared": compared, "found": [members(one) for one in found], "not_asked": len(others), "rent": rent}
+        )
         return
     rows = [[*row(one.held), "not seen on the chain yet" if one.missing else "compared"] for one in seen]
     rows += [[*row(one), "found on the chain"] for one in found]
@@ -402,8 +427,20 @@ def sync(
         sys.stdout.write(columns([[*TITLES, ""], *rows]))
     else:
         typer.echo("Nothing of yours is locked in a channel, as far as this wallet and node know.", err=True)
+    if ready:
+        typer.echo(
+            f"{_channels(len(ready))} that ended hold rent of yours: `coinslot channels withdraw --all` "
+            "brings it back.",
+            err=True,
+        )
+    if waiting:
+        typer.echo(f"{_channels(len(waiting))} that ended hold rent of yours. {LATER}", err=True)
     if others:
         typer.echo(f"{len(others)} channels belong to another wallet or network, and were not asked about.", err=True)
+
+
+def _channels(count: int) -> str:
+    return "1 channel" if count == 1 else f"{count} channels"
 
 
 def _speaks(desk: _Desk, held: Held) -> bool:

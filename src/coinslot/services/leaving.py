@@ -8,13 +8,14 @@ Every step may be stopped and taken up again, by another process too: what was d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from coinslot.client.channels import DEAD_MARGIN_S
 from coinslot.client.visit import turn
 from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import ConfigError, NoPayableOffer, RpcRefused
-from coinslot.intents.acts import Held, OnChain, Standing
+from coinslot.intents.acts import Held, Left, OnChain, Standing
 from coinslot.method import SessionPayer
 from coinslot.store.book import ENDED, SETTLED, Book, Word, scope_of
 
@@ -133,6 +134,24 @@ def withdraw(book: Book, payer: SessionPayer, held: Held) -> Flow[Seen | None]:
         return Seen((yield from wait(book.note(held.key, word))), state)
     finally:
         lease.release()
+
+
+def left(book: Book, payer: SessionPayer) -> Flow[Left]:
+    """What channels that are over still hold of this payer's own besides deposits. Raises ChainError, StoreError."""
+    known = [one for one in (yield from wait(book.all())) if one.standing in ENDED and one.payer == payer.account]
+    return (yield from payer.left(known))
+
+
+def collect(book: Book, payer: SessionPayer) -> Flow[Left]:
+    """Take that back, as far as it can be had now; what was found. A second time does no harm.
+
+    Raises NoPayableOffer where the account can't pay the network's fee, ChainError: then look again.
+    """
+    found = yield from left(book, payer)
+    for each in (yield from payer.collect(found)) if found.ready else ():
+        with suppress(RpcRefused):  # somebody else did it: it came to us all the same
+            yield from payer.send(each.raw)
+    return found
 
 
 def find(book: Book, payer: SessionPayer, since_s: float) -> Flow[list[Held]]:
