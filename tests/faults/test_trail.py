@@ -11,10 +11,10 @@ import pytest
 from coinslot import drive
 from coinslot.drive import run
 from coinslot.errors import StoreBroken
-from coinslot.intents.session import Refused, Stage
+from coinslot.intents.session import Refused, Spent, Stage
 from coinslot.server.resolver import resolve_round
 from coinslot.server.settler import Policy, settle_round
-from coinslot.store.channels import Order, Reserved
+from coinslot.store.channels import Order, Repeated, Reserved
 from coinslot.store.memory import MemoryStore
 from coinslot.store.protocol import Lease
 from coinslot.store.sqlite import SqliteStore
@@ -131,4 +131,33 @@ def test_what_a_failed_commit_granted_all_the_same_is_given_back(tmp_path: Path)
     record = found(store)
     assert (record.accepted, record.spent, record.reserved) == (5 * COST, COST, 0)
     assert isinstance(store.take("id-a").result(), Lease)
+    store.close()
+
+
+@pytest.mark.guard("F07", "F17", "F19")
+def test_a_request_run_again_under_a_failed_commit_is_free(tmp_path: Path) -> None:
+    """Paid and not delivered, it was to run once more, and the commit of that failed although it is on the disk: who
+    comes next runs it. Others of this process that are being answered stay theirs."""
+    store = SqliteStore(str(tmp_path / "payments.db"), lease_s=60)
+    key = opened(store, deposit=10 * COST)
+    lost, runs = (
+        Order(key, COST, RULES, voucher("c", n * COST), 1, name, "h") for n, name in ((1, "lost"), (2, "runs"))
+    )
+    assert isinstance(store.accept_and_spend(lost).result(), Spent)
+    assert isinstance(store.accept_and_spend(runs).result(), Spent)
+    store.keep_answer(key, "lost", None).result()
+
+    def lie(name: str) -> None:
+        if name == "store.channel.spend":
+            raise StoreBroken("the commit failed")
+
+    drive.arm_failpoints(lie)
+    try:
+        assert isinstance(store.accept_and_spend(lost).exception(), StoreBroken)
+    finally:
+        drive.arm_failpoints(None)
+    store.ping().result()
+    assert isinstance(store.accept_and_spend(lost).result(), Spent)
+    assert store.accept_and_spend(runs).result() == Repeated(found(store), None)
+    assert found(store).spent == 2 * COST
     store.close()

@@ -14,6 +14,9 @@ _CHANNEL_ROWS = "store/channel_rows.py"
 _CHANNEL_OPERATIONS = "store/channel_operations.py"
 _SCHEMA = "store/schema/steps.py"
 _OPERATIONS = "store/operations.py"
+_KEYED = "store/keyed.py"
+_KEYED_MEMORY = "store/keyed_memory.py"
+_KEYED_TESTS = "tests/store/test_keyed.py::"
 
 MUTATIONS: list[Mutation] = [
     Mutation(
@@ -201,8 +204,8 @@ MUTATIONS: list[Mutation] = [
     ),
     Mutation(
         "F07",
-        _CHANNEL_OPERATIONS,
-        "return Repeated(found, None) if active else Spent(found)",
+        _KEYED,
+        "return Repeated(found, None) if active and not mine else Spent(found)",
         "return Repeated(found, None)",
         _PROCESSES + "test_a_keyed_request_whose_process_died_is_run_again[sqlite]",
     ),
@@ -237,7 +240,7 @@ MUTATIONS: list[Mutation] = [
     Mutation(
         "F19",
         _CHANNEL_OPERATIONS,
-        "    if seen == token:\n",
+        "    if seen == token or keyed.bought_by(db, order, token):\n",
         "    if not seen:\n",
         "tests/store/test_channel_sql.py::test_a_connection_lost_in_the_commit[voucher-answer]",
     ),
@@ -289,5 +292,96 @@ MUTATIONS: list[Mutation] = [
         'connection.execute("PRAGMA busy_timeout = 0")',
         'connection.execute("PRAGMA busy_timeout = 2000")',
         "tests/store/test_turns.py::test_a_loop_never_waits_for_the_lock_of_another_process",
+    ),
+    Mutation(
+        "F28",
+        _KEYED,
+        '" AND NOT " + ACTIVE, old)',
+        '" AND 1 = 0", old)',
+        _KEYED_TESTS + "test_key_after_key_costs_the_same[sqlite]",
+    ),
+    Mutation(
+        "F28",
+        _KEYED,
+        '" AND NOT " + ACTIVE, old)',
+        '"", old)',
+        _KEYED_TESTS + "test_a_request_that_is_answered_is_not_forgotten[sqlite]",
+    ),
+    Mutation(
+        "F28",
+        _KEYED,
+        "if running > MAX_RUNNING_KEYS:",
+        "if running < 0:",
+        _KEYED_TESTS + "test_of_requests_that_run_for_long_there_are_only_so_many[sqlite]",
+    ),
+    Mutation(
+        "F28",
+        _KEYED,
+        "        if total > MAX_KEPT_BODY:",
+        "        if total < 0:",
+        _KEYED_TESTS + "test_the_bodies_of_a_channel_are_bounded[sqlite]",
+    ),
+    Mutation(
+        "F28",
+        _KEYED,
+        "SET number = excluded.number - 1,",
+        "SET number = excluded.number,",
+        _KEYED_TESTS + "test_running_again_makes_nobody_older[sqlite]",
+    ),
+    Mutation(
+        "F28",
+        _KEYED,
+        "SET number = {_NEWEST}, lease_owner",
+        "SET lease_owner",
+        _KEYED_TESTS + "test_a_request_that_is_answered_is_not_forgotten[sqlite]",
+    ),
+    Mutation(
+        "F19",
+        _KEYED,
+        "mine = db.redo and holder == token",
+        "mine = False",
+        "tests/store/test_channel_sql.py::test_a_connection_lost_while_a_keyed_request_is_run_again[answer]",
+    ),
+    Mutation(
+        "F19",
+        _CHANNEL_OPERATIONS,
+        "seen == token or keyed.bought_by(db, order, token)",
+        "seen == token",
+        "tests/store/test_channel_sql.py::test_what_was_bought_under_a_key_is_known_after_others_came[sqlite]",
+    ),
+    Mutation(
+        "F22",
+        _SCHEMA,
+        "body FROM coinslot_answers\n",
+        "body FROM coinslot_answers WHERE 1 = 0\n",
+        _KEYED_TESTS + "test_the_answer_of_an_older_file_comes_along",
+    ),
+    Mutation(
+        "F14",
+        _KEYED,
+        "    if status is not None:  # F14\n",
+        "    if status is not None and not body:  # F14\n",
+        _KEYED_TESTS + "test_each_of_many_lost_answers_is_given_again[sqlite]",
+    ),
+    Mutation(
+        "F14",
+        _KEYED_MEMORY,
+        "if kept.running or kept.answer is not None:",
+        "if kept.running:",
+        _KEYED_TESTS + "test_each_of_many_lost_answers_is_given_again[memory]",
+    ),
+    Mutation(
+        "F28",
+        _KEYED_MEMORY,
+        "            if not kept.running:  # F14\n",
+        "            if kept.running:  # F14\n",
+        _KEYED_TESTS + "test_a_request_that_is_answered_is_not_forgotten[memory]",
+    ),
+    Mutation(
+        "F28",
+        _KEYED_MEMORY,
+        "if running > MAX_RUNNING_KEYS and",
+        "if running < 0 and",
+        _KEYED_TESTS + "test_of_requests_that_run_for_long_there_are_only_so_many[memory]",
     ),
 ]

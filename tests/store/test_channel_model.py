@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
@@ -34,14 +34,13 @@ class Model:
     spent: int = 0
     settled: int = 0
     stage: str = "open"
-    kept: tuple[str, bool] | None = None  # the last key, and whether its answer is kept
-
+    kept: dict[str, bool] = field(default_factory=dict)  # keys (few), and whether their answers are kept
     windows: tuple[int, ...] = ()
 
     def buy(self, amount: int | None, cost: int, key: str | None, least: int = 0, most: int = 0) -> str:
         """What is answered, in one word."""
-        if key is not None and self.kept is not None and self.kept[0] == key:
-            return "kept" if self.kept[1] else "running"
+        if key is not None and key in self.kept:
+            return "kept" if self.kept[key] else "running"
         if self.stage != "open":
             return self.stage
         if amount is not None:
@@ -57,7 +56,7 @@ class Model:
         if least:
             self.windows = (*self.windows, min(most, free - cost))
         if key is not None:
-            self.kept = (key, False)
+            self.kept[key] = False
         return "bought"
 
     def commit(self, at: int, used: int) -> None:
@@ -135,11 +134,10 @@ class Histories(RuleBasedStateMachine):
 
     @rule(name=NAMES, key=st.sampled_from("kl"))
     def answer(self, name: str, key: str) -> None:
-        """Keep the answer to the last keyed request, if it is that."""
+        """Keep the answer to a keyed request."""
         self.store.keep_answer(self.key(name), key, DELIVERY).result()
-        kept = self.models[name].kept
-        if kept is not None and kept[0] == key:
-            self.models[name].kept = (key, True)
+        if key in self.models[name].kept:
+            self.models[name].kept[key] = True
 
     @rule(name=NAMES, deposit=st.integers(0, 120))
     def top_up(self, name: str, deposit: int) -> None:

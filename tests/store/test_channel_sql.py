@@ -15,7 +15,7 @@ import pytest
 from coinslot.errors import StoreBroken
 from coinslot.intents.session import Refused, Rules, Spent, Stage, Why, settlement
 from coinslot.store import channel_operations
-from coinslot.store.channels import JobKind, JobStage, Order, Reservation, Reserved, SessionStore
+from coinslot.store.channels import JobKind, JobStage, Order, Repeated, Reservation, Reserved, SessionStore
 from coinslot.store.operations import Db
 from coinslot.store.postgres import PostgresStore
 from coinslot.store.rows import Row, Values
@@ -105,6 +105,29 @@ def test_an_unknown_outcome_is_told(opened_store: SessionStore, amount: int | No
             ),
         )
     assert found(opened_store).spent == 0
+
+
+@pytest.mark.guard("F19")
+def test_what_was_bought_under_a_key_is_known_after_others_came(opened_store: SessionStore) -> None:
+    """The first run's key is on record under its own token: the second run answers what the first would have."""
+    opened_store.accept_and_spend(order("c", 500, 0)).result()
+    plain = Order(KEY, COST, RULES, None, 1, "k", "h")
+    window = replace(plain, idempotency_key="w")
+    run(opened_store, lambda db: channel_operations.buy(db, "me", "one", plain, None, []))
+    first = run(opened_store, lambda db: channel_operations.buy(db, "me", "two", window, (1, 30), []))
+    assert isinstance(first, Reserved)
+    opened_store.accept_and_spend(order("c", None)).result()
+    spent = found(opened_store).spent
+
+    def again(token: str, wish: Order, most: tuple[int, int] | None) -> object:
+        return run(
+            opened_store,
+            lambda db: channel_operations.buy(Through(db, lambda _: None, redo=True), "me", token, wish, most, []),
+        )
+
+    assert again("one", plain, None) == Spent(found(opened_store))
+    assert again("two", window, (1, 30)) == Reserved(found(opened_store), first.reservation)
+    assert found(opened_store).spent == spent
 
 
 @pytest.fixture
@@ -227,6 +250,23 @@ def test_a_connection_lost_in_the_commit(step: str, lost: str, far: PostgresStor
         assert found(far, "d").stage is Stage.OPENING
     if step == "settled":
         assert (after.settled, len(far.entries(None, 9).result())) == (20, 1)
+
+
+@pytest.mark.postgres
+@pytest.mark.guard("F19")
+@pytest.mark.parametrize("lost", ["answer", "question"])
+def test_a_connection_lost_while_a_keyed_request_is_run_again(
+    lost: str, far: PostgresStore, proxy: CuttingProxy
+) -> None:
+    """It was paid before and wasn't delivered: it runs, once, without a charge, whether the commit happened or not."""
+    again = Order(KEY, COST, RULES, voucher("c", 60), 1, "k", "h")
+    assert isinstance(far.accept_and_spend(again).result(), Spent)
+    far.keep_answer(KEY, "k", None).result()
+    (proxy.lose_answer if lost == "answer" else proxy.lose_question)(b"COMMIT")
+    assert isinstance(far.accept_and_spend(again).result(10), Spent)
+    assert proxy.strikes >= 1
+    assert far.accept_and_spend(again).result() == Repeated(found(far), None)
+    assert found(far).spent == COST
 
 
 @pytest.mark.postgres

@@ -22,7 +22,7 @@ from coinslot.store.channels import (
     Reserved,
     SessionStore,
 )  # fmt: skip
-from coinslot.store.protocol import MAX_KEPT_BODY, Lease, Query, Taken
+from coinslot.store.protocol import Lease, Query, Taken
 from support.channel_cases import COST, DEPOSIT, RULES, channel, entry, found, opened, order, raw, voucher
 from support.store_cases import DELIVERY, claim, leased, prepared
 
@@ -273,20 +273,6 @@ def test_a_lost_answer_is_given_again(store: SessionStore) -> None:
     assert (found(store).spent, found(store).accepted) == (COST, 50)
     assert store.accept_and_spend(keyed(50, request_hash="other")).result() == Refused(Why.KEY_REUSED, found(store))
     assert store.reserve(keyed(50), 1, 5).result() == Repeated(found(store), DELIVERY)
-
-
-def test_the_last_keyed_answer_is_kept(store: SessionStore) -> None:
-    """One per channel: the next key replaces it, and who is late with an answer keeps none."""
-    opened(store)
-    store.accept_and_spend(keyed(50, "k1")).result()
-    store.accept_and_spend(keyed(60, "k2")).result()
-    store.keep_answer(KEY, "k1", DELIVERY).result()
-    assert store.accept_and_spend(keyed(60, "k2")).result() == Repeated(found(store), None)
-    assert store.accept_and_spend(keyed(50, "k1")).result() == Refused(Why.LOWER, found(store))
-    store.keep_answer(KEY, "k2", replace(DELIVERY, body=b"x" * (MAX_KEPT_BODY + 1))).result()
-    again = store.accept_and_spend(keyed(60, "k2")).result()
-    assert isinstance(again, Repeated)
-    assert again.answer == replace(DELIVERY, body=None)
 
 
 def test_what_was_not_delivered_is_run_again_without_a_second_charge(store: SessionStore) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 from coinslot import drive
 from coinslot.intents.session import Channel, Rules, Spent, Stage, Voucher, close
 from coinslot.ledger import Entry, Posting
-from coinslot.store.channels import ChannelQuery, Job, JobKind, Order, Reserved, SessionStore
+from coinslot.store.channels import ChannelQuery, Job, JobKind, Order, Repeated, Reserved, SessionStore
 from coinslot.store.open import open_store
 from support.store_cases import DELIVERY, claim, tell
 
@@ -122,6 +123,20 @@ def _keyed(store: SessionStore, name: str) -> None:
     signal.pause()
 
 
+def _keys(store: SessionStore, name: str) -> None:
+    """Ask for so many things, each under its key, until each was answered; how many were bought here."""
+    go()
+    bought = 0
+    for n in range(int(sys.argv[4])):
+        wanted = Order(f"net:1/{name}", COST, RULES, None, 1, f"k{n}", "h")
+        while isinstance(answered := store.accept_and_spend(wanted).result(), Repeated) and answered.answer is None:
+            time.sleep(0.01)
+        if isinstance(answered, Spent):
+            bought += 1
+            store.keep_answer(wanted.key, f"k{n}", DELIVERY).result()
+    tell(bought)
+
+
 def life(store: SessionStore, name: str) -> None:
     """A channel's whole life, through every step that has a failpoint."""
     key = opened(store, name)
@@ -172,6 +187,6 @@ if __name__ == "__main__":
     at_hand = open_store(url, lease_s=float(os.environ.get("LEASE_S", "15")))
     {
         "race": _race, "same": _same, "climb": _climb, "pay": _pay, "hold": _hold, "keyed": _keyed, "die": _die,
-        "list": _list,
+        "list": _list, "keys": _keys,
     }[job_name](at_hand, subject)  # fmt: skip
     at_hand.close()

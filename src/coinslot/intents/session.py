@@ -176,6 +176,7 @@ class Why(StrEnum):
     BALANCE = "insufficient"
     RESERVED = "reserved"
     KEY_REUSED = "key-reused"
+    CROWDED = "too-many-at-once"
 
 
 @quick

@@ -40,6 +40,8 @@ def problem_of(refused: Refused) -> Problem:
         return InsufficientBalance(channel_id=channel_id, required_top_up=refused.missing_units)
     if refused.why is Why.KEY_REUSED:
         return KeyReused()
+    if refused.why is Why.CROWDED:
+        return PaymentInFlight("too many keyed requests of this channel run; nothing was charged", retry_after_s=1)
     if refused.why is Why.RESERVED:
         return PaymentInFlight("a stream on this channel still runs", retry_after_s=1)
     if refused.why is Why.AHEAD:

@@ -9,7 +9,6 @@ came since, tells that the outcome isn't known: never a second charge, and nothi
 # ruff: noqa: S608 - statements are put together from constants of this package, values are always bound
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -18,7 +17,7 @@ from coinslot.errors import LeaseLost, StoreBroken, StoreBusy, UsageError
 from coinslot.intents import session
 from coinslot.intents.session import Channel, Refused, Rules, Spent, Stage, Stale, Voucher, Why
 from coinslot.ledger import Entry
-from coinslot.store import operations
+from coinslot.store import keyed, operations
 from coinslot.store.channel_rows import (
     BUY_AT_ONCE,
     COLUMNS,
@@ -27,7 +26,6 @@ from coinslot.store.channel_rows import (
     SAVE_PURCHASE,
     SAVE_TOP_UP,
     SELECT,
-    answer,
     channel,
     insert_values,
     news_values,
@@ -40,13 +38,12 @@ from coinslot.store.channels import (
     OpenResult,
     Order,
     OrderResult,
-    Repeated,
     Reservation,
     Reserved,
     ReserveResult,
 )
 from coinslot.store.operations import Db, Undo
-from coinslot.store.protocol import MAX_KEPT_BODY, Claim, Delivery, Lease
+from coinslot.store.protocol import Claim, Lease
 from coinslot.store.rows import ACTIVE, Values
 
 Window: TypeAlias = tuple[int, int]
@@ -239,7 +236,7 @@ def _buy(
     db: Db, owner: str, token: str, order: Order, window: Window | None, old: Channel, seen: str
 ) -> OrderResult | ReserveResult | None:
     """One round; None if somebody changed the row meanwhile."""
-    repeated = _repeated(db, order, old)
+    repeated = keyed.repeated(db, order, old, token)
     if repeated is not None and not isinstance(repeated, Spent):
         return repeated
     answered, new = decide(old, order, window, paid=repeated is not None)
@@ -250,7 +247,7 @@ def _buy(
     if isinstance(answered, Reserved):
         answered = _set_aside(db, owner, token, old, new)
     if order.idempotency_key is not None and isinstance(answered, Spent | Reserved):
-        _remember(db, owner, order)
+        keyed.remember(db, owner, token, order, old)
     return answered
 
 
@@ -295,7 +292,7 @@ def _first_run(
     db: Db, order: Order, window: Window | None, found: Channel, seen: str, token: str
 ) -> OrderResult | ReserveResult | None:
     """What the run before the connection broke had answered; None if it never happened. F19"""
-    if seen == token:
+    if seen == token or keyed.bought_by(db, order, token):
         if window is None:
             return Spent(found)
         mine = db.rows("SELECT window_units FROM coinslot_reservations WHERE id = :id", {"id": token})
@@ -306,61 +303,6 @@ def _first_run(
     if order.voucher is not None and order.voucher.amount_units > found.accepted:
         return None
     raise StoreBroken("the connection broke and others used the channel since; look it up")
-
-
-# --- keyed requests ------------------------------------------------------------------------------
-
-_ANSWER = (
-    "SELECT p.request_hash, p.status, p.headers, p.body, " + ACTIVE + " FROM coinslot_answers p"
-    " WHERE p.channel = :key AND p.idempotency_key = :idempotency_key"
-)
-
-
-def _repeated(db: Db, order: Order, found: Channel) -> Repeated | Refused | Spent | None:
-    """How a request under the last key goes on: answered, being answered, or (Spent) to be run again, paid already."""
-    if order.idempotency_key is None:
-        return None
-    name: Values = {"key": order.key, "idempotency_key": order.idempotency_key}
-    kept = db.rows(_ANSWER, name)
-    if not kept:
-        return None
-    request_hash, status, headers, body, active = kept[0]
-    if request_hash != order.request_hash:
-        return Refused(Why.KEY_REUSED, found)
-    if status is not None:
-        return Repeated(found, answer(status, headers, body))
-    return Repeated(found, None) if active else Spent(found)
-
-
-def _remember(db: Db, owner: str, order: Order) -> None:
-    db.change(
-        "INSERT INTO coinslot_answers (channel, idempotency_key, request_hash, lease_owner)"
-        " VALUES (:key, :idempotency_key, :request_hash, :owner) ON CONFLICT (channel) DO UPDATE SET"
-        " idempotency_key = excluded.idempotency_key, request_hash = excluded.request_hash,"
-        " lease_owner = excluded.lease_owner, status = NULL, headers = NULL, body = NULL",
-        {
-            "key": order.key,
-            "idempotency_key": order.idempotency_key,
-            "request_hash": order.request_hash,
-            "owner": owner,
-        },
-    )
-
-
-def keep_answer(db: Db, key: str, idempotency_key: str, given: Delivery | None) -> None:
-    """Keep it, or (None) let the request be run again."""
-    small = given is not None and given.body is not None and len(given.body) <= MAX_KEPT_BODY
-    db.change(
-        "UPDATE coinslot_answers SET lease_owner = NULL, status = :status, headers = :headers, body = :body"
-        " WHERE channel = :key AND idempotency_key = :idempotency_key",
-        {
-            "key": key,
-            "idempotency_key": idempotency_key,
-            "status": None if given is None else given.status,
-            "headers": None if given is None else json.dumps(given.headers),
-            "body": given.body if given is not None and small else None,
-        },
-    )
 
 
 # --- windows -------------------------------------------------------------------------------------

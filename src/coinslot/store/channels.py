@@ -3,8 +3,9 @@
 The arithmetic is intents/session.py's, run on the one current record of a channel while nobody else can change it;
 whatever the number of threads and processes, steps on a channel happen one after the other and none is lost. F15
 
-A channel costs one row for its whole life: the highest voucher (whole, as signed), what was bought, and the answer to
-the last request that carried an Idempotency-Key. Voucher 100,000 costs what voucher 1 did. F28
+A channel costs one row for its whole life: the highest voucher (whole, as signed), and what was bought. Requests that
+carried an Idempotency-Key add a row each, with their answer, of which the last KEPT_KEYS stay (store/keyed.py). Voucher
+100,000 costs what voucher 1 did. F28
 
 Streams set a window of money aside before they run (`reserve`), count in memory what they deliver, and `commit`. A
 window belongs to its store handle and holds while that one's heart beats (protocol.py); if it dies, anybody may `bill`
@@ -32,7 +33,16 @@ from typing import Protocol, TypeAlias
 from coinslot.core.record import quick
 from coinslot.intents.session import Channel, Close, Refused, Rules, Spent, Stage, Stale, Voucher
 from coinslot.ledger import Entry
+from coinslot.store.deliveries import Deliveries
 from coinslot.store.protocol import Claim, Delivery, Lease, OverBudget, Store, Taken
+
+# A key is known while its request is answered, and then until so many others were bought under keys on its channel:
+# more than a client has under way at a time, and a few hundred bytes each.
+KEPT_KEYS = 64
+# Requests under keys that run longer than that, on one channel; with more, nothing is sold under a new key.
+MAX_RUNNING_KEYS = 256
+# Bodies up to here are kept for each of these keys, 1 MiB in all; of larger ones the newest, MAX_KEPT_BODY together.
+SMALL_KEPT_BODY = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class Order:
 class Repeated:
     """This request was paid before, under the same Idempotency-Key: run nothing.
 
-    `answer` is what it was answered; None while it is being answered now.
+    `answer` is what it was answered, its body None where that was not kept; None while it is being answered now.
     """
 
     channel: Channel
@@ -212,11 +222,18 @@ class Channels(Protocol):
         Only Spent may run anything, and of any number of equal orders one gets it. If a voucher is good but doesn't
         cover the cost it is accepted all the same, and Refused tells what is missing. A keyed request that was paid and
         whose process died before it kept an answer gets Spent again, without a second charge. F07
+
+        A key is paid once for as long as it is known: while its request is answered, and then until KEPT_KEYS others
+        were bought on this channel. Refused with CROWDED, and nothing changed, where more than MAX_RUNNING_KEYS older
+        ones still run.
         """
 
     def keep_answer(self, key: str, idempotency_key: str, answer: Delivery | None) -> Future[None]:
-        """Keep the answer to the channel's last keyed request, if that is the one; None: it was not delivered, and
-        may be run again. A body over MAX_KEPT_BODY is kept as None."""
+        """Keep the answer to a keyed request whose key is known; None: it was not delivered, and may be run again.
+
+        A body over MAX_KEPT_BODY is kept as None, and so becomes the oldest one over SMALL_KEPT_BODY where those of a
+        channel come to more than that together. F28
+        """
 
     # --- metered use
 
@@ -289,5 +306,5 @@ class Channels(Protocol):
         """How long ago that was, by the store's own clock; None for never."""
 
 
-class SessionStore(Store, Channels, Protocol):
-    """A store for charges and channels: what every store here is."""
+class SessionStore(Store, Channels, Deliveries, Protocol):
+    """A store for charges, channels and deliveries: what every store here is."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import TypeVar, cast
 
@@ -25,32 +26,25 @@ from coinslot.store.channels import (
     OpenResult,
     Order,
     OrderResult,
-    Repeated,
     Reservation,
     Reserved,
     ReserveResult,
 )
-from coinslot.store.protocol import MAX_KEPT_BODY, Claim, ClaimResult, Delivery, Lease, Taken
+from coinslot.store.keyed_memory import Keys
+from coinslot.store.protocol import Claim, ClaimResult, Delivery, Lease, Taken
 
 T = TypeVar("T")
 
 _LIVE = {JobStage.PLANNED, JobStage.PREPARED}
 
 
-@dataclass(slots=True)
-class _Answer:
-    idempotency_key: str
-    request_hash: str
-    running: bool = True
-    answer: Delivery | None = None
-
-
 class MemoryChannels(ABC):
     """channels.Channels for memory.MemoryStore."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._channels: dict[str, Channel] = {}
-        self._answers: dict[str, _Answer] = {}
+        self._requests: defaultdict[str, Keys] = defaultdict(Keys)
         self._reservations: dict[str, Reservation] = {}
         self._jobs: dict[int, Job] = {}
         self._job_numbers: dict[int, int] = {}
@@ -181,36 +175,22 @@ class MemoryChannels(ABC):
         old = self._channels.get(order.key)
         if old is None:
             return Refused(Why.NOT_FOUND, None)
-        kept = self._answers.get(order.key)
-        paid = False
-        if kept is not None and kept.idempotency_key == order.idempotency_key:
-            if kept.request_hash != order.request_hash:
-                return Refused(Why.KEY_REUSED, old)
-            if kept.running or kept.answer is not None:
-                return Repeated(old, kept.answer)
-            paid = True
-        answered, new = decide(old, order, window, paid=paid)
+        keyed = order.idempotency_key is not None
+        repeated = self._requests[order.key].repeated(order, old) if keyed else None
+        if repeated is not None and not isinstance(repeated, Spent):
+            return repeated
+        answered, new = decide(old, order, window, paid=repeated is not None)
+        if keyed and isinstance(answered, Spent | Reserved) and not self._requests[order.key].remember(order):
+            return Refused(Why.CROWDED, old)
         if new is not old:
             self._channels[order.key] = session.used(new, self._now())
         if isinstance(answered, Reserved):
             answered = self._set_aside(old, new)
-        if order.idempotency_key is not None and isinstance(answered, Spent | Reserved):
-            self._answers[order.key] = _Answer(order.idempotency_key, order.request_hash)
         return answered
 
     def keep_answer(self, key: str, idempotency_key: str, answer: Delivery | None) -> Future[None]:
-        """Keep the answer to the last keyed request."""
-
-        def step() -> None:
-            kept = self._answers.get(key)
-            if kept is None or kept.idempotency_key != idempotency_key:
-                return
-            kept.running = False
-            kept.answer = answer
-            if answer is not None and answer.body is not None and len(answer.body) > MAX_KEPT_BODY:
-                kept.answer = replace(answer, body=None)
-
-        return self._do(step, "store.channel.answer")
+        """Keep the answer to a keyed request."""
+        return self._do(lambda: self._requests[key].keep(idempotency_key, answer), "store.channel.answer")
 
     # --- metered use
 

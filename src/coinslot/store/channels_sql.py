@@ -11,8 +11,9 @@ from typing import TypeVar, cast
 from coinslot.intents import session
 from coinslot.intents.session import Channel, Close, Refused, Rules
 from coinslot.ledger import Entry
-from coinslot.store import channel_operations, outbox_operations
+from coinslot.store import channel_operations, keyed, outbox_operations
 from coinslot.store.channels import (
+    SMALL_KEPT_BODY,
     ChannelQuery,
     Job,
     JobKind,
@@ -118,12 +119,12 @@ class SqlChannels(ABC):
         """Accept and spend, in one step. T02 T22"""
         looked: list[str] = []
         if order.idempotency_key is not None:
-            keyed = self._lively(
+            bought = self._lively(
                 lambda db, owner, token: channel_operations.buy(db, owner, token, order, None, looked),
                 "store.channel.spend",
                 atomic=True,
             )
-            return cast("Future[OrderResult]", keyed)
+            return cast("Future[OrderResult]", bought)
         token, voucher = self._token(), order.voucher
         if voucher is not None:
             written = self._written
@@ -139,11 +140,10 @@ class SqlChannels(ABC):
         return cast("Future[OrderResult]", plain)
 
     def keep_answer(self, key: str, idempotency_key: str, answer: Delivery | None) -> Future[None]:
-        """Keep the answer to the last keyed request."""
+        """Keep the answer to a keyed request."""
+        large = answer is not None and answer.body is not None and len(answer.body) > SMALL_KEPT_BODY
         return self._write(
-            lambda db: channel_operations.keep_answer(db, key, idempotency_key, answer),
-            "store.channel.answer",
-            atomic=False,
+            lambda db: keyed.keep(db, key, idempotency_key, answer), "store.channel.answer", atomic=large
         )
 
     # --- metered use

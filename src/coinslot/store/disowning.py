@@ -15,18 +15,12 @@ from coinslot.store.rows import Values
 def disown(db: Db, owner: str, token: str) -> None:
     """Give back what the step with that token granted to this owner, if it did. Nothing else is touched."""
     ours: Values = {"owner": owner, "token": token}
-    for table in ("payments", "outbox"):
+    for table in ("payments", "outbox", "keyed"):  # of keyed requests: paid, and free to be run
         db.change(
             f"UPDATE coinslot_{table} SET lease_owner = NULL"  # noqa: S608 - the names stand one line above
             " WHERE lease_owner = :owner AND lease_token = :token",
             ours,
         )
-    # A keyed request whose step was the channel's last: paid, and free to be run.
-    db.change(
-        "UPDATE coinslot_answers SET lease_owner = NULL WHERE lease_owner = :owner AND status IS NULL"
-        " AND channel IN (SELECT key FROM coinslot_channels WHERE token = :token)",
-        ours,
-    )
     windows = db.rows(
         "SELECT id, channel, window_units FROM coinslot_reservations WHERE id = :token AND lease_owner = :owner", ours
     )

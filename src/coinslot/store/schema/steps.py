@@ -174,7 +174,47 @@ VERSION_TABLE = (
     "CREATE TABLE IF NOT EXISTS coinslot_schema (version BIGINT NOT NULL PRIMARY KEY, pinged_at {real} NOT NULL)"
 )
 
-_STEPS = (_FIRST, _CHANNELS)
+# The requests of a channel that carried an Idempotency-Key: as many as may come again (store/keyed.py), with their
+# answers. `number` grows with each that is bought. `coinslot_answers` held the last one only: it comes along, and stays
+# for programs of the version before, which still write it.
+_KEYED = """
+CREATE TABLE coinslot_keyed (
+    channel TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    lease_owner TEXT,
+    lease_token TEXT NOT NULL,
+    status BIGINT,
+    headers TEXT,
+    body {blob},
+    PRIMARY KEY (channel, idempotency_key)
+);
+CREATE INDEX coinslot_keyed_number ON coinslot_keyed (channel, number);
+INSERT INTO coinslot_keyed (channel, idempotency_key, request_hash, number, lease_owner, lease_token, status, headers,
+    body) SELECT channel, idempotency_key, request_hash, 1, lease_owner, '', status, headers, body FROM coinslot_answers
+"""
+
+# Deliveries that are promised, owed or paid (store/deliveries.py). `token` is that of the step that wrote a row last.
+_OWED = """
+CREATE TABLE coinslot_owed (
+    channel TEXT NOT NULL,
+    id TEXT NOT NULL,
+    sequence BIGINT NOT NULL,
+    most {units} NOT NULL,
+    state TEXT NOT NULL,
+    expires_at {real} NOT NULL,
+    cost {units} NOT NULL,
+    units BIGINT NOT NULL,
+    total {units} NOT NULL,
+    voucher {blob} NOT NULL,
+    token TEXT NOT NULL,
+    PRIMARY KEY (channel, id)
+);
+CREATE INDEX coinslot_owed_expires ON coinslot_owed (expires_at) WHERE state IN ('reserved', 'begun')
+"""
+
+_STEPS = (_FIRST, _CHANNELS, _KEYED, _OWED)
 VERSION = len(_STEPS)
 
 
