@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from coinslot.drive import Flow, run
+from coinslot.errors import Problem
 from coinslot.intents.acts import Act
 from coinslot.intents.session import Stage
 from coinslot.server.answer import Answer
@@ -221,6 +223,36 @@ def test_what_is_bought_while_a_close_begins_is_taken_too(bank: Bank, alice: Wal
             assert bank.balance("shop") - before == record.settled >= record.spent, f"effect {n}"
             assert record.spent == (1 + any(one.body == b"words" for one in sold)) * COST
         if not sold:
+            break
+    assert 5 < n < MANY - 1
+
+
+@pytest.mark.guard("F09")
+@pytest.mark.parametrize("name", ["settler.prepared", "settler.sent"])
+def test_what_another_server_sent_is_not_given_up(bank: Bank, alice: Wallet, name: str) -> None:
+    """It records or sends the close, and dies, between any two steps of this one's: one job, and it is done."""
+    till = SessionTill(bank, alice)
+    for n in range(1, MANY):
+        buyer = till.buyer()
+        till.serve(buyer.voucher(COST))
+        credential = buyer.close(2 * COST)
+        died: list[bool] = []
+
+        def die(credential: str = credential, died: list[bool] = died) -> None:
+            died.append(True)
+            with suppress(AssertionError), struck_at(name):  # at the end there is nothing left to die of
+                till.present(credential)
+            drained(till.store)
+
+        flow = till.gate.admit(asking(WORDS, credential), till.price)
+        with suppress(Problem):
+            run(between(flow, n, die), till.world)
+        drained(till.store)
+        assert till.answer(credential).status == 204, f"effect {n}"
+        assert (buyer.record.stage, buyer.record.settled) == (Stage.CLOSED, COST)
+        (job,) = till.store.jobs_of(buyer.held.key, 5).result()
+        assert job.stage is JobStage.DONE
+        if not died:
             break
     assert 5 < n < MANY - 1
 

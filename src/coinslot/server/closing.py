@@ -13,10 +13,10 @@ from coinslot.server import payout
 from coinslot.server.answer import Answer
 from coinslot.server.answer import managed as managed_answer
 from coinslot.server.events import ChannelClosed
-from coinslot.server.holding import insist, unless_given_up
+from coinslot.server.outbox import take
 from coinslot.server.presented import Case
 from coinslot.server.teller import NO_CONTENT, RETRY_IN_FLIGHT_S, Teller, pending
-from coinslot.store.channels import Job, JobKind, JobLease, JobStage
+from coinslot.store.channels import Job, JobKind, JobStage
 
 # A settlement and a close, each perhaps finished by somebody else meanwhile.
 CLOSING_ROUNDS = 3
@@ -44,10 +44,9 @@ class Closing:
             if isinstance(planned, session.Refused):
                 return (yield from self.teller.refused(case, planned))
             marked, job = planned
-            lease = yield from unless_given_up(self.teller.store.take_job(job.id), self._release)  # F29
-            if lease is None:
+            task = yield from take(self.teller.store, marked, job)
+            if task is None:
                 raise PaymentInFlight("this channel is being settled or closed", retry_after_s=RETRY_IN_FLIGHT_S)
-            task = payout.Task(marked, job, lease)
             outcome = (yield from payout.work(self.teller.store, case.seller, [task], self.patience_s))[0]
             if isinstance(outcome, Done) and outcome.closed:
                 self._tell_closed(case, marked, outcome)
@@ -71,10 +70,6 @@ class Closing:
             return wanted
         job = yield from wait(self.teller.store.plan(channel.key, JobKind.CLOSE, wanted))
         return job if isinstance(job, session.Refused) else (marked, job)
-
-    def _release(self, late: JobLease | None) -> None:
-        if late is not None:
-            insist(lambda: self.teller.store.release_job(late))
 
     def _tell_closed(self, case: Case, channel: Channel, done: Done) -> None:
         self.teller.tell(

@@ -76,7 +76,7 @@ def _work(going: Round, seller: SessionSeller, jobs: list[tuple[Channel, Job]]) 
     tasks: list[Task] = []
     try:
         for channel, job in jobs:
-            task = yield from _take(going.store, channel, job)
+            task = yield from take(going.store, channel, job)
             if task is not None:
                 tasks.append(task)
         if not tasks:
@@ -97,8 +97,11 @@ def _work(going: Round, seller: SessionSeller, jobs: list[tuple[Channel, Job]]) 
             give_back(going.store, task.lease)
 
 
-def _take(store: SessionStore, channel: Channel, job: Job) -> Flow[Task | None]:
-    """The job as it stands, and its lease; None if somebody else works on it or it is over."""
+def take(store: SessionStore, channel: Channel, job: Job) -> Flow[Task | None]:
+    """The job as it stands, and its lease; None if somebody else works on it or it is over. Raises StoreError.
+
+    Looked at again under the lease: whoever held it before may have sent it since, and what was sent can't fail. F09
+    """
     future = store.take_job(job.id)
     task: Task | None = None
     try:
