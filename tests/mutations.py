@@ -6,6 +6,20 @@ from support.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
+        "T31",
+        "intents/charge.py",
+        'Budget(f"{purse}/payer/{payer}", units, self.payer_units, DAY_S)',
+        'Budget(f"{purse}/payer/{payer}", units, self.all_units, DAY_S)',
+        "tests/intents/test_charge.py::test_what_is_paid_for_one_payer_counts_against_it_and_against_all",
+    ),
+    Mutation(
+        "T31",
+        "intents/charge.py",
+        "Budget(purse, units, self.all_units, DAY_S)",
+        'Budget(f"{purse}/{payer}", units, self.all_units, DAY_S)',
+        "tests/intents/test_charge.py::test_what_is_paid_for_one_payer_counts_against_it_and_against_all",
+    ),
+    Mutation(
         "T38",
         "settings.py",
         "if name not in hidden)  # T38",

@@ -32,6 +32,7 @@ from coinslot.core.receipt import Receipt, decode_receipt
 from coinslot.devnet.channels.solana.program import PROGRAM_ID, TREASURY_OWNER
 from coinslot.drive import run
 from coinslot.intents import session
+from coinslot.intents.charge import DailyLimits
 from coinslot.method import Extras
 from coinslot.methods.solana.session.bearer import sign_bearer
 from coinslot.methods.solana.session.channel import ChannelAccount, Seeds, derive_channel, read_channel_account
@@ -82,10 +83,10 @@ def key_of(pair: Keypair) -> Key:
     return Key(bytes(pair.secret()))
 
 
-def sponsor(key: Key, **limits: int) -> Sponsoring:
+def sponsor(key: Key, max_fee_lamports: int = 50_000, payer_daily_lamports: int = 10**9) -> Sponsoring:
     """A sponsor with room for a hundred channels."""
-    given = {"max_fee_lamports": 50_000, "payer_daily_lamports": 10**9, "daily_lamports": 10**10, **limits}
-    return Sponsoring(Sponsor(key=key, max_units=200_000, rent_lamports=2_100_000, **given), RENT_LAMPORTS)
+    daily = DailyLimits(payer_daily_lamports, 10**10)
+    return Sponsoring(Sponsor(key, 200_000, max_fee_lamports, 2_100_000, daily), RENT_LAMPORTS)
 
 
 class SolanaTill:

@@ -21,6 +21,7 @@ from coinslot.core.receipt import Receipt
 from coinslot.money import Asset
 
 INTENT = "charge"
+DAY_S = 24 * 60 * 60
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -66,6 +67,21 @@ class Budget:
     units: int
     limit_units: int
     window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DailyLimits:
+    """What a purse that pays for others may lose in any 24 hours: on one payer, and on all of them, in base units."""
+
+    payer_units: int
+    all_units: int
+
+    def budgets(self, purse: str, payer: str, units: int) -> tuple[Budget, Budget]:
+        """What spending `units` on a payer draws on; `purse` is the name of the purse on its network. T31"""
+        return (
+            Budget(f"{purse}/payer/{payer}", units, self.payer_units, DAY_S),
+            Budget(purse, units, self.all_units, DAY_S),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,11 +225,11 @@ MUTATIONS = [
         "T30", LEGS, "if any(signer != payer for memo in memos for signer in memo.signers):", "if False:", SMUGGLED
     ),
     Mutation("T30", READ, "if len(limits) > 1 or len(prices) > 1:", "if False:", SMUGGLED),
-    Mutation("T30", SPONSOR, "if parts.fee_lamports > self.max_fee_lamports:", "if False:", SMUGGLED),
+    Mutation("T30", SPONSOR, "if fee_lamports > self.max_fee_lamports:", "if False:", SMUGGLED),
     Mutation(
         "T30",
         SPONSOR,
-        "if parts.units > self.max_units + UNITS_PER_SPLIT * (len(parts.transfers) - 1):",
+        "if units > max_units:",
         "if False:",
         SMUGGLED,
     ),

@@ -17,7 +17,7 @@ from coinslot.chains.evm.hexdata import to_hex
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.core.challenge import Challenge
 from coinslot.errors import PaymentInsufficient, RailUnavailable, VerificationFailed
-from coinslot.intents.charge import Refused, Settled
+from coinslot.intents.charge import DailyLimits, Refused, Settled
 from coinslot.methods.tempo.legs import Binding
 from coinslot.methods.tempo.memo import attribution_memo
 from coinslot.methods.tempo.pull import Pulled, check_pull
@@ -345,7 +345,7 @@ _TERMS = TempoTerms(
     sponsored=True,
     modes=frozenset({"pull"}),
 )
-_SPONSOR = Sponsor(SPONSOR, PATH, 2_000_000, 10**11, 10**6, 10**6, 10**6, 90, False)
+_SPONSOR = Sponsor(SPONSOR, PATH, 2_000_000, 10**11, 10**6, DailyLimits(10**6, 10**6), 90, False)
 _GOOD = TempoTransaction(
     chain_id=42431,
     calls=(transfer_call(PATH, SELLER, PRICE, attribution_memo("api.example.com", "c" * 43)),),

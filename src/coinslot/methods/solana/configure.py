@@ -16,6 +16,7 @@ from coinslot.chains.solana.rpc import account, genesis_hash, minimum_balance
 from coinslot.chains.solana.tokens import TOKEN_ACCOUNT_BYTES, TokenState, read_mint, read_token_account
 from coinslot.drive import Flow
 from coinslot.errors import BadTransaction, ConfigError, UsageError
+from coinslot.intents.charge import DailyLimits
 from coinslot.methods.solana import tokens
 from coinslot.methods.solana.keys import parse_key
 from coinslot.methods.solana.paying import PayerConfig
@@ -139,8 +140,9 @@ def sponsor_of(accept: Accept, token_program: str | None) -> Flow[Sponsor | None
         max_units=accept.sponsor_max_units,
         max_fee_lamports=lamports("sponsor_max_fee", accept.sponsor_max_fee),
         rent_lamports=(yield from minimum_balance(accept.rpc_url, size)),
-        payer_daily_lamports=lamports("sponsor_payer_daily", accept.sponsor_payer_daily),
-        daily_lamports=lamports("sponsor_daily", accept.sponsor_daily),
+        daily=DailyLimits(
+            lamports("sponsor_payer_daily", accept.sponsor_payer_daily), lamports("sponsor_daily", accept.sponsor_daily)
+        ),
     )
 
 

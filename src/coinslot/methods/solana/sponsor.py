@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from coinslot.chains.solana.message import with_signature
 from coinslot.chains.solana.signature import Key
 from coinslot.errors import VerificationFailed
-from coinslot.intents.charge import Budget
+from coinslot.intents.charge import Budget, DailyLimits
 from coinslot.methods.solana.transaction.read import Parts
 
-DAY_S = 24 * 60 * 60
 # What a payment with many splits, accounts and memos may need beyond the limit for one transfer.
 UNITS_PER_SPLIT = 110_000
 
@@ -29,8 +28,7 @@ class Sponsor:
     max_units: int
     max_fee_lamports: int
     rent_lamports: int
-    payer_daily_lamports: int
-    daily_lamports: int
+    daily: DailyLimits
 
     @property
     def address(self) -> str:
@@ -43,18 +41,18 @@ class Sponsor:
 
     def require(self, parts: Parts) -> None:
         """That it costs no more than the sponsor allows. Raises VerificationFailed. T30"""
-        if parts.units > self.max_units + UNITS_PER_SPLIT * (len(parts.transfers) - 1):
+        self.require_fee(parts.units, self.max_units + UNITS_PER_SPLIT * (len(parts.transfers) - 1), parts.fee_lamports)
+
+    def require_fee(self, units: int, max_units: int, fee_lamports: int) -> None:
+        """That so many compute units and such a fee are sponsored. Raises VerificationFailed. T31"""
+        if units > max_units:
             raise VerificationFailed("not sponsored: the limit of compute units is higher than the sponsor allows")
-        if parts.fee_lamports > self.max_fee_lamports:
+        if fee_lamports > self.max_fee_lamports:
             raise VerificationFailed("not sponsored: the fee could be higher than the sponsor allows")
 
     def budgets(self, parts: Parts, network: str, payer: str) -> tuple[Budget, ...]:
         """What claiming a transaction draws on."""
-        lamports, key = self.cost(parts), f"{network}/sponsor/{self.address}"
-        return (
-            Budget(f"{key}/payer/{payer}", lamports, self.payer_daily_lamports, DAY_S),
-            Budget(key, lamports, self.daily_lamports, DAY_S),
-        )
+        return self.daily.budgets(f"{network}/sponsor/{self.address}", payer, self.cost(parts))
 
     def complete(self, raw: bytes) -> bytes:
         """The bytes with the sponsor's signature, the same for the same transaction every time."""

@@ -14,6 +14,7 @@ from coinslot.chains.evm.rpc import chain_id, eth_call
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.drive import Flow
 from coinslot.errors import BadTransaction, ConfigError, RpcRefused
+from coinslot.intents.charge import DailyLimits
 from coinslot.methods.tempo.paying import PayerConfig
 from coinslot.methods.tempo.proof import VERSIONS
 from coinslot.methods.tempo.settings import Accept, KnownToken, Wallet
@@ -81,8 +82,9 @@ def sponsor_of(accept: Accept) -> Sponsor | None:
         max_gas=accept.sponsor_max_gas,
         max_fee_per_gas=accept.sponsor_max_fee_per_gas,
         max_fee_units=_dollars("sponsor_max_fee", accept.sponsor_max_fee),
-        payer_daily_units=_dollars("sponsor_payer_daily", accept.sponsor_payer_daily),
-        daily_units=_dollars("sponsor_daily", accept.sponsor_daily),
+        daily=DailyLimits(
+            _dollars("sponsor_payer_daily", accept.sponsor_payer_daily), _dollars("sponsor_daily", accept.sponsor_daily)
+        ),
         window_s=accept.sponsor_window_s,
         key_authorization=accept.sponsor_key_authorization,
     )

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.errors import VerificationFailed
-from coinslot.intents.charge import Budget
+from coinslot.intents.charge import Budget, DailyLimits
 from coinslot.methods.tempo.tokens import fee_units, network
 from coinslot.methods.tempo.transaction.build import serialise, sign_as_fee_payer
 from coinslot.methods.tempo.transaction.fields import EXPIRING_NONCE_KEY, TempoTransaction
 from coinslot.methods.tempo.transaction.read import SignedTransaction
 
-DAY_S = 24 * 60 * 60
 # A transfer to an account that never held the token creates state, about 270,000 gas; the rest is the margin. TCHG-073
 GAS_PER_SPLIT = 350_000
 # Authorizing an access key with limits and scopes, measured at about a million.
@@ -33,8 +32,7 @@ class Sponsor:
     max_gas: int
     max_fee_per_gas: int
     max_fee_units: int
-    payer_daily_units: int
-    daily_units: int
+    daily: DailyLimits
     window_s: int
     key_authorization: bool
 
@@ -82,11 +80,7 @@ class Sponsor:
 
     def budgets(self, tx: TempoTransaction, payer: str) -> tuple[Budget, ...]:
         """What claiming a transaction draws on."""
-        units, key = self.cost(tx), f"{network(tx.chain_id)}/sponsor/{self.address}"
-        return (
-            Budget(f"{key}/payer/{payer}", units, self.payer_daily_units, DAY_S),
-            Budget(key, units, self.daily_units, DAY_S),
-        )
+        return self.daily.budgets(f"{network(tx.chain_id)}/sponsor/{self.address}", payer, self.cost(tx))
 
     def complete(self, signed: SignedTransaction) -> bytes:
         """The bytes with the sponsor's signature, the same for the same transaction every time."""

@@ -216,9 +216,16 @@ MUTATIONS += [
     ),
     Mutation(
         "T31",
+        "methods/solana/sponsor.py",
+        "if fee_lamports > self.max_fee_lamports:",
+        "if fee_lamports < 0:",
+        f"{OPENING}::test_a_sponsor_bounds_what_a_payer_bids_and_binds",
+    ),
+    Mutation(
+        "T31",
         SPONSORING,
-        "if shape.fee_lamports > self.sponsor.max_fee_lamports:",
-        "if shape.fee_lamports < 0:",
+        "self.sponsor.require_fee(shape.units, MAX_UNITS, shape.fee_lamports)",
+        "return",
         f"{OPENING}::test_a_sponsor_bounds_what_a_payer_bids_and_binds",
     ),
     Mutation(

@@ -85,7 +85,7 @@ def test_a_sponsor_pays_for_openings_and_closings(svm: SvmChain) -> None:
     assert sponsoring is not None
     assert (sponsoring.address, seller.config.till.payer.address) == (str(fees.pubkey()),) * 2
     assert sponsoring.rent_lamports == (256 + 128) * 6_960 + (165 + 128) * 6_960
-    assert sponsoring.sponsor.payer_daily_lamports == 10_000_000
+    assert sponsoring.sponsor.daily.payer_units == 10_000_000
     refunds = seller.config.refunds
     assert refunds is not None
     assert (refunds.payer, refunds.account_lamports) == (sponsoring.address, (165 + 128) * 6_960)

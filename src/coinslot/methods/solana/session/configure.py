@@ -15,6 +15,7 @@ from coinslot.chains.solana.signature import Key
 from coinslot.chains.solana.tokens import TOKEN_ACCOUNT_BYTES, ExtensionKind, Mint, read_mint
 from coinslot.drive import Flow
 from coinslot.errors import BadTransaction, ConfigError
+from coinslot.intents.charge import DailyLimits
 from coinslot.methods.solana.configure import Currency, asked_currency, lamports, own_cluster, sponsor_of
 from coinslot.methods.solana.keys import parse_key
 from coinslot.methods.solana.session.channel import CHANNEL_BYTES
@@ -171,20 +172,17 @@ def _sponsoring(accept: Accept, sponsor: Sponsor, token_program: str) -> Flow[Sp
     """The same key as for charges, with budgets that know of rent."""
     rent = yield from minimum_balance(accept.rpc_url, CHANNEL_BYTES)
     rent += yield from _account_rent(accept, token_program)
-    limits = replace(
-        sponsor,
-        payer_daily_lamports=lamports("session_sponsor_payer_daily", accept.session_sponsor_payer_daily),
-        daily_lamports=lamports("session_sponsor_daily", accept.session_sponsor_daily),
-    )
-    return Sponsoring(limits, rent)
+    return Sponsoring(replace(sponsor, daily=_daily(accept)), rent)
 
 
 def _refunds(accept: Accept, payer: str, token_program: str) -> Flow[Refunds]:
-    return Refunds(
-        payer=payer,
-        account_lamports=(yield from _account_rent(accept, token_program)),
-        payer_daily_lamports=lamports("session_sponsor_payer_daily", accept.session_sponsor_payer_daily),
-        daily_lamports=lamports("session_sponsor_daily", accept.session_sponsor_daily),
+    return Refunds(payer, (yield from _account_rent(accept, token_program)), _daily(accept))
+
+
+def _daily(accept: Accept) -> DailyLimits:
+    return DailyLimits(
+        lamports("session_sponsor_payer_daily", accept.session_sponsor_payer_daily),
+        lamports("session_sponsor_daily", accept.session_sponsor_daily),
     )
 
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from coinslot.chains.solana.expiry import LIFE_S
 from coinslot.chains.solana.instruction import U64_MAX
@@ -92,17 +92,9 @@ FAILED = PREFLIGHT_FAILED
 class SolanaSessionPayer:
     """Pays from channels of one account."""
 
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = INTENT
     config: SessionPayerConfig
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "session"."""
-        return INTENT
 
     @property
     def network(self) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from coinslot.chains.solana.expiry import LIFE_S
 from coinslot.chains.solana.rpc import Commitment, block_time
@@ -134,22 +134,14 @@ class SolanaSessionSeller:
 
     config: SessionConfig
     _recent: Recent = field(init=False, repr=False)
+    method: ClassVar[str] = NAME
+    intent: ClassVar[str] = session.INTENT
     _resumable: Resumable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """What changes by the moment is kept apart."""
         object.__setattr__(self, "_recent", Recent(self.config.rpc_url, self.config.commitment))
         object.__setattr__(self, "_resumable", Resumable(self.config.rpc_url, self.config.commitment))
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return NAME
-
-    @property
-    def intent(self) -> str:
-        """Always "session"."""
-        return session.INTENT
 
     @property
     def network(self) -> str:

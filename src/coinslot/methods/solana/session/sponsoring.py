@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from coinslot.chains.solana.message import with_signature
-from coinslot.errors import VerificationFailed
-from coinslot.intents.charge import Budget
+from coinslot.intents.charge import Budget, DailyLimits
 from coinslot.methods.solana.session.transaction import Shape
-from coinslot.methods.solana.sponsor import DAY_S, Sponsor
+from coinslot.methods.solana.sponsor import Sponsor
 
 # An opening with eight splits takes a tenth of it, unlucky addresses included; what is granted is paid for by the unit.
 MAX_UNITS = 400_000
@@ -33,10 +31,7 @@ class Sponsoring:
 
     def require(self, shape: Shape) -> None:
         """That its fee is no more than the sponsor allows. Raises VerificationFailed. T31"""
-        if shape.units > MAX_UNITS:
-            raise VerificationFailed("not sponsored: the limit of compute units is higher than the sponsor allows")
-        if shape.fee_lamports > self.sponsor.max_fee_lamports:
-            raise VerificationFailed("not sponsored: the fee could be higher than the sponsor allows")
+        self.sponsor.require_fee(shape.units, MAX_UNITS, shape.fee_lamports)
 
     def cost(self, shape: Shape, *, opens: bool) -> int:
         """The most that it takes out of our pocket, in lamports."""
@@ -44,15 +39,11 @@ class Sponsoring:
 
     def budgets(self, lamports: int, network: str, payer: str) -> tuple[Budget, ...]:
         """What claiming it draws on. T31"""
-        key = f"{network}/sponsor/{self.address}/channels"
-        return (
-            Budget(f"{key}/payer/{payer}", lamports, self.sponsor.payer_daily_lamports, DAY_S),
-            Budget(key, lamports, self.sponsor.daily_lamports, DAY_S),
-        )
+        return self.sponsor.daily.budgets(f"{network}/sponsor/{self.address}/channels", payer, lamports)
 
     def complete(self, raw: bytes) -> bytes:
         """The bytes with our signature, the same for the same transaction every time."""
-        return with_signature(raw, self.sponsor.key)
+        return self.sponsor.complete(raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +55,8 @@ class Refunds:
 
     payer: str
     account_lamports: int
-    payer_daily_lamports: int
-    daily_lamports: int
+    daily: DailyLimits
 
     def budgets(self, network: str, payer: str) -> tuple[Budget, ...]:
         """What claiming an opening draws on."""
-        key = f"{network}/refunds/{self.payer}"
-        return (
-            Budget(f"{key}/payer/{payer}", self.account_lamports, self.payer_daily_lamports, DAY_S),
-            Budget(key, self.account_lamports, self.daily_lamports, DAY_S),
-        )
+        return self.daily.budgets(f"{network}/refunds/{self.payer}", payer, self.account_lamports)
