@@ -229,6 +229,10 @@ class SessionSeller(Protocol):
     def idle_s(self, channel: session.Channel) -> float | None:
         """After how long without use this channel is to be closed, where that was agreed; None: as others are."""
 
+    @property
+    def credit_units(self) -> int:
+        """What a channel may owe for streams that come before they are paid, in base units; 0: nothing comes so."""
+
     def collectable_until_s(self, channel: session.Channel) -> float | None:
         """Until when the highest voucher on record can be settled, seconds since 1970; None: for ever."""
 
@@ -347,7 +351,7 @@ class SessionPayer(Protocol):
         """How long after a request to close to wait before withdrawing, by the chain's clock."""
 
     def left(self, known: Sequence[acts.Held]) -> Flow[acts.Left]:
-        """What channels that are over still hold of this account's own besides their deposits, by the chain; `known` are
+        """What channels that are over still hold of this account's own besides deposits, by the chain; `known` are
         ended ones of the book. Raises ChainError.
         """
 
@@ -407,6 +411,11 @@ class PlainSessionSeller(PlainSeller):
     def idle_s(self, channel: session.Channel) -> float | None:
         """Nothing is agreed on."""
         return None
+
+    @property
+    def credit_units(self) -> int:
+        """Nothing comes before it is paid."""
+        return 0
 
     def collectable_until_s(self, channel: session.Channel) -> float | None:
         """For ever."""

@@ -239,6 +239,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Annotated[bool, msgspec.Meta(description="take payment channels as well")] = False
     flavour: Annotated[str, msgspec.Meta(description="of payment channels: v1 or v2")] = V2
     min_delta: Annotated[int, msgspec.Meta(ge=0, description="least step between vouchers, base units")] = 0
+    credit_units: Annotated[int, msgspec.Meta(ge=0, description="what a channel may owe, base units")] = 0
     batch: Annotated[int, msgspec.Meta(ge=1, description="channels that one payout settles at most")] = 4
 
 

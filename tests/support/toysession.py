@@ -89,6 +89,7 @@ class SellerSettings(Protocol):
     sessions: bool
     flavour: str
     min_delta: int
+    credit_units: int
     batch: int
 
 
@@ -123,6 +124,7 @@ class ToySessionSeller(PlainSessionSeller):
     currency: str
     flavour: str = V2
     min_delta: int = 0
+    credit_units: int = 0
     batch: int = 4
     method: str = NAME
     intent: str = session.INTENT
@@ -705,7 +707,15 @@ class ToySessions:
         identity = yield from call(bank.identity)
         grace_s = yield from call(bank.grace)
         made = ToySessionSeller(
-            bank, identity, grace_s, given.recipient, given.currency, given.flavour, given.min_delta, given.batch
+            bank,
+            identity,
+            grace_s,
+            given.recipient,
+            given.currency,
+            given.flavour,
+            given.min_delta,
+            given.credit_units,
+            given.batch,
         )
         return [made]
 

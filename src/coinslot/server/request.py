@@ -23,7 +23,7 @@ class Incoming:
     """`path` is decoded as the application routes it, `query` raw, header names lower-case, each with all its values.
 
     `body` is whole, or None where the price does not bind it. `manages`: the route has no content for this method; the
-    request may only be about the channel that pays it.
+    request may only be about the channel that pays it. `commits`: its door takes commits of deliveries, too.
     """
 
     method: str
@@ -32,6 +32,7 @@ class Incoming:
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=b"", repr=False)
     manages: bool = False
+    commits: bool = False
 
     @property
     def bodiless(self) -> bool:

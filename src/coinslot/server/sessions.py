@@ -38,17 +38,21 @@ from coinslot.errors import (
 )
 from coinslot.intents import session
 from coinslot.intents.acts import Act, Claimed, Terms
+from coinslot.intents.owing import Declined, Owed, Wish
 from coinslot.intents.session import Channel, Rules, Spent, Stage, Stale, Voucher
+from coinslot.intents.session_problems import problem_of
 from coinslot.method import SessionSeller, sells_sessions
 from coinslot.method import presented as presented_by
 from coinslot.server.admission import SessionAdmission
 from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.closing import Closing
+from coinslot.server.commits import problem_for
 from coinslot.server.deposits import Deposits, Done
 from coinslot.server.events import Bought, Event
 from coinslot.server.flood import Flood
 from coinslot.server.holding import insist, unless_given_up
 from coinslot.server.issue import Issuer, expires_at_s
+from coinslot.server.lending import LentMeter
 from coinslot.server.meter import Meter, Tab, free
 from coinslot.server.presented import Asked, Case
 from coinslot.server.price import Metering, Offer
@@ -63,6 +67,7 @@ from coinslot.store.channels import (
     ReserveResult,
     SessionStore,
 )
+from coinslot.store.deliveries import WishResult
 from coinslot.store.protocol import Delivery
 
 # How often a server asks its store when the watcher last looked. T27
@@ -252,7 +257,8 @@ class Sessions:
             self._take_back(order, late)
 
         result: OrderResult | ReserveResult
-        if metering is None or about_channel:
+        lends = self._lends(case)
+        if metering is None or about_channel or lends:
             result = yield from unless_given_up(self.store.accept_and_spend(order), take_back)  # F29
         else:
             unit = case.claimed.terms.amount_units
@@ -262,7 +268,8 @@ class Sessions:
         try:
             failpoint("session.spent")
             if type(result) is Spent and not about_channel:
-                answer: Answer | SessionAdmission = self._bought(case, payer, order, result.channel, at_s)
+                meter = (yield from self._lent(case, metering, result.channel)) if lends and metering else None
+                answer: Answer | SessionAdmission = self._bought(case, payer, order, result.channel, at_s, meter)
             else:
                 answer = yield from self._answer(case, payer, order, result, at_s)
             answered = True
@@ -270,6 +277,28 @@ class Sessions:
         finally:
             if not answered:
                 take_back(result)
+
+    def _lends(self, case: Case) -> bool:
+        """Whether this is content that comes before it is paid: metered, where the seller and the door have that, for
+        who signs vouchers.
+        """
+        wanted = case.asked.price.metering is not None and case.asked.request.commits and not case.asked.about_channel
+        return wanted and case.presented.act is not Act.USE and case.seller.credit_units > 0
+
+    def _lent(self, case: Case, metering: Metering, channel: Channel) -> Flow[Meter]:
+        """A meter within what the channel is trusted with. Raises a Problem. T22 T26"""
+        unit, seller = case.claimed.terms.amount_units, case.seller
+        wish = Wish(channel.key, seller.credit_units, metering.least * unit, metering.window * unit, begins=True)
+        owed = yield from unless_given_up(self.store.set_aside(wish), self._give_back)  # F29
+        if isinstance(owed, Declined):
+            raise problem_for(owed)
+        if isinstance(owed, session.Refused):
+            raise problem_of(owed)
+        return LentMeter(self._tab(case, metering), channel, owed, case.claimed.terms.asset.id)
+
+    def _give_back(self, late: WishResult) -> None:
+        if isinstance(late, Owed):
+            insist(lambda: self.store.drop_delivery(late))
 
     def _named(self, asked: Asked, cost: int) -> str:
         """What a key stands for: the request, and what it costs, where that depends on more than what is hashed. T03"""

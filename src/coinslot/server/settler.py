@@ -181,6 +181,7 @@ def _tidy(going: Round) -> Flow[None]:
 def _bill(going: Round) -> Flow[None]:
     for window in (yield from wait(going.store.abandoned(WINDOWS))):
         going.counts["billed"] += (yield from wait(going.store.bill(window))) is not None  # F08
+    yield from wait(going.store.expire_deliveries(WINDOWS))  # T26: room that was promised, and nothing came of it
 
 
 # --- 2 watch, 3 decide ---------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Server-sent events of an upstream, cut apart and written anew, so that none of them can speak for us.
 
 A line ends at CR, LF or both, an event at an empty line (HTML standard, "Server-sent events"). Every line is written
-again with an end of our own; an event that says it is a `payment-...` one is dropped, whatever the spelling. T44
+again with an end of our own; an event that says it is a `payment-...` or `mpp....` one is dropped, whatever the
+spelling. T44
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ CONTENT_TYPE = "text/event-stream"
 MAX_EVENT_BYTES = 1024 * 1024
 # How many services end a stream; it is no content.
 SENTINEL = b"[DONE]"
-_OURS = b"payment-"
+_OURS = (b"payment-", b"mpp.")
+_OUR_NAMES = tuple(name.decode() for name in _OURS)
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -51,12 +53,12 @@ class UpstreamEvent:
         """Whether it pretends to be one of ours, also to readers that are lenient about spaces and case, or end lines
         where Unicode may. What an upstream relays of strangers (JSON does not escape U+2028) says no event of ours. T44
         """
-        if not any(_OURS in line.lower() for line in self.lines):
+        if not any(name in line.lower() for line in self.lines for name in _OURS):
             return False
         for line in self.lines:
             for part in line.decode("utf-8", "replace").splitlines():
                 name, _, value = part.partition(":")
-                if name.strip().lower() == "event" and value.strip().lower().startswith(_OURS.decode()):
+                if name.strip().lower() == "event" and value.strip().lower().startswith(_OUR_NAMES):
                     return True
         return False
 

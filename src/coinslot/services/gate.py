@@ -23,7 +23,8 @@ from coinslot.services.metered import MeteredApp
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
 from coinslot.services.pricing import tagged
 from coinslot.services.proxy import Proxy
-from coinslot.transports.asgi import Paying, Receive, Scope, Send, bare, is_preflight, send_answer
+from coinslot.transports.asgi import Paying, Receive, Scope, Send, answer_commit, bare, is_preflight, send_answer
+from coinslot.transports.committing import CommitDoor
 from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
 
@@ -61,7 +62,8 @@ class GateService:
             ]
         )
         self._counting = {pattern: one.counting for pattern, one in priced.items()}
-        self._paying = Paying(self.slot)
+        self._paying = Paying(self.slot, commits=True)
+        self._commits = CommitDoor(self.slot)
         self._proxy = Proxy(config.upstream)
         self._pages = Pages(self.routes, service)
         self._world = RealAsyncWorld()
@@ -76,6 +78,9 @@ class GateService:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._commits.takes(scope):
+            await answer_commit(self._commits, scope, receive, send)
+            return
         raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
         if _AMBIGUOUS.search(raw_path.split(b"?", 1)[0]):
             await send_answer(refusal(BadRequest("a path with one reading only, please")), scope, send)

@@ -19,6 +19,7 @@ import msgspec
 from coinslot.errors import ChannelFinalized, ChannelNotFound
 from coinslot.services.eventstream import (
     CONTENT_TYPE,
+    SENTINEL,
     EventReader,
     StreamUnreadable,
     UpstreamEvent,
@@ -29,7 +30,7 @@ from coinslot.services.proxy import fail
 from coinslot.services.usage import read_usage
 from coinslot.transports.asgi import App, Message, Receive, Scope, Send, meter
 from coinslot.transports.metering import AsyncMeter
-from coinslot.transports.sse import HEARTBEAT, HEARTBEAT_S, NEED, RECEIPT
+from coinslot.transports.sse import HEARTBEAT, HEARTBEAT_S, NEED, RECEIPT, encode_directive, encode_end
 
 # A JSON answer is held until its end, so that its receipt tells what it cost; larger ones stream, and cost the minimum.
 MAX_USAGE_BODY = 8 * 1024 * 1024
@@ -146,6 +147,7 @@ class _Passing:
         self.counts = False
         self.begun = False
         self._events: EventReader | None = None
+        self._told = False
 
     async def send(self, message: Message) -> None:
         """The send of the upstream's side. Raises _Over."""
@@ -166,6 +168,8 @@ class _Passing:
         kind = _header(message, b"content-type").partition(";")[0].strip()
         if kind == CONTENT_TYPE:
             self._events = EventReader()
+        elif self.till.meter.lent is not None:
+            raise StreamUnreadable("what comes before it is paid comes as events: nothing else can say what it costs")
         if self.reads(kind) and _header(message, b"content-encoding") not in ("", "identity"):
             raise StreamUnreadable("the upstream compresses what is to be counted")
         await self.start(message if self._events is None else _of_other_length(message), kind)
@@ -176,6 +180,9 @@ class _Passing:
             await self.piece(chunk, last=last)
             return
         out: list[bytes] = []
+        if self.till.meter.lent is not None and not self._told:
+            self._told = True
+            out.append(encode_directive(self.till.meter.lent))
         for event in self._events.feed(chunk):
             await self._event(event, out)
         if last:
@@ -187,12 +194,16 @@ class _Passing:
             await self.write(b"".join(out), last=last)
 
     async def _event(self, event: UpstreamEvent, out: list[bytes]) -> None:
+        if self.till.meter.lent is not None and event.data.strip() == SENTINEL:
+            return  # the last word is ours
         encoded = event.encode()
         await self.pay(self.units(event, encoded), out)
         out.append(encoded)
 
     async def _last_event(self) -> bytes:
         receipt = await self.till.meter.finish()
+        if self.till.meter.lent is not None:
+            return encode_end(self.till.meter.lent)
         return encode_event(RECEIPT, msgspec.json.encode(receipt.members()))
 
     async def pay(self, units: int, out: list[bytes]) -> None:
@@ -202,6 +213,10 @@ class _Passing:
         try:
             if not units or await self.till.meter.covers(units):
                 return
+            if self.till.meter.lent is not None:  # as much as it may cost has come
+                if out:
+                    await self.write(b"".join(out), last=False)
+                raise _Over
             if self._events is not None:
                 need = encode_event(NEED, msgspec.json.encode(self.till.meter.need(units)))
                 await self.write(b"".join(out) + need, last=False)

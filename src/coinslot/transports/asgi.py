@@ -27,6 +27,7 @@ from coinslot.server.price import Price, Routes
 from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
 from coinslot.transports.asgi_types import App, Message, Receive, Scope, Send
+from coinslot.transports.committing import CommitDoor
 from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent, ran_dry
 from coinslot.transports.slot import RouteTable, Slot
 from coinslot.transports.websocket import Socket
@@ -63,7 +64,8 @@ class CoinslotMiddleware:
 
     def __init__(self, app: App, slot: Slot, routes: RouteTable | Routes) -> None:
         self.app = app
-        self.paying = Paying(slot)
+        self.paying = Paying(slot, commits=True)
+        self._commits = CommitDoor(slot)
         self.routes = routes if isinstance(routes, Routes) else slot.routes(routes)
         # Some frameworks set their own mount point only when they are called, which is after us.
         self._root: str = getattr(app, "root_path", "") or ""
@@ -82,6 +84,9 @@ class CoinslotMiddleware:
             await self.app(scope, self.paying.ending(receive) if kind == "lifespan" else receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._commits.takes(scope):
+            await answer_commit(self._commits, scope, receive, send)
+            return
         query = scope.get("query_string", b"").decode("latin-1")
         overrides = [value.decode("latin-1") for name, value in scope["headers"] if name in _OVERRIDES]
         found = classify(
@@ -139,11 +144,22 @@ def bare(send: Send) -> Send:
     return strip
 
 
-class Paying:
-    """Serves one paid request: asks the gate, runs the application under its admission, reports the delivery."""
+async def answer_commit(door: CommitDoor, scope: Scope, receive: Receive, send: Send) -> None:
+    """One request to an endpoint of deliveries."""
+    answer = await door.serve(scope, receive)
+    if answer is not None:
+        await send_answer(answer, scope, send)
 
-    def __init__(self, slot: Slot) -> None:
+
+class Paying:
+    """Serves one paid request: asks the gate, runs the application under its admission, reports the delivery.
+
+    `commits`: whoever has it takes commits of deliveries, too (committing.py).
+    """
+
+    def __init__(self, slot: Slot, *, commits: bool = False) -> None:
         self.slot = slot
+        self._commits = commits
         self._ending: set[asyncio.Task[None]] = set()
 
     async def serve(
@@ -169,7 +185,8 @@ class Paying:
         """Ask the gate. `body` is what was read to be bound; None if there was more than can be. Raises what a pricing
         function raises.
         """
-        return await self.admit(price, incoming(scope, body if price.bind_body else None, manages=manages))
+        request = incoming(scope, body if price.bind_body else None, manages=manages)
+        return await self.admit(price, replace(request, commits=True) if self._commits else request)
 
     async def admit(self, price: Price, request: Incoming) -> Answer | Admission:
         """The same for a request that is read already."""

@@ -22,6 +22,7 @@ from coinslot.drive import Flow, RealAsyncWorld, RealWorld, run, run_async
 from coinslot.errors import StreamDry, UsageError
 from coinslot.server.admission import Admission, SessionAdmission
 from coinslot.server.answer import Answer
+from coinslot.server.lending import LentMeter
 from coinslot.server.meter import Meter
 from coinslot.transports.slot import Slot
 
@@ -56,6 +57,11 @@ class Counter:
     def patience_s(self) -> float:
         """How long a dry stream may wait for a voucher."""
         return self.meter.patience_s
+
+    @property
+    def lent(self) -> LentMeter | None:
+        """What an answer that comes before it is paid must say; None where it is paid as it comes."""
+        return self.meter if isinstance(self.meter, LentMeter) else None
 
     @property
     def receipt(self) -> Receipt | None:

@@ -4,7 +4,8 @@
 
 A channel that runs dry is told to the client by an event `payment-need-voucher`; the stream pauses, and goes on over
 the same connection once a voucher came, wherever it arrived. The last event is `payment-receipt`. A comment now and
-then shows while it waits whether anybody still listens.
+then shows while it waits whether anybody still listens. A stream that comes before it is paid (docs/adr/0015) begins
+with a directive instead, and ends with its usage and `[DONE]`.
 
 Nothing that items say can become an event of ours: what any reader may take for the end of a line ends a line here, and
 every line is written with its field's name. T25
@@ -21,6 +22,8 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from coinslot.errors import ChannelFinalized, ChannelNotFound, UsageError
+from coinslot.intents.deliveries import DIRECTIVE_EVENT, DONE_DATA, USAGE_EVENT
+from coinslot.server.lending import LentMeter
 from coinslot.transports.metering import AsyncMeter, Metered, SyncMeter
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
@@ -29,7 +32,7 @@ HEADERS = (("content-type", CONTENT_TYPE), ("cache-control", "no-cache, no-trans
 NEED = "payment-need-voucher"
 RECEIPT = "payment-receipt"
 # Names that begin so are ours.
-OURS = "payment-"
+OURS = ("payment-", "mpp.")
 # Proxies close connections that are silent for a minute, some for half of one.
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": waiting for a voucher\n\n"
@@ -53,7 +56,7 @@ class Event:
             if text is not None and (len(text) > MAX_NAME_CHARS or "\0" in text or _lines(text) != [text]):
                 raise UsageError(f"an event's name and id are one line of at most {MAX_NAME_CHARS} characters")
         if self.event is not None and self.event.strip().lower().startswith(OURS):  # T25
-            raise UsageError(f"events called {OURS}... belong to payments")
+            raise UsageError("events called payment-... and mpp.... belong to payments")
         if self.units < 0:
             raise UsageError("an event costs 0 units or more")
 
@@ -84,6 +87,16 @@ def _event(item: Item) -> Event:
 
 def _ours(name: str, members: object) -> bytes:
     return f"event: {name}\ndata: ".encode() + msgspec.json.encode(members) + b"\n\n"
+
+
+def encode_directive(lent: LentMeter) -> bytes:
+    """The event that begins a delivery."""
+    return _ours(DIRECTIVE_EVENT, lent.directive.members())
+
+
+def encode_end(lent: LentMeter) -> bytes:
+    """The events that end one: what it came to, and that nothing else comes."""
+    return _ours(USAGE_EVENT, lent.usage.members()) + f"data: {DONE_DATA}\n\n".encode()
 
 
 def _pauses(patience_s: float) -> Iterator[float]:
@@ -130,17 +143,23 @@ async def asse(metered: Metered, items: AsyncIterable[Item] | Iterable[Item]) ->
     meter = metered.asynchronous
     source = items if isinstance(items, AsyncIterable) else in_threads(items)
     events = aiter(source)
+    lent = meter.lent
     try:
+        if lent is not None:
+            yield encode_directive(lent)
         async for item in events:
             event = _event(item)
-            if not meter.meter.take(event.units):
+            if lent is not None and (event.data.strip() == DONE_DATA or not lent.take(event.units)):
+                break  # the last word is ours
+            if lent is None and not meter.meter.take(event.units):
                 dry = _Dry(meter, event.units)
                 async for told in dry.telling():
                     yield told
                 if not dry.paid:
                     break
             yield event.encode()
-        yield _ours(RECEIPT, (await meter.finish()).members())
+        receipt = await meter.finish()
+        yield _ours(RECEIPT, receipt.members()) if lent is None else encode_end(lent)
     finally:
         close = getattr(events, "aclose", None)
         if close is not None:

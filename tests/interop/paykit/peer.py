@@ -27,6 +27,7 @@ from solana_pay_kit._paycore.transaction import (  # type: ignore[import-not-fou
 )
 from solana_pay_kit.client.client import PayKitClient  # type: ignore[import-not-found]
 from solana_pay_kit.protocols.mpp.client import (  # type: ignore[import-not-found]
+    HttpCommitTransport,
     MeteredSseStream,
     PaymentTransport,
     SessionConsumer,
@@ -180,6 +181,53 @@ async def session_stream(args: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         return {"status": response.status_code, "messages": messages, "refused": str(error)}
     return {"status": response.status_code, "messages": messages, "refused": ""}
+
+
+async def session_metered(args: dict[str, Any]) -> dict[str, Any]:
+    """A stream that is paid after it came, by its consumer of metered streams; `acks`: how often it commits.
+
+    `amount` more is signed for asking, `plain`: it commits without saying who it is.
+    """
+    session = _sessions[args["channel"]]
+    mine = session.made.session
+    credential = serialize_session_credential(session.challenge, mine.voucher_action(args["amount"]))
+    headers = {"authorization": credential, "accept": "text/event-stream", "idempotency-key": uuid.uuid4().hex}
+
+    def read() -> dict[str, Any]:
+        with httpx.Client(timeout=30) as http:
+            with http.stream("GET", args["url"], headers=headers) as response:
+                chunks = list(response.iter_bytes())
+            if response.status_code != 200:
+                return {"status": response.status_code, "body": b"".join(chunks).decode()}
+            said = None if args.get("plain") else credential
+            there = HttpCommitTransport(http, args["commit_url"], authorization=said)
+            stream = MeteredSseStream(SessionConsumer(mine, there), chunks)
+            messages, receipts, refused = list(stream), [], ""
+            try:
+                receipts = [vars(stream.ack()) for _ in range(args.get("acks", 1))]
+            except ValueError as error:
+                refused = str(error)
+        return {
+            "status": 200,
+            "messages": messages,
+            "receipts": receipts,
+            "refused": refused,
+            "cumulative": mine.cumulative,
+            "raw": b"".join(chunks).decode(),
+        }
+
+    return await asyncio.to_thread(read)
+
+
+async def session_reserve(args: dict[str, Any]) -> dict[str, Any]:
+    """A delivery reserved at its endpoint, with the credential of a voucher for so much more; `plain`: with none."""
+    session = _sessions[args["channel"]]
+    mine = session.made.session
+    signed = mine.prepare_increment(args.get("more", 1))
+    action = SessionAction.voucher_action(VoucherPayload(channel_id=args["channel"], voucher=signed))
+    headers = {} if args.get("plain") else {"authorization": serialize_session_credential(session.challenge, action)}
+    async with httpx.AsyncClient(timeout=30) as http:
+        return told(await http.post(args["url"], json=args["body"], headers=headers))
 
 
 async def session_top_up(args: dict[str, Any]) -> dict[str, Any]:
@@ -424,6 +472,8 @@ OPS = {
     "session.open": session_open,
     "session.pay": session_pay,
     "session.stream": session_stream,
+    "session.metered": session_metered,
+    "session.reserve": session_reserve,
     "session.topUp": session_top_up,
     "session.close": session_close,
     "serve": serve,

@@ -181,6 +181,15 @@ class Accept(Settings, frozen=True, kw_only=True):
             "takes to settle",
         ),
     ] = 7_200
+    credit_units: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10**15,
+            description="what one channel may owe for metered streams that come before they are paid, in base units; "
+            "0: none do. Weakens: who never pays has got so much for nothing",
+        ),
+    ] = 0
     session_unit_price: Annotated[
         int,
         Meta(ge=0, le=1_000_000, description="priority fee of settling and closing, micro-lamports per compute unit"),
