@@ -335,6 +335,13 @@ MUTATIONS += [
         f"{LOOKUPS}::test_the_rent_of_tables_comes_back",
     ),
     Mutation(
+        "T31",
+        PAYOUT,
+        "or nothing_due or case.waits_for_payer:",
+        "or nothing_due:",
+        f"{CLOSING}::test_a_payer_that_leaves_without_an_account_is_waited_for_a_day",
+    ),
+    Mutation(
         "F11",
         PAYOUT,
         "if transaction.lookups:",

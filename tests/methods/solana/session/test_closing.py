@@ -18,19 +18,19 @@ from coinslot.drive import run
 from coinslot.errors import ChainError, LedgerError, UsageError, VerificationFailed
 from coinslot.intents import session
 from coinslot.intents.acts import Done, JobOutcome, Sendable
-from coinslot.intents.charge import DailyLimits, Pending, Refused
+from coinslot.intents.charge import Pending, Refused
 from coinslot.intents.session import Stage
 from coinslot.ledger import escrow_account
 from coinslot.methods.solana.session.channel import Status
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.parcel import read_parcel
-from coinslot.methods.solana.session.payout import BATCH
-from coinslot.methods.solana.session.program import read_settle
+from coinslot.methods.solana.session.payout import BATCH, REFUND_WAIT_S
+from coinslot.methods.solana.session.program import WithdrawPayer, build_withdraw_payer, read_settle
 from coinslot.methods.solana.session.sponsoring import Refunds
 from coinslot.methods.solana.session.voucher import decode_voucher
 from coinslot.server.settler import Policy
 from support.solanaopening import key
-from support.solanatill import COST, DEPOSIT, GRACE_S, PURSE, PYUSD, USDC, Buyer, SolanaTill, holding, receipt_of
+from support.solanatill import COST, DEPOSIT, GRACE_S, PURSE, PYUSD, USDC, Buyer, SolanaTill, holding, receipt_of, send
 from support.strike import struck_at
 from support.till import problem
 
@@ -218,21 +218,58 @@ def test_who_closed_its_token_account_is_refunded_when_it_is_back(solana_till: T
     assert (buyer.record.stage, buyer.record.settled) == (Stage.CLOSED, times * COST)
 
 
-@pytest.mark.guard("T28")
-def test_a_payee_is_not_held_up_by_a_payer_that_closes_by_itself(solana_till: Tills) -> None:
-    """Its token account is missing and the channel can't be paid out in parts: so it is made, within bounds."""
+@pytest.mark.guard("T28", "T31")
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_payer_that_leaves_without_an_account_is_waited_for_a_day(solana_till: Tills, comes_back: bool) -> None:
+    """The channel can't be paid out in parts. It is sealed in time, and nobody makes an account for it at once; when
+    its payer has its refund the payee is paid, and else after a day, by an account that is made.
+    """
     till = solana_till()
     buyer = bought(till)
     lose_account(till, buyer.key.address)
     buyer.ask_to_close()
-    (outcome,) = done(till, job(till, buyer, closes=True))
-    assert isinstance(outcome, Done)
-    assert (holding(till, till.payee.address), buyer.purse) == (COST, DEPOSIT - COST)
+    before = till.svm.balance(till.payer.address, "SOL")
+    till.settle()
+    till.world.at_s += 20
+    assert till.settle().closed == 0
+    assert before - till.svm.balance(till.payer.address, "SOL") < 2 * 2_039_280 + 100_000  # the payee's, the treasury's
+    account = buyer.on_chain
+    assert account is not None
+    assert (account.status, account.settled_units) == (Status.SEALED, COST)
+    with pytest.raises(VerificationFailed, match=r"the payer's token account .* is missing"):
+        made(till, job(till, buyer, closes=True))
+    if comes_back:
+        till.svm.fund(buyer.key.address, 5, "USDC")
+        take = WithdrawPayer(buyer.channel, buyer.key.address, till.mint, till.token_program)
+        raw = buyer.signed(
+            build_withdraw_payer(PROGRAM_ID, take), blockhash=till.svm.blockhash(), payer=buyer.key.address
+        )
+        send(till.svm, raw)
+        till.world.at_s += 4_000
+    else:
+        till.svm.running.warp_seconds(REFUND_WAIT_S + 1)
+        till.svm.running.advance_slots(1)
+        till.world.at_s += REFUND_WAIT_S + 1
+    till.watch()
+    report = till.settle()
+    assert report.closed == 1, report
+    assert holding(till, till.payee.address) == COST
+    assert buyer.purse == DEPOSIT - COST + (5 if comes_back else 0)
+
+
+@pytest.mark.guard("T28")
+def test_a_refund_alone_waits_for_its_payer(solana_till: Tills) -> None:
+    """Nothing is owed to the payee, and nobody makes an account for it, however long it takes."""
+    till = solana_till()
     other = till.buyer()
     lose_account(till, other.key.address)
     other.ask_to_close()
-    (outcome,) = done(till, job(till, other, closes=True))  # nothing is owed to the payee: it can wait
+    (outcome,) = done(till, job(till, other, closes=True))
     assert isinstance(outcome, Refused)
+    till.svm.running.warp_seconds(2 * REFUND_WAIT_S)
+    till.svm.running.advance_slots(1)
+    with pytest.raises(VerificationFailed, match=r"the payer's token account .* is missing"):
+        made(till, job(till, other, closes=True))
 
 
 @pytest.mark.guard("T28")
@@ -253,8 +290,7 @@ def test_who_gave_its_token_account_away_holds_nobody_up(solana_till: Tills) -> 
 @pytest.mark.parametrize("sponsored", [True, False])
 def test_new_accounts_for_refunds_are_not_given_without_end(solana_till: Tills, sponsored: bool) -> None:
     """A payer could close its account before each close, and keep the rent of the new one: so openings draw on that."""
-    refunds = Refunds(key("who closes").address, 2_039_280, DailyLimits(2 * 2_039_280, 10**9))
-    till = solana_till(sponsored=sponsored, refunds=refunds)
+    till = solana_till(sponsored=sponsored, refunds=Refunds(key("who closes").address, 2_039_280, 2 * 2_039_280, 10**9))
     first = till.buyer()
     for at in range(2):
         again = Buyer(till, first.key, till.challenge())

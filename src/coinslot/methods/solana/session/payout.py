@@ -13,8 +13,9 @@ voucher goes in only where it says more than is settled, and before it expires.
 Where somebody's token account can't take its share, nothing is given to the treasury that could reach it later:
 
     payee, recipient      missing: created       frozen, spoilt: the channel is sealed and waits
-    payer, of the refund  missing, frozen: the payee is paid, the channel sealed, and the refund waits; a channel that
-                          its payer is closing by itself can't be paid out in parts, so there a missing one is created
+    payer, of the refund  missing, frozen: the payee is paid, the channel sealed, and the refund waits. A channel that
+                          its payer is closing by itself can't be paid out in parts: sealed, it waits for a day for its
+                          payer, who takes its refund or makes its account; then a missing one is created at our cost
                           spoilt by its owner: nothing could ever reach it, and the payee is not held up by that
 """
 
@@ -96,6 +97,9 @@ SPLIT_CALLS = 2
 STEP_WAIT_S = 20.0
 # The clock of the chain is an estimate of its validators: what expires within this time is taken for expired.
 CHAIN_SKEW_S = 5
+# How long what a payee is due waits for a payer that closed its token account and is closing its channel: each new
+# account is 0.002 SOL for whoever it is made for, so nobody gets many of them in a day, nor without leaving a deposit.
+REFUND_WAIT_S = 86_400
 # What a node says where our account can't pay.
 _POOR = frozenset({"AccountNotFound", "InsufficientFundsForFee", "InsufficientFundsForRent"})
 
@@ -118,13 +122,20 @@ Job = tuple[Channel, Close, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A job, and its channel as the chain has it at `chain_s`."""
+    """A job, and its channel as the chain has it at `chain_s`; `closing_at_s`: since when we know that it is closing."""
 
     recorded: Recorded
     state: ChannelAccount
     close: Close
     closes: bool
     chain_s: float
+    closing_at_s: float = 0.0
+
+    @property
+    def waits_for_payer(self) -> bool:
+        """Whether its payer asked to close it so short a while ago that it may yet come for its refund."""
+        since_s = max(self.closing_at_s, float(self.state.closure_started_at))
+        return self.chain_s < since_s + REFUND_WAIT_S
 
     @property
     def voucher(self) -> SignedVoucher | None:
@@ -173,11 +184,12 @@ def pay_out(url: str, till: Till, jobs: Sequence[Job], commitment: Commitment) -
     steps: list[Step] = []
     seen: dict[str, Seen] = {}
     reasons: list[str] = []
-    for one, state, (_, close, closes) in zip(recorded, states, jobs, strict=True):
+    for one, state, (channel, close, closes) in zip(recorded, states, jobs, strict=True):
         if state is None:
             reasons.append(f"{one.id}: the chain has no such channel any more")
             continue
-        case = _Case(one, state, close, closes, at_s if chain_s is None else float(chain_s))
+        time_s = at_s if chain_s is None else float(chain_s)
+        case = _Case(one, state, close, closes, time_s, channel.closing_at_s or 0.0)
         made, reason = yield from _steps(url, till, case, commitment)
         reasons += [f"{one.id}: {reason}"] if reason else []
         if made:
@@ -249,7 +261,8 @@ def _steps(url: str, till: Till, case: _Case, commitment: Commitment) -> Flow[tu
         if each.name == PAYER and what in (Trouble.MISSING, Trouble.FROZEN):
             if status is Status.OPEN:
                 return [*creating, *_merchants_first(case, till)], told
-            if what is Trouble.FROZEN or case.settled_units == case.state.payout_watermark_units:
+            nothing_due = case.settled_units == case.state.payout_watermark_units
+            if what is Trouble.FROZEN or nothing_due or case.waits_for_payer:  # T31
                 return sealing, told
             creating.append(_create(till, case, each))
         elif each.name != PAYER and what in (Trouble.FROZEN, Trouble.SPOILT):  # T28: it waits; else its share is lost
