@@ -229,6 +229,10 @@ class SessionSeller(Protocol):
     def idle_s(self, channel: session.Channel) -> float | None:
         """After how long without use this channel is to be closed, where that was agreed; None: as others are."""
 
+    @property
+    def credit_units(self) -> int:
+        """What a channel may owe for streams that come before they are paid, in base units; 0: nothing comes so."""
+
     def collectable_until_s(self, channel: session.Channel) -> float | None:
         """Until when the highest voucher on record can be settled, seconds since 1970; None: for ever."""
 
@@ -407,6 +411,11 @@ class PlainSessionSeller(PlainSeller):
     def idle_s(self, channel: session.Channel) -> float | None:
         """Nothing is agreed on."""
         return None
+
+    @property
+    def credit_units(self) -> int:
+        """Nothing comes before it is paid."""
+        return 0
 
     def collectable_until_s(self, channel: session.Channel) -> float | None:
         """For ever."""

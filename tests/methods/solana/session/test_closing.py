@@ -18,7 +18,7 @@ from coinslot.drive import run
 from coinslot.errors import ChainError, LedgerError, UsageError, VerificationFailed
 from coinslot.intents import session
 from coinslot.intents.acts import Done, JobOutcome, Sendable
-from coinslot.intents.charge import Pending, Refused
+from coinslot.intents.charge import DailyLimits, Pending, Refused
 from coinslot.intents.session import Stage
 from coinslot.ledger import escrow_account
 from coinslot.methods.solana.session.channel import Status
@@ -290,7 +290,8 @@ def test_who_gave_its_token_account_away_holds_nobody_up(solana_till: Tills) -> 
 @pytest.mark.parametrize("sponsored", [True, False])
 def test_new_accounts_for_refunds_are_not_given_without_end(solana_till: Tills, sponsored: bool) -> None:
     """A payer could close its account before each close, and keep the rent of the new one: so openings draw on that."""
-    till = solana_till(sponsored=sponsored, refunds=Refunds(key("who closes").address, 2_039_280, 2 * 2_039_280, 10**9))
+    refunds = Refunds(key("who closes").address, 2_039_280, DailyLimits(2 * 2_039_280, 10**9))
+    till = solana_till(sponsored=sponsored, refunds=refunds)
     first = till.buyer()
     for at in range(2):
         again = Buyer(till, first.key, till.challenge())
