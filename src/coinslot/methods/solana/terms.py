@@ -16,6 +16,7 @@ from coinslot.chains.solana.memo import MAX_MEMO_BYTES
 from coinslot.chains.solana.programs import TOKEN_PROGRAMS
 from coinslot.errors import UsageError
 from coinslot.intents.charge import Payee, Terms
+from coinslot.intents.members import read_flag, read_object, read_splits
 from coinslot.methods.solana.tokens import CLUSTERS, MAINNET, SOL
 from coinslot.money import Asset, parse_units
 
@@ -89,9 +90,7 @@ def read_terms(request: Mapping[str, Any], asset_of: Callable[[str, str, int | N
 
     Raises UsageError, which names the member that can't be right.
     """
-    details = request.get("methodDetails", {})
-    if not isinstance(details, Mapping):
-        raise UsageError("methodDetails is not an object")
+    details = read_object(request.get("methodDetails", {}), "methodDetails")
     _refuse_confidential(details)
     cluster = details.get("network", MAINNET)
     if type(cluster) is not str or cluster not in CLUSTERS:  # SCHG-015
@@ -100,7 +99,9 @@ def read_terms(request: Mapping[str, Any], asset_of: Callable[[str, str, int | N
     decimals, token_program = _token(details, currency)
     recipient = _address(request.get("recipient"), "recipient")
     amount = _amount(request.get("amount"), "amount")
-    splits = _splits(details, currency, amount)
+    splits = read_splits(details, amount, MAX_SPLITS, _split)  # SCHG-027 to SCHG-035
+    if currency == SOL and any(leg.creates_account for leg in splits):  # SCHG-031 SCHG-084
+        raise UsageError("splits.ataCreationRequired is for tokens, not for SOL")
     rest = amount - sum(leg.amount_units for leg in splits)
     legs = (Leg(recipient, rest), *splits)
     _text(request, "description", MAX_DESCRIPTION)
@@ -120,7 +121,7 @@ def read_terms(request: Mapping[str, Any], asset_of: Callable[[str, str, int | N
 
 
 def _refuse_confidential(details: Mapping[str, Any]) -> None:
-    if _flag(details, "confidential"):  # SCHG-041 SCHG-043 SCHG-093 SCHG-104
+    if read_flag(details, "confidential"):  # SCHG-041 SCHG-043 SCHG-093 SCHG-104
         raise UsageError("a confidential charge (encrypted amounts) is not supported")
     for name in ("auditorElgamalPubkey", "recipientElgamalPubkey"):  # SCHG-046 SCHG-049
         if details.get(name) is not None:
@@ -185,41 +186,19 @@ def _memo(holder: Mapping[str, Any], name: str) -> str | None:
     return value or None
 
 
-def _splits(details: Mapping[str, Any], currency: str, amount: int) -> tuple[Leg, ...]:
-    """The other payees (SCHG-027 to SCHG-034)."""
-    value = details.get("splits")
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_SPLITS:
-        raise UsageError(f"splits are not a list of 1 to {MAX_SPLITS} entries")
-    legs = []
-    for entry in value:
-        if not isinstance(entry, Mapping):
-            raise UsageError("an entry of splits is not an object")
-        creates = _flag(entry, "ataCreationRequired")
-        if creates and currency == SOL:  # SCHG-031 SCHG-084
-            raise UsageError("splits.ataCreationRequired is for tokens, not for SOL")
-        recipient = _address(entry.get("recipient"), "splits.recipient")
-        legs.append(Leg(recipient, _amount(entry.get("amount"), "splits.amount"), _memo(entry, "memo"), creates))
-    if sum(leg.amount_units for leg in legs) >= amount:  # SCHG-034 SCHG-035
-        raise UsageError("the splits leave nothing for the recipient")
-    return tuple(legs)
+def _split(entry: Mapping[str, Any]) -> Leg:
+    recipient = _address(entry.get("recipient"), "splits.recipient")
+    units = _amount(entry.get("amount"), "splits.amount")
+    return Leg(recipient, units, _memo(entry, "memo"), read_flag(entry, "ataCreationRequired"))
 
 
 def _fee_payer(details: Mapping[str, Any]) -> str | None:
     key = details.get("feePayerKey")
-    if not _flag(details, "feePayer"):
+    if not read_flag(details, "feePayer"):
         if key is not None:  # SCHG-026
             raise UsageError("methodDetails.feePayerKey is there without feePayer")
         return None
     return _address(key, "methodDetails.feePayerKey")  # SCHG-024
-
-
-def _flag(holder: Mapping[str, Any], name: str) -> bool:
-    value = holder.get(name, False)
-    if type(value) is not bool:
-        raise UsageError(f"{name} is neither true nor false")
-    return value
 
 
 def _optional(details: Mapping[str, Any], name: str, parse: Callable[[object, str], Any]) -> Any:

@@ -13,6 +13,7 @@ from coinslot.chains.evm.address import ZERO_ADDRESS, parse_address
 from coinslot.chains.evm.hexdata import parse_hex
 from coinslot.errors import UsageError
 from coinslot.intents.charge import Payee, Terms
+from coinslot.intents.members import read_flag, read_object, read_splits
 from coinslot.money import Asset, parse_units
 
 PULL = "pull"
@@ -59,14 +60,12 @@ def read_terms(request: Mapping[str, Any], asset_of: Callable[[int, str], Asset]
 
     Raises UsageError, which names the member that can't be right.
     """
-    details = request.get("methodDetails", {})
-    if not isinstance(details, Mapping):
-        raise UsageError("methodDetails is not an object")
+    details = read_object(request.get("methodDetails", {}), "methodDetails")
     chain_id = _chain_id(details.get("chainId"))
     currency = _address(request.get("currency"), "currency")
     recipient = _address(request.get("recipient"), "recipient")
     amount = _amount(request.get("amount"), "amount")
-    splits = _splits(details, amount)
+    splits = read_splits(details, amount, MAX_SPLITS, _split)  # TCHG-012 to TCHG-018
     rest = amount - sum(leg.amount_units for leg in splits)
     legs = (Leg(recipient, rest, _memo(details, "methodDetails.memo")), *splits) if amount else ()
     return TempoTerms(
@@ -75,7 +74,7 @@ def read_terms(request: Mapping[str, Any], asset_of: Callable[[int, str], Asset]
         payees=tuple(Payee(leg.recipient, leg.amount_units) for leg in legs) or (Payee(recipient, 0),),
         chain_id=chain_id,
         legs=legs,
-        sponsored=_flag(details, "feePayer"),
+        sponsored=read_flag(details, "feePayer"),
         modes=_modes(details),
         external_id=_text(request, "externalId"),
     )
@@ -118,31 +117,11 @@ def _memo(holder: Mapping[str, Any], name: str) -> bytes | None:
         raise UsageError(f"{name} is not 32 bytes of hex") from None
 
 
-def _splits(details: Mapping[str, Any], amount: int) -> tuple[Leg, ...]:
-    """The other payees (TCHG-012 to TCHG-018)."""
-    value = details.get("splits")
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_SPLITS:
-        raise UsageError(f"splits are not a list of 1 to {MAX_SPLITS} entries")
-    legs = []
-    for entry in value:
-        if not isinstance(entry, Mapping):
-            raise UsageError("an entry of splits is not an object")
-        units = _amount(entry.get("amount"), "splits.amount")
-        if units == 0:
-            raise UsageError("splits.amount is zero")
-        legs.append(Leg(_address(entry.get("recipient"), "splits.recipient"), units, _memo(entry, "splits.memo")))
-    if sum(leg.amount_units for leg in legs) >= amount:
-        raise UsageError("the splits leave nothing for the recipient")
-    return tuple(legs)
-
-
-def _flag(details: Mapping[str, Any], name: str) -> bool:
-    value = details.get(name, False)
-    if type(value) is not bool:
-        raise UsageError(f"methodDetails.{name} is neither true nor false")
-    return value
+def _split(entry: Mapping[str, Any]) -> Leg:
+    units = _amount(entry.get("amount"), "splits.amount")
+    if units == 0:
+        raise UsageError("splits.amount is zero")
+    return Leg(_address(entry.get("recipient"), "splits.recipient"), units, _memo(entry, "splits.memo"))
 
 
 def _modes(details: Mapping[str, Any]) -> frozenset[str]:

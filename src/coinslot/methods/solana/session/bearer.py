@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from coinslot.chains.solana.signature import Key, signature_text, verify
 from coinslot.core.canonical import canonical
 from coinslot.errors import BadSignature, InvalidVoucher, SignerMismatch, UsageError
-from coinslot.methods.solana.session.fields import read_address, read_object, read_signature, read_text
+from coinslot.intents.members import read_object
+from coinslot.methods.solana.session.fields import read_address, read_signature, read_text
 
 DOMAIN = "mpp-session-auth-v1"
 PROOF_TYPE = "proof"

@@ -5,9 +5,7 @@ Every reader raises UsageError with the member's name and never repeats its valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 from coinslot.chains.solana.address import parse_address
 from coinslot.chains.solana.instruction import I64_MAX, I64_MIN, U32_MAX, U64_MAX
@@ -76,13 +74,6 @@ def read_flag(value: object, name: str) -> bool:
         return False
     if type(value) is not bool:
         raise UsageError(f"{name} is neither true nor false")
-    return value
-
-
-def read_object(value: object, name: str) -> Mapping[str, Any]:
-    """A JSON object."""
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{name} is missing or not an object")
     return value
 
 

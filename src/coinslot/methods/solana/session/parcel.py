@@ -28,7 +28,8 @@ from coinslot.chains.solana.message import (
 from coinslot.chains.solana.signature import Key
 from coinslot.core.canonical import Json, canonical, parse_object
 from coinslot.errors import BadTransaction, LedgerError, MalformedHeader, UsageError
-from coinslot.methods.solana.session.fields import read_address, read_object, read_units
+from coinslot.intents.members import read_object
+from coinslot.methods.solana.session.fields import read_address, read_units
 
 # What the runtime grants a transaction at most: compute units, and instructions with those that they call in turn.
 MAX_UNITS = 1_400_000

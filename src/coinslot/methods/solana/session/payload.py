@@ -17,13 +17,13 @@ import msgspec
 from coinslot.chains.solana.message import MAX_BYTES
 from coinslot.core.record import quick
 from coinslot.errors import MalformedCredential, UsageError
+from coinslot.intents.members import read_object
 from coinslot.methods.solana.session.bearer import Authentication, read_authentication
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.fields import (
     MAX_IDLE_S,
     read_address,
     read_count,
-    read_object,
     read_signature,
     read_time,
     read_units,

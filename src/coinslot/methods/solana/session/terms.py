@@ -13,6 +13,7 @@ from typing import Any
 
 from coinslot.chains.solana.programs import TOKEN_PROGRAMS
 from coinslot.errors import UsageError
+from coinslot.intents.members import read_object
 from coinslot.methods.solana.session.distribution import Split, check_splits
 from coinslot.methods.solana.session.fields import (
     MAX_IDLE_S,
@@ -20,7 +21,6 @@ from coinslot.methods.solana.session.fields import (
     read_count,
     read_flag,
     read_idle_options,
-    read_object,
     read_text,
     read_units,
 )

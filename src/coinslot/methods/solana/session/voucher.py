@@ -18,9 +18,9 @@ from coinslot.chains.solana.instruction import I64_MAX, I64_MIN, U64_MAX, Instru
 from coinslot.chains.solana.signature import SIGNATURE_BYTES, Key, signature_text, verify
 from coinslot.core.record import quick
 from coinslot.errors import BadSignature, BadTransaction, InvalidVoucher, SignerMismatch, UsageError
+from coinslot.intents.members import read_object
 from coinslot.methods.solana.session.fields import (
     read_address,
-    read_object,
     read_signature,
     read_time,
     read_units,

@@ -18,8 +18,9 @@ from coinslot.chains.evm.address import ZERO_ADDRESS, address_bytes
 from coinslot.chains.evm.hexdata import to_hex
 from coinslot.chains.evm.keccak import keccak256
 from coinslot.errors import BadTransaction, UsageError, VerificationFailed
+from coinslot.intents.members import read_object
 from coinslot.methods.tempo.session.escrow import V2, Escrow
-from coinslot.methods.tempo.session.fields import read_address, read_object, read_party, read_word
+from coinslot.methods.tempo.session.fields import read_address, read_party, read_word
 from coinslot.methods.tempo.transaction.build import encode_for_signing
 from coinslot.methods.tempo.transaction.fields import TempoTransaction
 

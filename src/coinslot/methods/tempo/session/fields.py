@@ -6,8 +6,6 @@ Every reader raises UsageError with the member's name and never repeats its valu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from coinslot.chains.evm.address import ZERO_ADDRESS
 from coinslot.errors import UsageError
@@ -58,11 +56,4 @@ def read_chain_id(value: object, name: str) -> int:
     # The document's default (4217) and the deployed clients' (none, or 42431) differ: it must be said.
     if type(value) is not int or not 0 < value <= MAX_CHAIN_ID:
         raise UsageError(f"{name} is missing or not a chain's number")
-    return value
-
-
-def read_object(value: object, name: str) -> Mapping[str, Any]:
-    """A JSON object."""
-    if type(value) is not dict and not isinstance(value, Mapping):  # to ask an abstract class takes half a microsecond
-        raise UsageError(f"{name} is missing or not an object")
     return value

@@ -13,6 +13,7 @@ from coinslot.chains.evm.address import ZERO_ADDRESS
 from coinslot.core.canonical import Json, canonical, parse_object
 from coinslot.errors import MalformedHeader, UsageError
 from coinslot.intents.acts import Held
+from coinslot.intents.members import read_object
 from coinslot.methods.tempo.paying import NAME
 from coinslot.methods.tempo.session.channel import (
     ChannelRef,
@@ -23,7 +24,7 @@ from coinslot.methods.tempo.session.channel import (
     stream_channel_id,
 )
 from coinslot.methods.tempo.session.escrow import V2, VERSIONS, Escrow
-from coinslot.methods.tempo.session.fields import read_address, read_chain_id, read_object, read_party, read_word
+from coinslot.methods.tempo.session.fields import read_address, read_chain_id, read_party, read_word
 from coinslot.methods.tempo.session.voucher import VoucherScheme
 from coinslot.methods.tempo.tokens import network
 

@@ -17,12 +17,12 @@ from typing import Any
 from coinslot.chains.evm.hexdata import parse_hex, to_hex
 from coinslot.core.canonical import decode_object, encode_object
 from coinslot.errors import InvalidVoucher, MalformedHeader, SignerMismatch, UsageError
+from coinslot.intents.members import read_object
 from coinslot.methods.tempo.session.channel import ChannelRef, Descriptor, channel_ref, read_descriptor
 from coinslot.methods.tempo.session.escrow import V2, Escrow
 from coinslot.methods.tempo.session.fields import (
     MAX_TIME_S,
     read_chain_id,
-    read_object,
     read_party,
     read_units,
     read_word,

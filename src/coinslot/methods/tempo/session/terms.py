@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from coinslot.chains.evm.address import ZERO_ADDRESS
 from coinslot.errors import UsageError, VerificationFailed
+from coinslot.intents.members import read_flag, read_object
 from coinslot.methods.tempo.session.escrow import V1, V2, VERSIONS, Escrow, Version, require_escrow
 from coinslot.methods.tempo.session.fields import (
     read_address,
     read_chain_id,
-    read_object,
     read_party,
     read_units,
     read_word,
@@ -84,7 +84,7 @@ def read_session_terms(request: Mapping[str, Any], asset_of: Callable[[int, str]
         operator=_operator(details, version),
         channel_id=_optional_word(details, "channelId"),
         min_voucher_delta_units=_optional_units(details, "minVoucherDelta", version) or 0,
-        sponsored=_flag(details, "feePayer"),
+        sponsored=read_flag(details, "feePayer"),
         snapshot=_snapshot(details, version),
     )
 
@@ -124,13 +124,6 @@ def _optional_units(holder: Mapping[str, Any], name: str, version: Version) -> i
 def _optional_word(holder: Mapping[str, Any], name: str) -> str | None:
     value = holder.get(name)
     return None if value is None else read_word(value, name)
-
-
-def _flag(details: Mapping[str, Any], name: str) -> bool:
-    value = details.get(name, False)
-    if type(value) is not bool:
-        raise UsageError(f"methodDetails.{name} is neither true nor false")
-    return value
 
 
 def write_session_request(terms: SessionTerms) -> dict[str, Any]:
