@@ -28,6 +28,7 @@ import httpx
 import msgspec
 
 from coinslot.core.canonical import nested_deeper
+from coinslot.core.record import quick
 from coinslot.errors import RpcRefused, RpcUnreachable, StoreBroken, UsageError
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Send:
     request: object
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Wait for a future of a store's committer thread."""

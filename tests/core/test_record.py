@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import pytest
 
@@ -16,7 +16,16 @@ class Plain:
     one: int
     two: str = "two"
     three: list[int] = field(default_factory=list, repr=False)
-    four: int | None = field(default=None, kw_only=True)
+    four: int | None = None
+
+    @property
+    def double(self) -> int:
+        """Computed."""
+        return self.one * 2
+
+    def plus(self, more: int) -> int:
+        """Asked."""
+        return self.one + more
 
 
 @quick
@@ -27,18 +36,24 @@ class Quick:
     one: int
     two: str = "two"
     three: list[int] = field(default_factory=list, repr=False)
-    four: int | None = field(default=None, kw_only=True)
+    four: int | None = None
+
+    @property
+    def double(self) -> int:
+        """Computed."""
+        return self.one * 2
+
+    def plus(self, more: int) -> int:
+        """Asked."""
+        return self.one + more
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Longer(Quick):
-    """And more."""
-
-    five: int = 5
-
-
-GIVEN = [((1,), {}), ((1, "b"), {"four": 4}), ((), {"one": 1, "three": [3]})]
+GIVEN: list[tuple[tuple[object, ...], dict[str, object]]] = [
+    ((1,), {}),
+    ((1, "b"), {"four": 4}),
+    ((), {"one": 1, "three": [3]}),
+    ((1, "b", [], 4), {}),
+]
 
 
 @pytest.mark.parametrize(("positional", "named"), GIVEN)
@@ -57,7 +72,7 @@ def test_what_a_factory_makes_is_not_shared() -> None:
     assert other.three == []
 
 
-@pytest.mark.parametrize("given", [((), {}), ((1, "b", [], 4), {}), ((1,), {"six": 6})])
+@pytest.mark.parametrize("given", [((), {}), ((1, "b", [], 4, 5), {}), ((1,), {"six": 6})])
 def test_it_is_refused_like_any_other(given: tuple[tuple[object, ...], dict[str, object]]) -> None:
     """A field too few, too many, or unknown."""
     positional, named = given
@@ -70,14 +85,56 @@ def test_it_is_refused_like_any_other(given: tuple[tuple[object, ...], dict[str,
 def test_it_is_as_frozen_as_before() -> None:
     """A change makes another one."""
     one = Quick(1)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         one.one = 2  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        del one.one
     assert (replace(one, one=2), one) == (Quick(2), Quick(1))
 
 
-def test_a_class_that_inherits_has_all_fields() -> None:
-    """Those of its base, too."""
-    assert (Longer(1, "b", five=6, four=4).five, Longer(1).five, Longer(1, "b").two) == (6, 5, "b")
+def test_what_asks_dataclasses_is_answered_as_before() -> None:
+    """Its fields, its members, its patterns, its methods, its name and its document."""
+    one = Quick(1, four=4)
+    assert [each.name for each in fields(one)] == [each.name for each in fields(Plain)]
+    assert asdict(one) == asdict(Plain(1, four=4))
+    match one:
+        case Quick(first, four=last):
+            assert (first, last, one.double, one.plus(2)) == (1, 4, 2, 3)
+    assert (Quick.__name__, Quick.__qualname__, Quick.__doc__, Quick.__module__) == (
+        "Quick", "Quick", "The same.", __name__
+    )  # fmt: skip
+    assert Quick.__annotations__ == Plain.__annotations__
+
+
+def test_what_is_equal_is_found_by_its_hash() -> None:
+    """As any frozen dataclass with such fields."""
+
+    @quick
+    @dataclass(frozen=True, slots=True)
+    class Other:
+        one: int
+        two: str
+
+    assert {Other(1, "a"): 7}[Other(1, "a")] == 7
+    assert Other(1, "a") != Other(2, "a")
+
+
+def test_its_own_equality_is_kept() -> None:
+    """Where it brings one."""
+
+    @quick
+    @dataclass(frozen=True, slots=True, eq=False)
+    class Loud:
+        name: str
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Loud) and self.name.lower() == other.name.lower()
+
+        __hash__ = None  # type: ignore[assignment]
+
+    assert Loud("a") == Loud("A")
+    with pytest.raises(TypeError):
+        hash(Loud("a"))
 
 
 def test_a_class_that_does_more_is_refused() -> None:
@@ -94,10 +151,26 @@ def test_a_class_that_does_more_is_refused() -> None:
     class Hidden:
         one: int = field(init=False, default=1)
 
+    @dataclass(frozen=True, slots=True)
+    class Unseen:
+        one: int = field(compare=False)
+
+    @dataclass(frozen=True, slots=True)
+    class Named:
+        one: int = field(kw_only=True)
+
     @dataclass(frozen=True)
     class Loose:
         one: int
 
-    for odd in (More, Hidden, Loose):
+    @dataclass(frozen=True, slots=True)
+    class Longer(Plain):
+        five: int = 5
+
+    @dataclass(slots=True)
+    class Thawed:
+        one: int
+
+    for odd in (More, Hidden, Unseen, Named, Loose, Longer, Thawed):
         with pytest.raises(TypeError):
             quick(odd)

@@ -353,9 +353,7 @@ class Sessions:
             path, bought = case.asked.request.path, (channel.asset, order.cost_units, channel.id)
             self.tell(Bought(path, case.seller.method, payer, *bought, case.challenge_id, channel.accepted))
         headers = (("payment-session", channel.id),)
-        return SessionAdmission(
-            receipt, payer, channel.asset, channel.key, order.idempotency_key, meter, headers=headers
-        )
+        return SessionAdmission(receipt, payer, channel.asset, channel.key, order.idempotency_key, meter, headers)
 
     def _stale(self, case: Case, channel: Channel, *, equal: bool) -> Flow[Answer]:
         """Known, or less than known: nothing was bought. T02"""
