@@ -70,7 +70,8 @@ def _load(db: Db, key: str) -> tuple[Channel, str] | None:
 
 
 def _save(db: Db, statement: str, values: Values, seen: str, token: str) -> bool:
-    return db.change(statement, values | {"seen": seen, "token": token}) == 1
+    values["seen"], values["token"] = seen, token
+    return db.change(statement, values) == 1
 
 
 # --- the record ----------------------------------------------------------------------------------

@@ -182,11 +182,14 @@ class Committer:
         connection = self._connection
         if connection is None:
             return
+        db: SqliteDb | None = None
         for operation in batch:
+            if db is None or operation.clock is not db.clock:
+                db = SqliteDb(connection, operation.clock)
             if not operation.single:
                 connection.execute("SAVEPOINT operation")
             try:
-                operation.result = operation.run(SqliteDb(connection, operation.clock))
+                operation.result = operation.run(db)
             except Undo as undo:
                 operation.result = undo.result
                 connection.execute("ROLLBACK TO operation")

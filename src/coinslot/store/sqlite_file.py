@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,30 +35,44 @@ _PRAGMAS = (
 _WORDS = Words(serial="INTEGER PRIMARY KEY", blob="BLOB", real="REAL", units="TEXT")
 
 
+# Where a statement takes a value. No statement of ours holds a colon otherwise.
+_NAMED = re.compile(r":([a-z_0-9]+)")
+
+
 @cache
-def _translated(sql: str) -> str:
-    """In SQLite whoever writes has locked the whole file, and rows need no lock of their own."""
-    return sql.replace(" FOR UPDATE", "")
+def _translated(sql: str) -> tuple[str, Callable[[Values], Sequence[object]]]:
+    """The statement as SQLite takes it, and its values in order: bound by their place they cost half of what they do by
+    name. Whoever writes has locked the whole file, and rows need no lock of their own.
+    """
+    names = _NAMED.findall(sql)
+    text = _NAMED.sub("?", sql.replace(" FOR UPDATE", ""))
+    if len(names) > 1:
+        return text, itemgetter(*names)
+    return text, lambda values: [values[name] for name in names]
 
 
 class SqliteDb:
     """operations.Db on a connection."""
 
-    __slots__ = ("_clock", "_connection")
+    __slots__ = ("_connection", "clock")
     redo = False
     computes = False
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self._connection = connection
-        self._clock = clock
+        self.clock = clock
 
     def rows(self, sql: str, values: Values) -> Sequence[Row]:
         """All rows; fetched whole, since an open cursor would hold an old snapshot."""
-        return self._connection.execute(_translated(sql), {**values, "now": self._clock()}).fetchall()
+        return self._run(sql, values).fetchall()
 
     def change(self, sql: str, values: Values) -> int:
         """How many rows changed."""
-        return self._connection.execute(_translated(sql), {**values, "now": self._clock()}).rowcount
+        return self._run(sql, values).rowcount
+
+    def _run(self, sql: str, values: Values) -> sqlite3.Cursor:
+        text, in_order = _translated(sql)
+        return self._connection.execute(text, in_order({**values, "now": self.clock()}))
 
     def journal_lock(self) -> None:
         """SQLite has one writer at a time."""
