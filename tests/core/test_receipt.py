@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +31,14 @@ def test_what_is_written_is_read(method: str, reference: str, extra: dict[str, A
     kept = {name: item for name, item in extra.items() if name not in ("status", "method", "timestamp", "reference")}
     assert (read.method, read.reference, read.timestamp, dict(read.extra)) == (method, reference, WHEN, kept)
     assert json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))["status"] == "success"
+
+
+def test_receipts_are_equal_that_say_the_same() -> None:
+    """Whether their header is written already or not."""
+    one = Receipt("toy", "0xab", WHEN, {"challengeId": "i"})
+    assert replace(one, header=one.encode()) == one == decode_receipt(one.encode())
+    assert one != replace(one, reference="0xac")
+    assert replace(one, header="written").encode() == "written"
 
 
 def test_a_receipt_is_unpadded_base64url_of_sorted_json() -> None:

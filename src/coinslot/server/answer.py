@@ -79,7 +79,7 @@ def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt, extra: He
     given = tuple(headers)
     told = (*extra, ("payment-receipt", receipt.encode()))
     names = [name.lower() for name, _ in given]
-    if _MERGED.isdisjoint(names) and not any(name in names for name, _ in extra):  # as most answers are
+    if _MERGED.isdisjoint(names) and not [name for name, _ in extra if name in names]:  # as most answers are
         return (*given, *told, *_UNASKED)
     merged = _MERGED.union([name for name, _ in extra])
     kept = [pair for pair in given if pair[0].lower() not in merged]

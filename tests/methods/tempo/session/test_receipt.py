@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from coinslot.core.canonical import encode_object
 from coinslot.core.receipt import Receipt, decode_receipt, receipt_from
 from coinslot.errors import MalformedHeader
 from coinslot.intents.dry import NeedVoucher, read_need_voucher
@@ -34,6 +38,19 @@ def test_the_documents_receipt_is_written_and_read() -> None:
         "txHash": "0x" + "1a" * 32,
     }
     assert read_session_receipt(decode_receipt(ONE.receipt().encode())) == ONE
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.none() | st.integers(0, 2**53 - 1),
+    st.none() | st.just("0x" + "1a" * 32),
+)
+def test_its_header_is_written_at_once_as_it_would_be_later(
+    challenge: str, units: int | None, transaction: str | None
+) -> None:
+    """Byte for byte the canonical form, also where that takes more than plain ASCII."""
+    receipt = replace(ONE, challenge_id=challenge, units=units, transaction_hash=transaction).receipt()
+    assert receipt.encode() == encode_object(receipt.members())
 
 
 def test_optional_members_are_left_out() -> None:

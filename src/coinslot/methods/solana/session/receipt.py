@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from coinslot.core.receipt import Receipt
+import msgspec
+
+from coinslot.core.canonical import encode_ordered
+from coinslot.core.receipt import SUCCESS, Receipt
 from coinslot.core.record import quick
 from coinslot.errors import MalformedHeader, UsageError
 from coinslot.methods.solana.session.fields import (
@@ -19,6 +22,23 @@ from coinslot.methods.solana.session.fields import (
 
 _METHOD = "solana"
 _INTENT = "session"
+
+
+class _Members(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A receipt's members in canonical order."""
+
+    acceptedCumulative: str
+    challengeId: str | None = None
+    idleTimeoutSeconds: int
+    intent: str
+    method: str
+    reference: str
+    refunded: str | None = None
+    spent: str
+    status: str
+    timestamp: str
+    txHash: str | None = None
+    units: int | None = None
 
 
 @quick
@@ -42,10 +62,12 @@ class SessionReceipt:
 
     def receipt(self) -> Receipt:
         """As it travels; `reference` is the channel's id."""
+        accepted, spent = str(self.accepted_units), str(self.spent_units)
+        refunded = None if self.refunded_units is None else str(self.refunded_units)
         extra: dict[str, Any] = {
             "intent": _INTENT,
-            "acceptedCumulative": str(self.accepted_units),
-            "spent": str(self.spent_units),
+            "acceptedCumulative": accepted,
+            "spent": spent,
             "idleTimeoutSeconds": self.idle_s,
         }
         if self.challenge_id is not None:
@@ -54,9 +76,23 @@ class SessionReceipt:
             extra["units"] = self.units
         if self.transaction is not None:
             extra["txHash"] = self.transaction
-        if self.refunded_units is not None:
-            extra["refunded"] = str(self.refunded_units)
-        return Receipt(_METHOD, self.channel_id, self.timestamp, extra)
+        if refunded is not None:
+            extra["refunded"] = refunded
+        told = _Members(
+            acceptedCumulative=accepted,
+            challengeId=self.challenge_id,
+            idleTimeoutSeconds=self.idle_s,
+            intent=_INTENT,
+            method=_METHOD,
+            reference=self.channel_id,
+            refunded=refunded,
+            spent=spent,
+            status=SUCCESS,
+            timestamp=self.timestamp,
+            txHash=self.transaction,
+            units=self.units,
+        )
+        return Receipt(_METHOD, self.channel_id, self.timestamp, extra, encode_ordered(told))
 
 
 def read_session_receipt(receipt: Receipt) -> SessionReceipt:

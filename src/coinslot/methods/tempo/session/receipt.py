@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from coinslot.core.receipt import Receipt
+import msgspec
+
+from coinslot.core.canonical import encode_ordered
+from coinslot.core.receipt import SUCCESS, Receipt
 from coinslot.core.record import quick
 from coinslot.errors import MalformedHeader, UsageError
 from coinslot.methods.tempo.session.escrow import V1
@@ -15,6 +18,22 @@ _METHOD = "tempo"
 _INTENT = "session"
 NEED_VOUCHER_EVENT = "payment-need-voucher"
 RECEIPT_EVENT = "payment-receipt"
+
+
+class _Members(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A receipt's members in canonical order."""
+
+    acceptedCumulative: str
+    challengeId: str
+    channelId: str
+    intent: str
+    method: str
+    reference: str
+    spent: str
+    status: str
+    timestamp: str
+    txHash: str | None = None
+    units: int | None = None
 
 
 @quick
@@ -36,18 +55,23 @@ class SessionReceipt:
 
     def receipt(self) -> Receipt:
         """As it travels; `reference` is the channel's id."""
+        accepted, spent = str(self.accepted_units), str(self.spent_units)
         extra: dict[str, Any] = {
             "intent": _INTENT,
             "challengeId": self.challenge_id,
             "channelId": self.channel_id,
-            "acceptedCumulative": str(self.accepted_units),
-            "spent": str(self.spent_units),
+            "acceptedCumulative": accepted,
+            "spent": spent,
         }
         if self.units is not None:
             extra["units"] = self.units
         if self.transaction_hash is not None:
             extra["txHash"] = self.transaction_hash
-        return Receipt(_METHOD, self.channel_id, self.timestamp, extra)
+        told = _Members(
+            accepted, self.challenge_id, self.channel_id, _INTENT, _METHOD, self.channel_id, spent, SUCCESS,
+            self.timestamp, self.transaction_hash, self.units,
+        )  # fmt: skip
+        return Receipt(_METHOD, self.channel_id, self.timestamp, extra, encode_ordered(told))
 
 
 def read_session_receipt(receipt: Receipt) -> SessionReceipt:
