@@ -121,6 +121,7 @@ def test_a_key_is_known_until_so_many_others_were_bought(shop: SessionStore) -> 
     assert found(shop).spent == spent + COST
 
 
+@pytest.mark.guard("F14", "F28")
 @pytest.mark.usefixtures("small")
 def test_a_request_that_is_answered_is_not_forgotten(shop: SessionStore) -> None:
     """However many come meanwhile; and when it has been answered it is as young as the youngest."""
@@ -136,6 +137,7 @@ def test_a_request_that_is_answered_is_not_forgotten(shop: SessionStore) -> None
     assert isinstance(ask(shop, "long"), Spent)
 
 
+@pytest.mark.guard("F14", "F28")
 @pytest.mark.usefixtures("small")
 def test_running_again_makes_nobody_older(shop: SessionStore) -> None:
     """Only what is bought pushes others out."""
