@@ -14,7 +14,7 @@ import pytest
 from coinslot.drive import RealAsyncWorld, run_async, wait
 from coinslot.store.sqlite import SqliteStore
 
-SOON_S = 5.0
+SOON_S = 30.0
 
 
 @pytest.fixture

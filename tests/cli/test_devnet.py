@@ -81,9 +81,9 @@ def test_nothing_outlives_it(number: signal.Signals) -> None:
         children = descendants(process.pid)
         assert len(children) >= 2
         process.send_signal(number)
-        code = process.wait(10)
+        code = process.wait(60)
         assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-        assert gone(children, 10)
+        assert gone(children, 60)
 
 
 @needs_proc
@@ -91,7 +91,7 @@ def test_a_node_that_dies_ends_it_with_an_error() -> None:
     """Nobody is left waiting at a door without a chain behind it."""
     with running("--json") as (process, _):
         os.kill(descendants(process.pid)[-1], signal.SIGKILL)
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1
         assert process.stderr is not None
         assert json.loads(process.stderr.read())["error"]["code"] == "devnet-error"
 
@@ -107,7 +107,7 @@ def test_json_is_one_line_and_nothing_more() -> None:
         answer = httpx.post(told["rpc_url"], json=call, headers={"connection": "close"})
         assert answer.json()["result"] == hex(told["chain_id"]) == hex(4217)
         process.terminate()
-        rest, errors = process.communicate(timeout=10)
+        rest, errors = process.communicate(timeout=60)
         assert (rest, errors) == (b"", b"")
 
 

@@ -44,7 +44,7 @@ def test_it_runs_in_the_foreground_until_told_to_stop(named: list[str]) -> None:
         assert post(told["rpc_url"], "getGenesisHash")["result"] == told["genesis_hash"]
         assert post(told["rpc_url"], "svm_setTiming", {})["result"] == {"slotMs": 0, "confirmMs": 7}
         process.send_signal(signal.SIGTERM)
-        rest, errors = process.communicate(timeout=10)
+        rest, errors = process.communicate(timeout=60)
         assert (process.returncode, rest, errors) == (0, "", "")
 
 
@@ -56,7 +56,7 @@ def test_its_state_is_kept_over_a_restart(tmp_path: Path) -> None:
             assert process.stdout is not None
             names.append(json.loads(process.stdout.readline())["genesis_hash"])
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
     assert names[0] == names[1]
 
 

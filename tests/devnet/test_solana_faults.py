@@ -23,6 +23,8 @@ pytestmark = pytest.mark.devnet
 
 # A delayed acknowledgement costs 40 ms; a call takes a tenth of one.
 STALL_S = 0.03
+# Longer than a busy machine needs for a call that waits for nothing.
+SLOW_S = 2.0
 
 
 def payment(chain: SvmChain, lamports: int = 10**7) -> tuple[str, str, str]:
@@ -130,14 +132,14 @@ def test_calls_can_fail_in_http(svm: SvmChain, status: int) -> None:
 
 def test_answers_can_be_slow_and_hold_nobody_up(svm: SvmChain) -> None:
     """Only the call that was meant waits."""
-    svm.faults.slow("getSlot", seconds=0.5)
+    svm.faults.slow("getSlot", seconds=SLOW_S)
     with ThreadPoolExecutor() as pool:
         began = time.monotonic()
         slow = pool.submit(post, svm.rpc_url, "getSlot")
         post(svm.rpc_url, "getHealth")
         assert not slow.done()
         slow.result()
-        assert time.monotonic() - began >= 0.5
+        assert time.monotonic() - began >= SLOW_S
 
 
 def test_faults_can_be_asked_for_over_the_wire(svm: SvmChain) -> None:
@@ -186,7 +188,7 @@ def test_a_body_without_end_is_refused(svm: SvmChain) -> None:
 
 
 def test_answers_come_in_one_piece_and_at_once(svm: SvmChain) -> None:
-    """Over a kept connection no call waits for a delayed acknowledgement."""
+    """Over a kept connection no call waits for a delayed acknowledgement, also not after the first, quick ones."""
     host, port = svm.rpc_url[7:].split(":")
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "getSlot"}).encode()
     times = []
@@ -196,7 +198,7 @@ def test_answers_come_in_one_piece_and_at_once(svm: SvmChain) -> None:
             connection.sendall(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
             assert connection.recv(65536).endswith(b"}")  # head and body at once
             times.append(time.monotonic() - began)
-    assert sorted(times)[25] < STALL_S
+    assert min(times[25:]) < STALL_S
 
 
 def test_fifty_clients_pay_at_once(svm: SvmChain) -> None:

@@ -193,4 +193,11 @@ MUTATIONS = [
         "",
         f"{_METERING}::test_pieces_cost_their_bytes_and_break_off_where_nobody_pays",
     ),
+    Mutation(
+        "T25",
+        "transports/metering.py",
+        "        await asyncio.sleep(0)\n",
+        "",
+        f"{_METERING}::test_a_handler_that_never_waits_leaves_others_their_turn",
+    ),
 ]

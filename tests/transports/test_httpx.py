@@ -87,7 +87,7 @@ def streaming(shop: Shop, site_of: list[Site]) -> Callable[[Seen], Reply]:
 
     def chunks() -> Iterator[bytes]:
         yield b"one"
-        assert site_of[0].released.wait(10)
+        assert site_of[0].released.wait(60)
         yield b"two"
 
     def answer(seen: Seen) -> Reply:

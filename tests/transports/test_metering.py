@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -293,6 +294,31 @@ def test_pieces_cost_their_bytes_and_break_off_where_nobody_pays(site: Any, slot
         assert len(got) == 30
         drained(slot.store)
         assert other.sums(slot) == (30, 30, 0)
+
+
+@pytest.mark.guard("T25")
+def test_a_handler_that_never_waits_leaves_others_their_turn(slot: Slot, alice: Wallet) -> None:
+    """Once a window, though a store in memory answers at once: else a client that hangs up is heard at the end."""
+    seen: list[int] = []
+
+    async def count(request: Request) -> Response:
+        async with starlette.meter(request) as m:
+
+            async def other() -> None:
+                while True:
+                    seen.append(m.counted)
+                    await asyncio.sleep(0)
+
+            beside = asyncio.create_task(other())
+            for _ in range(100):
+                await m.charge()
+            beside.cancel()
+        return PlainTextResponse("a hundred")
+
+    app = starlette.paid(slot, price(slot))(count)
+    with asgi_server(Starlette(routes=[Route("/count", app)])) as url:
+        assert StreamClient(alice, f"{url}/count").get(100).text == "a hundred"
+    assert set(range(20, 100, 10)) <= set(seen)
 
 
 def test_a_dry_stream_has_a_name(slot: Slot, alice: Wallet) -> None:

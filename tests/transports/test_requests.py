@@ -63,7 +63,7 @@ def test_paid_streams_stream(purse: Wallet, shop: Shop) -> None:
     def answer(seen: Seen) -> Reply:
         def chunks() -> Iterator[bytes]:
             yield b"one"
-            assert site.released.wait(10)
+            assert site.released.wait(60)
             yield b"two"
 
         reply = shop(seen)

@@ -110,7 +110,7 @@ def test_the_loop_stops_and_settles_beside_the_requests(bank: Bank, alice: Walle
     until(lambda: buyer.record.stage is Stage.CLOSED)
     assert bank.balance("shop") == COST
     settling.stop()
-    assert settling.join(10)
+    assert settling.join(60)
     assert {name for name, _ in heard} == {NETWORK}
 
 

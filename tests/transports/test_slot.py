@@ -79,7 +79,7 @@ def test_a_closed_slot_takes_nothing_more(bank: Bank) -> None:
     slot.close()
     with pytest.raises(StoreError, match="closed"):
         drained(slot.store)
-    slot.resolving._thread.join(10)
+    slot.resolving._thread.join(60)
     slot.resolving.ensure()
     assert not slot.resolving._thread.is_alive()
 

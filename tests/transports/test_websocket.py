@@ -26,7 +26,7 @@ from support.toybank import Bank
 
 Wallet: TypeAlias = dict[str, Any]
 PRICE = "0.000001"  # one base unit
-HEAR_S = 8.0
+HEAR_S = 30.0
 
 
 async def words(ws: WebSocket) -> None:

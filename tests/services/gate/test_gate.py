@@ -234,7 +234,7 @@ def test_a_stream_passes_through_before_it_is_complete(bank: Bank, client: httpx
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         handler.wfile.write(b"3\r\none\r\n")
-        assert read_first.wait(10)
+        assert read_first.wait(60)
         made_second.set()
         handler.wfile.write(b"3\r\ntwo\r\n0\r\n\r\n")
 
@@ -262,12 +262,12 @@ def test_an_upload_streams_to_the_api_where_the_route_opts_out(bank: Bank, alice
 
     with Upstream(raw=take) as api, gate_for(api, {"GET /paid/*": "1"}, bank, free=["POST /open/*"]) as gated:
         parts = urlsplit(gated.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
 
         def body() -> Iterator[bytes]:
             yield b"first"
             got_first.set()
-            assert send_rest.wait(10)
+            assert send_rest.wait(60)
             yield b"rest"
 
         sender = threading.Thread(
@@ -277,9 +277,9 @@ def test_an_upload_streams_to_the_api_where_the_route_opts_out(bank: Bank, alice
             daemon=True,
         )
         sender.start()
-        assert got_first.wait(10)
+        assert got_first.wait(60)
         send_rest.set()
-        sender.join(10)
+        sender.join(60)
         assert connection.getresponse().read() == b"ok"
         connection.close()
     assert api.calls[0].body == b"firstrest"
