@@ -166,6 +166,13 @@ class Accept(Settings, frozen=True, kw_only=True):
     suggested_deposit: Annotated[
         str | None, Meta(description="deposit that clients are told to open channels with, in whole tokens")
     ] = None
+    min_top_up: Annotated[
+        str | None,
+        Meta(
+            description="least addition to a deposit for which fee_payer_key pays the network's fee (10,000 lamports), "
+            "in whole tokens; else the price of a unit, or a tenth of the suggested or least deposit, if that is more"
+        ),
+    ] = None
     min_voucher_delta: Annotated[
         str | None, Meta(description="least amount by which a voucher must exceed the one before, in whole tokens")
     ] = None

@@ -336,6 +336,13 @@ MUTATIONS += [
     ),
     Mutation(
         "T31",
+        SELLER,
+        "if units < least:",
+        "if units < 0:",
+        f"{HERE}/test_opening.py::test_a_top_up_that_is_not_worth_its_fee_is_not_sponsored",
+    ),
+    Mutation(
+        "T31",
         PAYOUT,
         "or nothing_due or case.waits_for_payer:",
         "or nothing_due:",

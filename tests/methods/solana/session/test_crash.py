@@ -50,7 +50,7 @@ def credential_of(buyer: Buyer, act: str) -> str:
     if act == "open":
         return buyer.open()
     if act == "topUp":
-        return buyer.top_up(500)
+        return buyer.top_up(COST)
     return buyer.pay() if act == "buy" else buyer.close()
 
 
@@ -62,8 +62,8 @@ def check(till: SolanaTill, buyer: Buyer, act: str, status: int) -> None:
         assert (status, record.stage, record.settled, account.status) == (204, Stage.CLOSED, COST, Status.DISTRIBUTED)
         assert (holding(till, till.payee.address), buyer.purse) == (COST, PURSE - COST)
     elif act == "topUp":
-        assert (status, record.deposit, account.deposit_units) == (204, DEPOSIT + 500, DEPOSIT + 500)
-        assert buyer.purse == PURSE - DEPOSIT - 500
+        assert (status, record.deposit, account.deposit_units) == (204, DEPOSIT + COST, DEPOSIT + COST)
+        assert buyer.purse == PURSE - DEPOSIT - COST
     elif act == "buy":
         assert (status, record.spent, record.stage) == (200, COST, Stage.OPEN)
     else:

@@ -381,6 +381,29 @@ def test_who_can_pays_the_fee_of_its_own_top_up(solana_till: Tills) -> None:
     assert till.svm.balance(till.payer.address, "SOL") == ours
 
 
+@pytest.mark.guard("T31")
+@pytest.mark.parametrize(
+    ("given", "least"),
+    [
+        ({}, COST),
+        ({"suggested_deposit_units": 50_000}, 5_000),
+        ({"min_deposit_units": 10 * DEPOSIT, "suggested_deposit_units": 50_000}, DEPOSIT),
+        ({"min_top_up_units": 3, "suggested_deposit_units": 50_000}, 3),
+    ],
+)
+def test_a_top_up_that_is_not_worth_its_fee_is_not_sponsored(
+    solana_till: Tills, given: dict[str, Any], least: int
+) -> None:
+    """By the price of a unit, a tenth of what is to be deposited, or a setting; the refusal says the figure."""
+    till = solana_till(**given)
+    buyer = till.buyer(deposit=10 * DEPOSIT)
+    answer = till.answer(buyer.top_up(least - 1))
+    told = problem(answer)
+    assert (answer.status, told["type"].rpartition("/")[2]) == (402, "verification-failed")
+    assert f"({least} base units)" in told["detail"]
+    assert till.answer(buyer.top_up(least)).status == 204
+
+
 @pytest.mark.guard("T06")
 def test_a_top_up_counts_once(solana_till: Tills) -> None:
     """However often it is presented."""

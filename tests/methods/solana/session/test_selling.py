@@ -240,11 +240,11 @@ def test_a_session_over_http_from_open_to_close(
         answer = present(buyer.pay())
         assert (answer.status_code, answer.text) == (200, "hello"), answer.text
         assert (said(answer)["spent"], said(answer)["acceptedCumulative"]) == (str(times * COST),) * 2
-    answer = present(buyer.top_up(500))
+    answer = present(buyer.top_up(COST))
     assert answer.status_code == 204
     closed = present(buyer.close())
     assert closed.status_code == 204, closed.text
-    assert (said(closed)["spent"], said(closed)["refunded"]) == (str(3 * COST), str(DEPOSIT + 500 - 3 * COST))
+    assert (said(closed)["spent"], said(closed)["refunded"]) == (str(3 * COST), str(DEPOSIT + COST - 3 * COST))
     assert buyer.purse == PURSE - 3 * COST
     over = present(buyer.pay())
     assert (over.status_code, over.json()["type"].rpartition("/")[2]) == (402, "verification-failed")

@@ -32,7 +32,14 @@ from coinslot.money import parse_decimal, to_units
 from coinslot.settings import setting
 
 # These mean nothing where no sessions are offered; whoever sets one of them has forgotten the key.
-_ONLY_WITH_KEY = ("channel_program", "channel_treasury", "operator_key", "suggested_deposit", "min_voucher_delta")
+_ONLY_WITH_KEY = (
+    "channel_program",
+    "channel_treasury",
+    "operator_key",
+    "suggested_deposit",
+    "min_top_up",
+    "min_voucher_delta",
+)
 # Who owns the treasury in builds for local chains (the published interface's 0xBEEF, sixteen times).
 LOCAL_TREASURY = "DrLViEZBgqj6TgP8vKqu22uvLgV6p3tfkvCYfG8yqSUn"
 # SSES "Token-2022 Extension Policy": what a mint may carry. The program takes no others.
@@ -90,6 +97,7 @@ def session_config(accept: Accept, commitment: Commitment) -> Flow[SessionConfig
         operator=operator,
         sponsoring=None if sponsor is None else (yield from _sponsoring(accept, sponsor, token_program)),
         refunds=(yield from _refunds(accept, (key if sponsor is None else sponsor.key).address, token_program)),
+        min_top_up_units=_units("min_top_up", accept.min_top_up, currency),
         simulate=accept.simulate,
         lag_s=accept.lag_s,
         clock_skew_s=accept.clock_skew_s,

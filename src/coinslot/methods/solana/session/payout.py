@@ -122,7 +122,7 @@ Job = tuple[Channel, Close, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A job, and its channel as the chain has it at `chain_s`; `closing_at_s`: since when we know that it is closing."""
+    """A job, and its channel as the chain has it at `chain_s`; `closing_at_s`: since when we know it to be closing."""
 
     recorded: Recorded
     state: ChannelAccount

@@ -67,6 +67,7 @@ from coinslot.methods.solana.session.sponsoring import Refunds, Sponsoring
 from coinslot.methods.solana.session.terms import (
     SessionTerms,
     completed,
+    least_top_up,
     opening_anew,
     read_session_terms,
     resuming,
@@ -100,6 +101,7 @@ class SessionConfig:
 
     `cluster` is the network as challenges say it. `till` settles and closes. `sponsoring` pays fees and rent of an
     opening or top-up, `refunds` bounds what closing costs. `operator` signs the vouchers, where payers leave it to us.
+    `min_top_up_units` is the least that we pay the fee of adding for; None: by what is asked (terms.least_top_up).
     `voucher_life_s`: how much longer a voucher must be good than now, `clock_skew_s` by how much clocks may differ.
     """
 
@@ -122,6 +124,7 @@ class SessionConfig:
     operator: Key | None = field(default=None, repr=False)
     sponsoring: Sponsoring | None = None
     refunds: Refunds | None = None
+    min_top_up_units: int | None = None
     simulate: bool = True
     lag_s: int = 30
     clock_skew_s: int = 30
@@ -326,6 +329,8 @@ class SolanaSessionSeller:
             payer = channel.payer
             if asked.shape.transaction.payer == payer:  # where we offer to, a payer may still pay by itself
                 sponsoring = None
+            if sponsoring is not None:
+                self._require_worth_a_fee(terms, asked.call.amount_units)
         else:
             raise UsageError("neither an opening nor a top-up")
         budgets: tuple[Budget, ...] = ()
@@ -370,6 +375,16 @@ class SolanaSessionSeller:
         if channel.stage is not session.Stage.OPEN:  # SSES-217
             raise VerificationFailed("only an open channel can be topped up")
         return read_topping_up(shown, recorded_of(channel.state, channel.id), terms.fee_payer)
+
+    def _require_worth_a_fee(self, terms: SessionTerms, units: int) -> None:
+        """That a top-up is worth the fee that we pay for it. Raises VerificationFailed."""
+        set_units = self.config.min_top_up_units
+        least = least_top_up(terms) if set_units is None else set_units
+        if units < least:  # T31
+            raise VerificationFailed(
+                f"not sponsored: a top-up whose fee the server pays adds {terms.asset.text(least)} or more ({least} "
+                "base units); add that much, or pay the fee yourself"
+            )
 
     def _try(self, handed: Handed, sponsoring: Sponsoring | None) -> Flow[None]:
         config = self.config

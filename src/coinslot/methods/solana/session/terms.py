@@ -33,6 +33,8 @@ CLIENT = "client"
 OPERATOR = "operator"
 # A name such as "llm_token"; longer text is no name.
 MAX_UNIT_TYPE = 64
+# A top-up costs its sponsor 10,000 lamports; nobody needs more than some of them for what one deposit holds.
+TOP_UP_PART = 10
 # SSES "decimals": what a mint may say here.
 MAX_DECIMALS = 9
 
@@ -252,6 +254,14 @@ def write_session_request(terms: SessionTerms) -> dict[str, Any]:
     if read_session_terms(request, lambda _network, _mint, _decimals: terms.asset) != terms:
         raise UsageError("these terms can't be written as a request")  # never offer what no client may pay
     return request
+
+
+def least_top_up(terms: SessionTerms) -> int:
+    """What a top-up adds at least, in base units, for its fee to be sponsored where the server set nothing else: both
+    sides reckon it from what is asked.
+    """
+    deposit = max(terms.suggested_deposit_units or 0, terms.minimum_deposit_units)
+    return max(terms.amount_units, deposit // TOP_UP_PART)
 
 
 def completed(request: Mapping[str, Any], blockhash: str, slot: int) -> dict[str, Any]:
