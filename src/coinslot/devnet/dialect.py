@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from coinslot.devnet.door import INVALID_PARAMS
 from coinslot.devnet.funding import FAUCET_UNITS, MINT_METHOD, TOKENS, mint
 from coinslot.devnet.node import Node
 from coinslot.devnet.reserve import read_pull, simulated_overrides, told
 from coinslot.errors import RpcRefused, UsageError
 
-INVALID_PARAMS = -32602
 REJECTED = -32000
 # EIP-7966: not mined within the time that the caller allows.
 NOT_MINED_IN_TIME = 4

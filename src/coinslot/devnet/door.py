@@ -13,11 +13,14 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from coinslot.errors import PortTaken
+from coinslot.errors import PortTaken, UsageError
 
 # A dumped state or a contract is a few MB; a body beyond this is a mistake.
 BODY_BYTES = 32 * 1024 * 1024
 INTERNAL = -32603
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+MAX_PORT = 65535
 _LOG = logging.getLogger("coinslot.devnet")
 Answer: TypeAlias = tuple[HTTPStatus, bytes]
 # In place of an answer: the connection is cut.
@@ -115,7 +118,9 @@ class Door:
     """The server and its thread. The port is taken when it is made, and served from `serve` on."""
 
     def __init__(self, port: int) -> None:
-        """Take the port (0: a free one). Raises PortTaken."""
+        """Take the port (0: a free one). Raises PortTaken, UsageError for a number that is no port's."""
+        if not 0 <= port <= MAX_PORT:
+            raise UsageError(f"a port is a number from 0 (a free one) to {MAX_PORT}")
         try:
             self._server = _Server(port)
         except OSError as error:

@@ -9,10 +9,11 @@ from contextlib import closing
 from decimal import Decimal
 from types import MappingProxyType
 
+from coinslot.devnet.asking import ask_devnet
 from coinslot.devnet.node import Node
 from coinslot.devnet.protocol import Funded
 from coinslot.drive import RealWorld, rpc, run
-from coinslot.errors import ConfigError, DevnetError, RpcRefused, UsageError
+from coinslot.errors import DevnetError, RpcRefused, UsageError
 from coinslot.money import to_units
 
 # The tokens of the genesis block, six decimals each; the first is the root of all quotes and the one to pay with.
@@ -37,7 +38,6 @@ _POLL_S = 0.002
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z", re.ASCII)
 # The door's own method: [address, base units as text, token or null].
 MINT_METHOD = "devnet_mint"
-METHOD_NOT_FOUND = -32601
 _MINT = "0x40c10f19"
 _BALANCE_OF = "0x70a08231"
 
@@ -113,12 +113,7 @@ def fund_at(rpc_url: str, address: str, amount: Decimal, token: str | None = Non
     to, asset, units = address_text(address), token_address(token), checked_units(to_units(amount, DECIMALS))
     call = {"to": asset, "data": _BALANCE_OF + word(int(to, 16))}
     with closing(RealWorld()) as world:
-        try:
-            sent = run(rpc(rpc_url, MINT_METHOD, [to, str(units), asset]), world)
-        except RpcRefused as error:
-            if error.code == METHOD_NOT_FOUND:
-                raise ConfigError(f"{rpc_url} is not a coinslot devnet, so nothing can be minted there") from error
-            raise
+        sent = ask_devnet(world, rpc_url, MINT_METHOD, [to, str(units), asset])
         held = run(rpc(rpc_url, "eth_call", [call, "latest"]), world)
     symbol = next(symbol for symbol, at in TOKENS.items() if at == asset)
     return Funded(str(sent), asset, symbol, units, int(str(held), 16), DECIMALS)

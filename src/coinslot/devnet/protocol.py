@@ -6,6 +6,7 @@ a new file and a new entry point, and no existing file is edited.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -72,6 +73,24 @@ class RunningDevnet(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it."""
+
+
+class Running(ABC):
+    """A base for chains that run until `close`: the context manager."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop everything that was started. Harmless when called twice."""
+
+    def __enter__(self) -> Self:
+        """The running chain."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self, cast
+from types import MappingProxyType
+from typing import cast
 
 from coinslot.chains.solana.address import parse_address
+from coinslot.devnet.asking import ask_devnet
 from coinslot.devnet.channels.solana import program
 from coinslot.devnet.door import Door
 from coinslot.devnet.keep import StateDir
-from coinslot.devnet.protocol import Account, Funded, Option
+from coinslot.devnet.protocol import Account, Funded, Option, Running
 from coinslot.devnet.svm import facade, faucet, genesis, state
 from coinslot.devnet.svm.chain import Chain
 from coinslot.devnet.svm.faults import Faults
 from coinslot.devnet.svm.making import open_chain
-from coinslot.devnet.svm.params import INVALID_PARAMS
-from coinslot.drive import RealWorld, rpc, run
-from coinslot.errors import ConfigError, RpcRefused, UsageError
+from coinslot.drive import RealWorld
+from coinslot.errors import UsageError
 from coinslot.money import parse_units, to_units
 
 # Where everybody expects a local Solana node.
@@ -39,7 +39,7 @@ _MINT = "svm_mint"
 _TOKEN = "svm_token"
 
 
-class RunningSolana:
+class RunningSolana(Running):
     """A Solana chain that runs in this process until `close`. Its calls may come from any thread."""
 
     def __init__(self, chain: Chain, door: Door, kept: StateDir | None) -> None:
@@ -118,16 +118,6 @@ class RunningSolana:
                 self._kept.close()
                 self._kept = None
 
-    def __enter__(self) -> Self:
-        """The running chain."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
 
 class SolanaDevnet:
     """Starts local Solana chains. Fulfils `Devnet`."""
@@ -148,40 +138,26 @@ class SolanaDevnet:
 
         `slot_ms` 0: slots pass only when told to. `confirm_ms` is the time from sending to "confirmed".
         """
-        if not 0 <= port <= 65535:
-            raise UsageError("a port is a number from 0 (a free one) to 65535")
         for name, value in (("slot time", slot_ms), ("time until a confirmation", confirm_ms)):
             if not 0 <= value <= MAX_MS:
                 raise UsageError(f"the {name} is a number of milliseconds from 0 to {MAX_MS}")
-        door = Door(port)  # the port first: whoever can't have it starts nothing
-        kept: StateDir | None = None
-        try:
-            kept = StateDir(state_dir, self.name) if state_dir else None
+        with ExitStack() as undo:
+            door = undo.enter_context(closing(Door(port)))  # the port first: whoever can't have it starts nothing
+            kept = undo.enter_context(closing(StateDir(state_dir, self.name))) if state_dir else None
             chain = open_chain(slot_ms / 1000, confirm_ms / 1000, state.load(kept.file) if kept else None)
             answers = facade.Facade(chain)
             door.serve(lambda: answers)
-        except BaseException:
-            door.close()
-            if kept:
-                kept.close()
-            raise
+            undo.pop_all()
         return RunningSolana(chain, door, kept)
 
     def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:
         """Give some of a token (symbol, mint or "SOL"; USDC), on a devnet that runs at `rpc_url`."""
         to = parse_address(address)
         with closing(RealWorld()) as world:
-            try:
-                asset = cast("dict[str, object]", run(rpc(rpc_url, _TOKEN, [token]), world))
-                decimals = int(str(asset["decimals"]))
-                units = faucet.checked_units(to_units(amount, decimals))
-                told = cast("dict[str, object]", run(rpc(rpc_url, _MINT, [to, str(units), asset["mint"]]), world))
-            except RpcRefused as error:
-                if error.code == facade.METHOD_NOT_FOUND:
-                    raise ConfigError(f"{rpc_url} is not a coinslot devnet, so nothing can be minted there") from error
-                if error.code == INVALID_PARAMS:
-                    raise UsageError(str(error)) from error
-                raise
+            asset = cast("dict[str, object]", ask_devnet(world, rpc_url, _TOKEN, [token]))
+            decimals = int(str(asset["decimals"]))
+            units = faucet.checked_units(to_units(amount, decimals))
+            told = cast("dict[str, object]", ask_devnet(world, rpc_url, _MINT, [to, str(units), asset["mint"]]))
         balance = parse_units(told["balance"])
         return Funded(str(told["signature"]), str(told["mint"]), str(told["symbol"]), units, balance, decimals)
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from coinslot.devnet import funding
 from coinslot.devnet.anvil import Anvil, find_anvil
@@ -22,7 +22,7 @@ from coinslot.devnet.contracts import install
 from coinslot.devnet.door import Door
 from coinslot.devnet.keep import StateDir
 from coinslot.devnet.node import Node
-from coinslot.devnet.protocol import Account, Funded, Option
+from coinslot.devnet.protocol import Account, Funded, Option, Running
 from coinslot.devnet.shim import Shim
 from coinslot.errors import UsageError
 
@@ -78,7 +78,7 @@ ACCOUNTS = (
 )
 
 
-class RunningTempo:
+class RunningTempo(Running):
     """A Tempo chain that runs until `close`. Fulfils `RunningDevnet`; its calls may come from any thread."""
 
     def __init__(self, anvil: Anvil, door: Door, chain_id: int, state: StateDir | None) -> None:
@@ -147,16 +147,6 @@ class RunningTempo:
         if self._state:
             self._state.close()
 
-    def __enter__(self) -> Self:
-        """The running chain."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
 
 class TempoDevnet:
     """Starts local Tempo chains. Fulfils `Devnet`."""
@@ -174,28 +164,20 @@ class TempoDevnet:
         self, port: int = 0, chain_id: int = CHAIN_ID, block_time: int = 1, state_dir: Path | None = None
     ) -> RunningTempo:
         """Start a chain and wait until it takes transactions; see `Devnet.start` for what it raises."""
-        if not 0 <= port <= 65535:
-            raise UsageError("a port is a number from 0 (a free one) to 65535")
         if not 0 < chain_id <= MAX_CHAIN_ID:
             raise UsageError(f"a chain id is a number from 1 to {MAX_CHAIN_ID}")
         if not 0 < block_time <= MAX_BLOCK_TIME_S:
             raise UsageError(f"the block time is a number of seconds from 1 to {MAX_BLOCK_TIME_S}")
-        door = Door(port)  # the port first: whoever can't have it fetches and starts nothing
-        anvil: Anvil | None = None
-        state: StateDir | None = None
-        try:
-            state = StateDir(state_dir, str(chain_id)) if state_dir else None
-            anvil = Anvil(find_anvil(), chain_id, block_time, state.file if state else None)
+        with ExitStack() as undo:
+            # the port first: whoever can't have it fetches and starts nothing
+            door = undo.enter_context(closing(Door(port)))
+            state = undo.enter_context(closing(StateDir(state_dir, str(chain_id)))) if state_dir else None
+            kept = state.file if state else None
+            anvil = undo.enter_context(closing(Anvil(find_anvil(), chain_id, block_time, kept)))
             _prepare(anvil.wait_port(), chain_id)
             node_port = anvil.wait_port()
             door.serve(lambda: Shim(node_port))
-        except BaseException:
-            door.close()
-            if anvil:
-                anvil.close()
-            if state:
-                state.close()
-            raise
+            undo.pop_all()
         return RunningTempo(anvil, door, chain_id, state)
 
     def fund_at(self, rpc_url: str, address: str, amount: Decimal, token: str | None = None) -> Funded:

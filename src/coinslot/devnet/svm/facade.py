@@ -8,15 +8,14 @@ from http import HTTPStatus
 
 import msgspec
 
-from coinslot.devnet.door import HANG_UP, Answer
+from coinslot.devnet.door import HANG_UP, INVALID_PARAMS, METHOD_NOT_FOUND, Answer
 from coinslot.devnet.svm import cheats, reads, sends
 from coinslot.devnet.svm.chain import Chain
-from coinslot.devnet.svm.params import INVALID_PARAMS, INVALID_REQUEST, Params
+from coinslot.devnet.svm.params import INVALID_REQUEST, Params
 from coinslot.devnet.svm.reads import Method
 from coinslot.errors import RpcRefused, UsageError
 
 METHODS: Mapping[str, Method] = {**reads.METHODS, **sends.METHODS, **cheats.METHODS}
-METHOD_NOT_FOUND = -32601
 PARSE_ERROR = -32700
 # A cluster's public nodes take far fewer; more is a mistake.
 MAX_BATCH = 1000

@@ -9,11 +9,11 @@ from typing import cast
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from coinslot.devnet.door import INVALID_PARAMS
 from coinslot.devnet.svm.chain import Chain, Commitment
 from coinslot.errors import RpcRefused
 
 INVALID_REQUEST = -32600
-INVALID_PARAMS = -32602
 MIN_CONTEXT_SLOT = -32016
 MAX_U64 = 2**64 - 1
 # A real node answers as finalized where nothing is said. Here that would make everybody wait for 13 seconds who reads
