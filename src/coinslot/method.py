@@ -287,6 +287,9 @@ class SessionPayer(Protocol):
     def terms(self, challenge: Challenge) -> acts.Terms:
         """What a challenge asks, pinned to what this payer knows: chain, escrow, tokens. Raises NoPayableOffer. T47"""
 
+    def most_units(self, terms: acts.Terms) -> int | None:
+        """The most that a channel under these terms may hold by this wallet's own settings; None: they don't say."""
+
     def require_openable(self, terms: acts.Terms) -> None:
         """That anything may be deposited under these terms, where the owner allows less than can be paid. Channels that
         are open are closed all the same. Raises NoPayableOffer.
@@ -444,6 +447,10 @@ class PlainSessionPayer:
     def signs(self, held: acts.Held) -> bool:
         """Always: no payee signs for its payers."""
         return True
+
+    def most_units(self, terms: acts.Terms) -> int | None:
+        """As much as the policy allows."""
+        return None
 
     def require_openable(self, terms: acts.Terms) -> None:
         """Whatever can be paid may be opened."""

@@ -14,7 +14,7 @@ import pytest
 from coinslot.client.events import Closed, Event, Opened, ToppedUp
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
-from coinslot.errors import PolicyRefused
+from coinslot.errors import NoPayableOffer, PolicyRefused
 from coinslot.intents.acts import Standing
 from coinslot.server.price import Price
 from coinslot.store.book import Word
@@ -200,3 +200,21 @@ def test_a_stream_is_paid_while_it_comes(svm: SvmChain, settings: dict[str, Any]
     held = only(book)
     limit = held.deposit_units if settings else (2 * WORDS + 10) * 10
     assert held.spent_units <= held.signed_units <= limit
+
+
+@pytest.mark.guard("T47")
+def test_a_channel_whose_server_signs_is_filled_up_to_the_owners_limit(svm: SvmChain, tmp_path: Path) -> None:
+    """Where the server would like more to be added less is; beyond the limit nothing is signed, and that is told."""
+    owner, payer = owner_of(svm), client_of(svm)
+    book, purse = SqliteBook(tmp_path / "book.sqlite"), {"operator_deposit": "0.005"}
+    held: list[int] = []
+    with shop(svm, owner, **SERVER_SIGNS) as url, paying(svm, payer, book, [], purse=purse) as client:
+        for _ in range(5):
+            assert client.get(f"{url}/9").status_code == 200
+            held.append(only(book).deposit_units)
+        with pytest.raises(NoPayableOffer, match="operator_deposit"):
+            client.get(f"{url}/9")
+    assert held == [2 * COST, 2 * COST, 4 * COST, 4 * COST, 5 * COST]
+    assert only(book).signed_units == 5 * COST
+    assert svm.balance(str(payer.pubkey())) == 5 * DOLLAR - 5 * COST
+    book.close()

@@ -220,6 +220,9 @@ def addition(visit: Visit, held: Held, missing: int) -> Flow[int]:
             "Nothing was signed."
         )
     wish = visit.terms.suggested_deposit_units or held.deposit_units
+    own = visit.payer.most_units(visit.terms)
+    if own is not None:  # less is added than the server would like; where even that is too much the payer says why
+        wish = min(wish, own - held.deposit_units)
     return min(room, max(missing, wish))
 
 

@@ -129,6 +129,11 @@ class SolanaSessionPayer:
         """What is asked, if all that it names is known here. Raises NoPayableOffer."""
         return pinned_terms(self.config, challenge)
 
+    def most_units(self, terms: acts.Terms) -> int | None:
+        """What `operator_deposit` allows where the server signs the vouchers (T47); else None."""
+        mine = _own(terms)
+        return None if mine.operator is None else self.config.most_units(mine)
+
     def require_openable(self, terms: acts.Terms) -> None:
         """That this wallet's owner allows a deposit under these terms. Raises NoPayableOffer."""
         require_openable(self.config, _own(terms))
