@@ -16,7 +16,7 @@ from support.till import UNITS, Till
 from support.till_child import log_lines, start
 from support.toybank import Bank
 
-STRUCK = under("gate.", "store.", apart=("store.channel.",))
+STRUCK = under("gate.", "store.", apart=("store.channel.", "store.delivery."))
 # Until here nothing may have left the process.
 UNSENT = {"gate.claimed", "gate.prepared", "store.claim", "store.prepare"}
 

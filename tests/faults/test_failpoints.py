@@ -9,7 +9,7 @@ from support.mutation import SRC, TESTS
 
 # Tests that take all of the failpoints whose names begin so, however many there are; a new one there needs no line.
 TAKEN = {
-    "faults/test_crash.py": under("gate.", "store.", apart=("store.channel.",)),
+    "faults/test_crash.py": under("gate.", "store.", apart=("store.channel.", "store.delivery.")),
     "faults/test_workers.py": under("session.", "meter.", "funding.", apart=("funding.given_up",)),
     "store/test_channel_processes.py": under("store.channel."),
 }

@@ -1,7 +1,7 @@
 """A client in a process of its own, to be killed: `python -m support.payer_child BOOK WALLET URL COUNT [FAILPOINT]`.
 
-Gets the URL COUNT times from a channel; kills itself with SIGKILL at the first pass of the failpoint. Prints the status
-of each answer.
+Gets the URL COUNT times from a channel; kills itself with SIGKILL at the first pass of the failpoint, or at the second
+one of "NAME:2". Prints the status of each answer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ DEPOSIT = "0.02"
 def main(book: str, settings: str, url: str, count: str, failpoint: str = "") -> None:
     """Pay until done, or dead."""
 
+    failpoint, _, wanted = failpoint.partition(":")
+    passes = 0
+
     def strike(name: str) -> None:
-        if name == failpoint:
+        nonlocal passes
+        passes += name == failpoint
+        if name == failpoint and passes == int(wanted or 1):
             os.kill(os.getpid(), signal.SIGKILL)
 
     drive.arm_failpoints(strike)

@@ -7,7 +7,7 @@ is counted is owed when the answer ends, however it ends, and its payer commits 
 from __future__ import annotations
 
 from coinslot.core.receipt import Receipt
-from coinslot.drive import Flow, failpoint, now, wait
+from coinslot.drive import Flow, now, wait
 from coinslot.errors import UsageError
 from coinslot.intents.deliveries import Directive, Usage
 from coinslot.intents.owing import Owed
@@ -59,7 +59,6 @@ class LentMeter(Meter):
                 self.take(missing)
             yield from wait(self._tab.store.owe(self._owed, self._spent, self._total))
             self._over = True  # not before: what fails here is left to `abandon`
-        failpoint("lending.finished")
         self.last = self.receipt((yield from now()))
         return self.last
 
