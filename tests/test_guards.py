@@ -15,6 +15,7 @@ from _pytest.mark import ParameterSet
 from support import mutation as mutations
 from support.mutation import (
     ROOT,
+    RUN_S,
     SRC,
     TESTS,
     Mutation,
@@ -99,6 +100,7 @@ def runner() -> Iterator[Runner]:
 UNRUNNABLE = ("ImportError", "ModuleNotFoundError", "NameError", "SyntaxError", "IndentationError")
 
 
+@pytest.mark.timeout(2 * RUN_S)
 @pytest.mark.parametrize("mutation", list(chosen()))
 def test_without_its_guard_a_test_fails(mutation: Mutation, runner: Runner, copied: Path, tmp_path: Path) -> None:
     """The named test is marked with the id, and its body goes red on the code without the guard."""
