@@ -25,8 +25,8 @@ from coinslot.server.request import Incoming
 from coinslot.store.memory import MemoryStore
 from coinslot.store.protocol import Delivery
 from support.devnet import Chain
-from support.temposhop import REALM, Shop, payload
-from support.till import SECRET, offered, problem
+from support.temposhop import Shop, payload
+from support.till import REALM, SECRET, offered, problem
 
 ORDER = {"idempotency-key": ("order-1",)}
 GOODS = b"what the victim paid for"

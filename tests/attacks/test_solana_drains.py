@@ -31,10 +31,10 @@ from coinslot.server.gate import Gate
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Price
 from coinslot.store.memory import MemoryStore
-from support.solanashop import REALM, SolanaShop, fresh_key
+from support.solanashop import SolanaShop, fresh_key
 from support.solanatill import COST, Buyer, SolanaTill, holding
 from support.svm import SvmChain
-from support.till import GET, SECRET, asking, offered
+from support.till import GET, REALM, SECRET, asking, offered
 
 Tills = Callable[..., SolanaTill]
 SET_AUTHORITY, OWNER = b"\x06", b"\x02"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import secrets
 import struct
-import time
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 from coinslot.chains.solana.ata import build_create_idempotent, derive_ata
@@ -16,26 +14,20 @@ from coinslot.chains.solana.instruction import Instruction, signer, writable
 from coinslot.chains.solana.message import build_message, read_transaction, sign_partially
 from coinslot.chains.solana.programs import SYSTEM_PROGRAM, TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.chains.solana.signature import Key
-from coinslot.core.canonical import encode_object
-from coinslot.core.challenge import Challenge, KeyRing
-from coinslot.core.credential import decode_credential, encode_credential
-from coinslot.core.instant import format_instant, parse_instant
 from coinslot.devnet.svm import genesis
-from coinslot.drive import Flow, RealWorld, run
-from coinslot.intents.charge import Checked, Outcome, Prepared, Recognised
-from coinslot.method import Extras, Presentation
+from coinslot.drive import RealWorld
+from coinslot.method import Presentation
 from coinslot.methods.solana.charge_payer import SolanaChargePayer
 from coinslot.methods.solana.charge_seller import SolanaChargeSeller
 from coinslot.methods.solana.method import METHOD
 from coinslot.methods.solana.settings import Accept, Wallet
 from coinslot.methods.solana.tokens import PYUSD, USDC
+from support.chargeshop import ChargeShop
 from support.svm import SvmChain
 
-REALM = "api.example.com"
 DOLLAR = 1_000_000
 SOL = 1_000_000_000
 MINTS = {"USDC": USDC, "PYUSD": PYUSD}
-_RING = KeyRing((bytes(range(32)),))
 
 
 def fee_config(points: int) -> tuple[int, bytes]:
@@ -55,15 +47,11 @@ def key_text(key: Key) -> str:
 
 
 @dataclass(frozen=True)
-class SolanaShop:
+class SolanaShop(ChargeShop):
     """Both sides on one chain, each step by hand."""
 
     chain: SvmChain
     world: RealWorld
-
-    def run(self, flow: Flow[Any]) -> Any:
-        """Drive a flow against the real chain."""
-        return run(flow, self.world)
 
     def account(self, dollars: int = 5, *, lamports: int = SOL, token: str = "USDC") -> Key:
         """A fresh account that holds so many dollars of a token, and lamports."""
@@ -101,68 +89,6 @@ class SolanaShop:
         (payer,) = self.run(METHOD.payers(Wallet(private_key=key_text(key), **settings)))
         assert isinstance(payer, SolanaChargePayer)
         return payer
-
-    def offer(self, seller: SolanaChargeSeller, price: str = "0.25", **extras: Any) -> dict[str, Any]:
-        """The request object of an offer, completed as when it is issued."""
-        return dict(self.run(seller.complete(seller.offer(Decimal(price), Extras(**extras)))))
-
-    def challenge(
-        self,
-        seller: SolanaChargeSeller,
-        price: str = "0.25",
-        *,
-        request: Mapping[str, Any] | None = None,
-        lives_s: float = 120,
-        **extras: Any,
-    ) -> Challenge:
-        """What the seller offers, bound; `request` replaces the offer."""
-        offer = self.offer(seller, price, **extras) if request is None else dict(request)
-        expires = format_instant(time.time() + lives_s)
-        opaque = encode_object({"n": secrets.token_hex(8)})
-        draft = Challenge("", REALM, "solana", "charge", encode_object(offer), expires=expires, opaque=opaque)
-        return _RING.issue(draft)
-
-    def pay(self, payer: SolanaChargePayer, challenge: Challenge) -> Presentation:
-        """What the payer presents for a challenge."""
-        shown = self.run(payer.pay(challenge, payer.terms(challenge)))
-        assert isinstance(shown, Presentation)
-        return shown
-
-    def recognised(
-        self, seller: SolanaChargeSeller, challenge: Challenge, payload: Mapping[str, Any], source: str | None
-    ) -> Recognised:
-        """A credential that travelled, recognised as the gate would."""
-        credential = decode_credential(encode_credential(challenge, payload, source).removeprefix("Payment "))
-        return Recognised(credential, seller.terms(challenge.request_object()), parse_instant(challenge.expires or ""))
-
-    def check(
-        self, seller: SolanaChargeSeller, challenge: Challenge, payload: Mapping[str, Any], source: str | None = None
-    ) -> Checked:
-        """Step 2 of the gate."""
-        checked = self.run(seller.check(self.recognised(seller, challenge, payload, source)))
-        assert isinstance(checked, Checked)
-        return checked
-
-    def prepare(self, seller: SolanaChargeSeller, checked: Checked) -> Prepared:
-        """First act of step 4."""
-        prepared = self.run(seller.prepare(checked))
-        assert isinstance(prepared, Prepared)
-        return prepared
-
-    def settle(self, seller: SolanaChargeSeller, prepared: Prepared) -> Outcome:
-        """The other two acts of step 4."""
-        self.run(seller.broadcast(prepared))
-        return self.confirm(seller, prepared)
-
-    def confirm(self, seller: SolanaChargeSeller, prepared: Prepared) -> Outcome:
-        """What the chain says."""
-        outcome: Outcome = self.run(seller.confirm(prepared))
-        return outcome
-
-    def through(self, seller: SolanaChargeSeller, challenge: Challenge, shown: Presentation) -> Outcome:
-        """Steps 2 and 4 in one go."""
-        checked = self.check(seller, challenge, shown.payload, shown.source)
-        return self.settle(seller, self.prepare(seller, checked))
 
     def held(self, address: str, token: str = "USDC") -> int:
         """Base units that an address holds."""

@@ -29,7 +29,8 @@ from coinslot.methods.tempo.transaction.build import serialise, sign, sign_as_fe
 from coinslot.methods.tempo.transaction.fields import EXPIRING_NONCE_KEY, TempoTransaction
 from coinslot.methods.tempo.transaction.read import read_transaction
 from support.tempochannel import KEY, PATH, asset_of, escrow
-from support.temposhop import DOLLAR, REALM, Shop
+from support.temposhop import DOLLAR, Shop
+from support.till import REALM
 
 PRICE = 50_000_000_000
 _RING = KeyRing((bytes(range(32)),))

@@ -10,81 +10,36 @@ from typing import Any
 import pytest
 
 from coinslot.core.canonical import Json, encode_object
-from coinslot.core.challenge import Challenge, KeyRing
-from coinslot.core.credential import encode_credential
 from coinslot.core.receipt import decode_receipt
 from coinslot.drive import Sleep, _perform
-from coinslot.method import Presentation
 from coinslot.methods.solana.charge_payer import SolanaChargePayer
-from coinslot.methods.solana.charge_seller import SolanaChargeSeller
 from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
-from coinslot.server.gate import Gate
-from coinslot.server.issue import Issuer
-from coinslot.server.price import Price
-from coinslot.server.request import Incoming
 from coinslot.server.resolver import resolve_round
-from coinslot.store.memory import MemoryStore
-from coinslot.store.protocol import Delivery, Stage
+from coinslot.store.protocol import Stage
+from support.chargeshop import ChargeTill, presented
 from support.rpcfault import FaultyNode, answer, drop, drop_after
-from support.solanashop import DOLLAR, REALM, SolanaShop, raw_of
-from support.till import GET, SECRET, asking, first, offered, problem, rewritten
+from support.solanashop import DOLLAR, SolanaShop, raw_of
+from support.till import GET, asking, first, offered, rewritten
 
 QUARTER = DOLLAR // 4
-
-
-class Till:
-    """A gate with solana sellers."""
-
-    def __init__(self, shop: SolanaShop, *sellers: SolanaChargeSeller, patience_s: float = 0.0) -> None:
-        self.shop, self.store = shop, MemoryStore()
-        self.gate = Gate(Issuer(REALM, KeyRing((SECRET,))), self.store, patience_s)
-        self.price = Price("0.25", sellers)
-
-    def ask(self, credential: str | None = None, request: Incoming = GET) -> Answer | Admission:
-        """What the gate says."""
-        got = self.shop.run(self.gate.admit(asking(request, credential), self.price))
-        assert isinstance(got, Answer | Admission)
-        return got
-
-    def offered(self) -> Challenge:
-        """A fresh challenge."""
-        got = self.ask()
-        assert isinstance(got, Answer)
-        return offered(got)[0]
-
-    def refused(self, credential: str) -> dict[str, Any]:
-        """The problem of an answer that admits nobody, and promises no receipt."""
-        got = self.ask(credential)
-        assert isinstance(got, Answer)
-        assert first(got, "payment-receipt") is None
-        return {**problem(got), "status": got.status, "fresh": bool(offered(got))}
-
-    def deliver(self, admission: Admission) -> None:
-        """As a door does after a good answer."""
-        self.shop.run(self.gate.delivered(admission, Delivery(200, (), b"goods")))
-
-
-def credential(challenge: Challenge, shown: Presentation) -> str:
-    """The header value."""
-    return encode_credential(challenge, shown.payload, shown.source)
 
 
 @pytest.mark.spec("SCHG-107", "SCHG-108", "SCHG-172", "SCHG-003", "SCHG-004", "SCHG-050")
 @pytest.mark.parametrize("mode", ["pull", "push"])
 def test_a_payment_buys_one_answer_and_its_replay(solshop: SolanaShop, mode: str) -> None:
     """Admitted once with a receipt that names transaction and challenge; the same credential gets the stored answer."""
-    till = Till(solshop, solshop.seller())
+    till = ChargeTill(solshop, solshop.seller())
     challenge = till.offered()
     shown = solshop.pay(solshop.payer(mode=mode), challenge)
-    admission = till.ask(credential(challenge, shown))
+    admission = till.ask(presented(challenge, shown))
     assert isinstance(admission, Admission)
     receipt = decode_receipt(admission.receipt.encode())
     assert (receipt.method, receipt.reference) == ("solana", shown.reference)
     assert receipt.members()["challengeId"] == challenge.id
     assert receipt.members()["status"] == "success"
     till.deliver(admission)
-    again = till.ask(credential(challenge, shown))
+    again = till.ask(presented(challenge, shown))
     assert isinstance(again, Answer)
     assert (again.status, again.body) == (200, b"goods")
     assert first(again, "payment-receipt") == admission.receipt.encode()
@@ -94,14 +49,14 @@ def test_a_payment_buys_one_answer_and_its_replay(solshop: SolanaShop, mode: str
 @pytest.mark.spec("SCHG-149", "SCHG-150", "SCHG-151", "SCHG-152", "SCHG-181", "SCHG-182")
 def test_a_pulled_transaction_can_not_be_pushed_and_a_pushed_one_not_pulled(solshop: SolanaShop) -> None:
     """One challenge is used by one proof; the transaction is used on both ways."""
-    till = Till(solshop, solshop.seller())
+    till = ChargeTill(solshop, solshop.seller())
     for mode in ("pull", "push"):
         challenge = till.offered()
         shown = solshop.pay(solshop.payer(), challenge)
         if mode == "push":
             config = {"encoding": "base64"}
             solshop.chain.rpc("sendTransaction", b64encode(raw_of(shown)).decode(), config)
-        pulled = credential(challenge, shown)
+        pulled = presented(challenge, shown)
         pushed = rewritten(pulled, {"type": "signature", "signature": shown.reference})
         one, second = (pulled, pushed) if mode == "pull" else (pushed, pulled)
         assert isinstance(till.ask(one), Admission)
@@ -112,20 +67,20 @@ def test_a_pulled_transaction_can_not_be_pushed_and_a_pushed_one_not_pulled(sols
 @pytest.mark.spec("SCHG-152")
 def test_one_transaction_pays_no_two_challenges_even_where_nothing_binds_it(solshop: SolanaShop) -> None:
     """Offers without references of their own have equal terms; the proof is taken once all the same."""
-    till = Till(solshop, solshop.seller(reference=False, allow_plain_push=True))
+    till = ChargeTill(solshop, solshop.seller(reference=False, allow_plain_push=True))
     one, other = till.offered(), till.offered()
     shown = solshop.pay(solshop.payer(mode="push"), one)
-    assert isinstance(till.ask(credential(one, shown)), Admission)
-    told = till.refused(credential(other, shown))
+    assert isinstance(till.ask(presented(one, shown)), Admission)
+    told = till.refused(presented(other, shown))
     assert (told["slug"], told["status"], told["fresh"]) == ("challenge-used", 409, False)
 
 
 @pytest.mark.spec("SCHG-174", "SCHG-175", "SCHG-176", "SCHG-177", "SCHG-178")
 def test_a_refused_payment_gets_a_problem_and_a_fresh_challenge_and_no_receipt(solshop: SolanaShop) -> None:
     """Nothing was paid, so the client may pay the fresh one."""
-    till = Till(solshop, solshop.seller())
+    till = ChargeTill(solshop, solshop.seller())
     challenge = till.offered()
-    good = credential(challenge, solshop.pay(solshop.payer(), challenge))
+    good = presented(challenge, solshop.pay(solshop.payer(), challenge))
     for payload, slug in (
         ({"type": "transaction", "transaction": "AAAA"}, "verification-failed"),
         ({"type": "bundle", "transactions": []}, "verification-failed"),
@@ -140,19 +95,19 @@ def test_a_refused_payment_gets_a_problem_and_a_fresh_challenge_and_no_receipt(s
 @pytest.mark.spec("SCHG-110", "SCHG-111")
 def test_a_challenge_that_was_not_issued_here_buys_nothing(solshop: SolanaShop) -> None:
     """Neither a made-up one nor one that was changed."""
-    till = Till(solshop, solshop.seller())
+    till = ChargeTill(solshop, solshop.seller())
     challenge = till.offered()
     shown = solshop.pay(solshop.payer(), challenge)
     cheaper = dict(challenge.request_object()) | {"amount": "1"}
     for wrong in (replace(challenge, id="x" * 22), replace(challenge, request=encode_object(cheaper))):
-        assert till.refused(credential(wrong, shown))["slug"] == "invalid-challenge"
+        assert till.refused(presented(wrong, shown))["slug"] == "invalid-challenge"
 
 
 @pytest.mark.spec("SCHG-050", "SCHG-051")
 @pytest.mark.parametrize("missing", ["challenge", "payload"])
 def test_a_credential_without_its_parts_is_malformed(solshop: SolanaShop, missing: str) -> None:
     """Both the echo and the proof are needed."""
-    till = Till(solshop, solshop.seller())
+    till = ChargeTill(solshop, solshop.seller())
     challenge = till.offered()
     shown = solshop.pay(solshop.payer(), challenge)
     members: dict[str, Json] = {"challenge": challenge.echo(), "payload": dict(shown.payload), "source": shown.source}
@@ -166,7 +121,7 @@ def test_a_credential_without_its_parts_is_malformed(solshop: SolanaShop, missin
 @pytest.mark.parametrize("longer", range(3))
 def test_a_credential_with_padding_is_read_as_well(solshop: SolanaShop, longer: int) -> None:
     """Whatever its length needs; what we write has none, and too much or too little of it is malformed."""
-    till = Till(solshop, solshop.seller())
+    till = ChargeTill(solshop, solshop.seller())
     challenge = till.offered()
     shown = solshop.pay(solshop.payer(), challenge)
     members: dict[str, Json] = {"challenge": challenge.echo(), "payload": dict(shown.payload), "source": shown.source}
@@ -184,9 +139,9 @@ def test_an_answer_lost_after_the_node_took_it_costs_nobody_a_second_payment(
 ) -> None:
     """503 with the signature and no fresh challenge; the same credential is admitted once the node speaks again."""
     seller = solshop.sponsored(rpc_url=faulty_svm.url)[0] if sponsored else solshop.seller(rpc_url=faulty_svm.url)
-    till = Till(solshop, seller)
+    till = ChargeTill(solshop, seller)
     challenge = till.offered()
-    header = credential(challenge, solshop.pay(solshop.payer(), challenge))
+    header = presented(challenge, solshop.pay(solshop.payer(), challenge))
     faulty_svm.on("sendTransaction", drop_after)
     faulty_svm.on("getSignatureStatuses", answer({"context": {"slot": 1}, "value": [None]}))
     told = till.refused(header)
@@ -200,11 +155,11 @@ def test_an_answer_lost_after_the_node_took_it_costs_nobody_a_second_payment(
 def test_the_resolver_finds_the_end_without_the_client(solshop: SolanaShop, faulty_svm: FaultyNode) -> None:
     """By its signature, from the record."""
     seller = solshop.seller(rpc_url=faulty_svm.url)
-    till = Till(solshop, seller)
+    till = ChargeTill(solshop, seller)
     challenge = till.offered()
     faulty_svm.on("sendTransaction", drop_after)
     faulty_svm.on("getTransaction", answer(None))
-    till.refused(credential(challenge, solshop.pay(solshop.payer(), challenge)))
+    till.refused(presented(challenge, solshop.pay(solshop.payer(), challenge)))
     faulty_svm.heal()
     solshop.run(resolve_round(till.store, [seller]))
     payment = till.store.find(challenge.id).result()
@@ -214,9 +169,9 @@ def test_the_resolver_finds_the_end_without_the_client(solshop: SolanaShop, faul
 
 def test_a_node_that_is_away_charges_nothing(solshop: SolanaShop, faulty_svm: FaultyNode) -> None:
     """503, nothing claimed for good, and the same credential pays later."""
-    till = Till(solshop, solshop.seller(rpc_url=faulty_svm.url))
+    till = ChargeTill(solshop, solshop.seller(rpc_url=faulty_svm.url))
     challenge = till.offered()
-    header = credential(challenge, solshop.pay(solshop.payer(), challenge))
+    header = presented(challenge, solshop.pay(solshop.payer(), challenge))
     faulty_svm.on("simulateTransaction", drop)
     assert till.refused(header)["status"] == 503
     faulty_svm.heal()
@@ -228,11 +183,11 @@ def test_a_node_that_is_away_charges_nothing(solshop: SolanaShop, faulty_svm: Fa
 def test_a_payer_that_used_up_its_budget_is_not_sponsored(solshop: SolanaShop) -> None:
     """The next payment of the same payer is refused, another payer's is not; nothing is broadcast."""
     seller, sponsor = solshop.sponsored(sponsor_payer_daily="0.000015")
-    till, key = Till(solshop, seller), solshop.account()
+    till, key = ChargeTill(solshop, seller), solshop.account()
 
     def buy(payer: SolanaChargePayer) -> str:
         challenge = till.offered()
-        return credential(challenge, solshop.pay(payer, challenge))
+        return presented(challenge, solshop.pay(payer, challenge))
 
     assert isinstance(till.ask(buy(solshop.payer(key))), Admission)
     purse = solshop.held(sponsor.address, "SOL")
@@ -246,30 +201,30 @@ def test_a_payer_that_used_up_its_budget_is_not_sponsored(solshop: SolanaShop) -
 def test_the_sponsor_itself_has_a_daily_budget(solshop: SolanaShop) -> None:
     """Over all payers."""
     seller, _ = solshop.sponsored(sponsor_daily="0.000015")
-    till = Till(solshop, seller)
+    till = ChargeTill(solshop, seller)
     answers = []
     for _ in range(2):
         challenge = till.offered()
-        answers.append(till.ask(credential(challenge, solshop.pay(solshop.payer(), challenge))))
+        answers.append(till.ask(presented(challenge, solshop.pay(solshop.payer(), challenge))))
     assert [isinstance(each, Admission) for each in answers] == [True, False]
 
 
 @pytest.mark.guard("T05")
 def test_a_signature_seen_on_the_chain_buys_nothing_for_an_observer(solshop: SolanaShop) -> None:
     """With its own challenge and its own name, or the payer's; the payer is still served."""
-    till = Till(solshop, solshop.seller())
+    till = ChargeTill(solshop, solshop.seller())
     mine, theirs = till.offered(), till.offered()
     shown = solshop.pay(solshop.payer(mode="push"), mine)
     for source in (shown.source, solshop.account(0).address):
-        assert till.refused(credential(theirs, replace(shown, source=source)))["slug"] == "verification-failed"
-    assert isinstance(till.ask(credential(mine, shown)), Admission)
+        assert till.refused(presented(theirs, replace(shown, source=source)))["slug"] == "verification-failed"
+    assert isinstance(till.ask(presented(mine, shown)), Admission)
 
 
 @pytest.mark.guard("T28")
 def test_an_offer_that_nobody_could_pay_is_not_made(solshop: SolanaShop) -> None:
     """The recipient closed its token account: 503, and no challenge to pay into nothing."""
     seller = solshop.seller()
-    till = Till(solshop, seller)
+    till = ChargeTill(solshop, seller)
     solshop.wipe(solshop.ata(seller.config.recipient))
     got = till.ask()
     assert isinstance(got, Answer)
@@ -278,13 +233,13 @@ def test_an_offer_that_nobody_could_pay_is_not_made(solshop: SolanaShop) -> None
 
 def test_two_equal_payments_of_one_payer_on_one_blockhash_are_two(solshop: SolanaShop) -> None:
     """Offers that were made in the same moment carry the same blockhash and different references."""
-    till, key = Till(solshop, solshop.seller()), solshop.account()
+    till, key = ChargeTill(solshop, solshop.seller()), solshop.account()
     challenges = [till.offered() for _ in range(2)]
     details = [each.request_object()["methodDetails"]["recentBlockhash"] for each in challenges]
     assert details[0] == details[1]
     payer = solshop.payer(key)
     for challenge in challenges:
-        assert isinstance(till.ask(credential(challenge, solshop.pay(payer, challenge))), Admission)
+        assert isinstance(till.ask(presented(challenge, solshop.pay(payer, challenge))), Admission)
     assert solshop.held(key.address) == 5 * DOLLAR - 2 * QUARTER
 
 
@@ -293,10 +248,10 @@ def test_confirmations_wait_for_nobody(solshop: SolanaShop) -> None:
 
     Each waits in its own flow; the first is stopped in the middle of its wait, and the second runs to its end.
     """
-    till = Till(solshop, solshop.seller(), patience_s=30.0)
+    till = ChargeTill(solshop, solshop.seller(), patience_s=30.0)
     slow, quick = till.offered(), till.offered()
-    slow_header = credential(slow, solshop.pay(solshop.payer(), slow))
-    quick_header = credential(quick, solshop.pay(solshop.payer(), quick))
+    slow_header = presented(slow, solshop.pay(solshop.payer(), slow))
+    quick_header = presented(quick, solshop.pay(solshop.payer(), quick))
     solshop.chain.timing(confirm_ms=60_000)
     flow = till.gate.admit(asking(GET, slow_header), till.price)
     effect = next(flow)
@@ -324,11 +279,13 @@ def test_prices_of_one_route_may_be_asked_in_several_tokens(solshop: SolanaShop)
     """Each offer is a challenge of its own, and each is paid by who has that."""
     recipient = solshop.payee()
     solshop.chain.fund(recipient, 1, "PYUSD")
-    till = Till(solshop, solshop.seller(recipient=recipient), solshop.seller(recipient=recipient, currency="PYUSD"))
+    till = ChargeTill(
+        solshop, solshop.seller(recipient=recipient), solshop.seller(recipient=recipient, currency="PYUSD")
+    )
     got = till.ask()
     assert isinstance(got, Answer)
     _, pyusd = offered(got)
     shown = solshop.pay(solshop.payer(solshop.account(token="PYUSD")), pyusd)
-    assert isinstance(till.ask(credential(pyusd, shown)), Admission)
+    assert isinstance(till.ask(presented(pyusd, shown)), Admission)
     assert solshop.held(recipient, "PYUSD") == QUARTER + 1
     assert Decimal("0.25") == Decimal(QUARTER) / DOLLAR

@@ -3,83 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from coinslot.core.canonical import Json, encode_object
-from coinslot.core.challenge import Challenge, KeyRing
-from coinslot.core.credential import encode_credential
 from coinslot.core.receipt import decode_receipt
-from coinslot.method import Presentation
 from coinslot.methods.tempo.charge_payer import TempoChargePayer
 from coinslot.methods.tempo.charge_seller import TempoChargeSeller
 from coinslot.server.admission import Admission
 from coinslot.server.answer import Answer
-from coinslot.server.gate import Gate
-from coinslot.server.issue import Issuer
 from coinslot.server.price import Price
-from coinslot.server.request import Incoming
 from coinslot.server.resolver import resolve_round
-from coinslot.store.memory import MemoryStore
-from coinslot.store.protocol import Delivery, Stage
+from coinslot.store.protocol import Stage
+from support.chargeshop import ChargeTill, presented
 from support.rpcfault import FaultyNode, answer, drop, drop_after
-from support.temposhop import DOLLAR, REALM, Shop
-from support.till import GET, SECRET, asking, first, offered, problem, rewritten
+from support.temposhop import DOLLAR, Shop
+from support.till import first, rewritten
 
 QUARTER = DOLLAR // 4
-
-
-class Till:
-    """A gate with tempo sellers."""
-
-    def __init__(self, shop: Shop, *sellers: TempoChargeSeller, patience_s: float = 0.0) -> None:
-        self.shop, self.store = shop, MemoryStore()
-        self.gate = Gate(Issuer(REALM, KeyRing((SECRET,))), self.store, patience_s)
-        self.price = Price("0.25", sellers)
-
-    def ask(self, credential: str | None = None, request: Incoming = GET) -> Answer | Admission:
-        """What the gate says."""
-        got = self.shop.run(self.gate.admit(asking(request, credential), self.price))
-        assert isinstance(got, Answer | Admission)
-        return got
-
-    def offered(self) -> Challenge:
-        """A fresh challenge."""
-        got = self.ask()
-        assert isinstance(got, Answer)
-        return offered(got)[0]
-
-    def refused(self, credential: str) -> dict[str, Any]:
-        """The problem of an answer that admits nobody, and promises no receipt."""
-        got = self.ask(credential)
-        assert isinstance(got, Answer)
-        assert first(got, "payment-receipt") is None
-        return {**problem(got), "status": got.status, "fresh": bool(offered(got))}
-
-    def deliver(self, admission: Admission) -> None:
-        """As a door does after a good answer."""
-        self.shop.run(self.gate.delivered(admission, Delivery(200, (), b"goods")))
-
-
-def credential(challenge: Challenge, shown: Presentation) -> str:
-    """The header value."""
-    return encode_credential(challenge, shown.payload, shown.source)
 
 
 @pytest.mark.spec("TCHG-064")
 @pytest.mark.parametrize("mode", ["pull", "push"])
 def test_a_payment_buys_one_answer_and_its_replay(shop: Shop, mode: str) -> None:
     """Admitted once with a receipt that names the transaction; the same credential then gets the stored answer."""
-    till = Till(shop, shop.seller())
+    till = ChargeTill(shop, shop.seller())
     challenge = till.offered()
     shown = shop.pay(shop.payer(mode=mode), challenge)
-    admission = till.ask(credential(challenge, shown))
+    admission = till.ask(presented(challenge, shown))
     assert isinstance(admission, Admission)
     receipt = decode_receipt(admission.receipt.encode())
     assert (receipt.method, receipt.reference) == ("tempo", shown.reference)
     till.deliver(admission)
-    again = till.ask(credential(challenge, shown))
+    again = till.ask(presented(challenge, shown))
     assert isinstance(again, Answer)
     assert (again.status, again.body) == (200, b"goods")
     assert first(again, "payment-receipt") == admission.receipt.encode()
@@ -88,14 +44,14 @@ def test_a_payment_buys_one_answer_and_its_replay(shop: Shop, mode: str) -> None
 @pytest.mark.guard("T06")
 def test_a_pulled_transaction_can_not_be_pushed_and_a_pushed_one_not_pulled(shop: Shop) -> None:
     """One challenge is used by one proof; the transaction is used on both ways."""
-    till = Till(shop, shop.seller())
+    till = ChargeTill(shop, shop.seller())
     for mode in ("pull", "push"):
         challenge = till.offered()
         payer = shop.payer(mode="pull")
         shown = shop.pay(payer, challenge)
         if mode == "push":
             shop.chain.rpc("eth_sendRawTransactionSync", shown.payload["signature"])
-        pulled = credential(challenge, shown)
+        pulled = presented(challenge, shown)
         pushed = rewritten(pulled, {"type": "hash", "hash": shown.reference})
         first_, second = (pulled, pushed) if mode == "pull" else (pushed, pulled)
         assert isinstance(till.ask(first_), Admission)
@@ -105,12 +61,12 @@ def test_a_pulled_transaction_can_not_be_pushed_and_a_pushed_one_not_pulled(shop
 @pytest.mark.guard("T06")
 def test_one_transaction_pays_no_two_challenges_even_where_nothing_binds_it(shop: Shop) -> None:
     """A seller's own memo binds to no challenge; the proof is taken once all the same."""
-    till = Till(shop, shop.seller(memo="0x" + "22" * 32))
+    till = ChargeTill(shop, shop.seller(memo="0x" + "22" * 32))
     one, other = till.offered(), till.offered()
     shown = shop.pay(shop.payer(), one)
-    assert isinstance(till.ask(credential(one, shown)), Admission)
-    assert till.refused(credential(other, shown)) == {
-        **till.refused(credential(other, shown)),
+    assert isinstance(till.ask(presented(one, shown)), Admission)
+    assert till.refused(presented(other, shown)) == {
+        **till.refused(presented(other, shown)),
         "slug": "challenge-used",
         "status": 409,
         "fresh": False,
@@ -120,10 +76,10 @@ def test_one_transaction_pays_no_two_challenges_even_where_nothing_binds_it(shop
 @pytest.mark.spec("TCHG-065")
 def test_a_refused_payment_gets_a_problem_and_a_fresh_challenge_and_no_receipt(shop: Shop) -> None:
     """Nothing was paid, so the client may pay the fresh one."""
-    till = Till(shop, shop.seller())
+    till = ChargeTill(shop, shop.seller())
     challenge = till.offered()
     shown = shop.pay(shop.payer(), challenge)
-    broken = rewritten(credential(challenge, shown), {"type": "transaction", "signature": "0x76c0"})
+    broken = rewritten(presented(challenge, shown), {"type": "transaction", "signature": "0x76c0"})
     assert till.refused(broken)["slug"] == "verification-failed"
     assert till.refused(broken)["fresh"]
 
@@ -132,7 +88,7 @@ def test_a_refused_payment_gets_a_problem_and_a_fresh_challenge_and_no_receipt(s
 @pytest.mark.parametrize("missing", ["challenge", "payload"])
 def test_a_credential_without_its_parts_is_malformed(shop: Shop, missing: str) -> None:
     """Both the echo and the proof are needed."""
-    till = Till(shop, shop.seller())
+    till = ChargeTill(shop, shop.seller())
     challenge = till.offered()
     shown = shop.pay(shop.payer(), challenge)
     members: dict[str, Json] = {"challenge": challenge.echo(), "payload": dict(shown.payload), "source": shown.source}
@@ -145,9 +101,9 @@ def test_a_credential_without_its_parts_is_malformed(shop: Shop, missing: str) -
 @pytest.mark.guard("F11")
 def test_an_answer_lost_after_the_node_took_it_costs_nobody_a_second_payment(shop: Shop, faulty: FaultyNode) -> None:
     """503 with the hash and no fresh challenge; the same credential is admitted once the node speaks again."""
-    till = Till(shop, shop.seller(rpc_url=faulty.url))
+    till = ChargeTill(shop, shop.seller(rpc_url=faulty.url))
     challenge = till.offered()
-    header = credential(challenge, shop.pay(shop.payer(), challenge))
+    header = presented(challenge, shop.pay(shop.payer(), challenge))
     faulty.on("eth_sendRawTransactionSync", drop_after)
     faulty.on("eth_getTransactionReceipt", answer(None))
     told = till.refused(header)
@@ -163,11 +119,11 @@ def test_an_answer_lost_after_the_node_took_it_costs_nobody_a_second_payment(sho
 def test_the_resolver_finds_the_end_without_the_client(shop: Shop, faulty: FaultyNode) -> None:
     """By its hash, from the record."""
     seller = shop.seller(rpc_url=faulty.url)
-    till = Till(shop, seller)
+    till = ChargeTill(shop, seller)
     challenge = till.offered()
     faulty.on("eth_sendRawTransactionSync", drop_after)
     faulty.on("eth_getTransactionReceipt", answer(None))
-    till.refused(credential(challenge, shop.pay(shop.payer(), challenge)))
+    till.refused(presented(challenge, shop.pay(shop.payer(), challenge)))
     faulty.heal()
     shop.run(resolve_round(till.store, [seller]))
     payment = till.store.find(challenge.id).result()
@@ -177,9 +133,9 @@ def test_the_resolver_finds_the_end_without_the_client(shop: Shop, faulty: Fault
 
 def test_a_node_that_is_away_charges_nothing(shop: Shop, faulty: FaultyNode) -> None:
     """503, nothing claimed for good, and the same credential pays later."""
-    till = Till(shop, shop.seller(rpc_url=faulty.url))
+    till = ChargeTill(shop, shop.seller(rpc_url=faulty.url))
     challenge = till.offered()
-    header = credential(challenge, shop.pay(shop.payer(), challenge))
+    header = presented(challenge, shop.pay(shop.payer(), challenge))
     faulty.on("eth_simulateV1", drop)
     assert till.refused(header)["status"] == 503
     faulty.heal()
@@ -197,11 +153,11 @@ def test_a_payer_that_used_up_its_budget_is_not_sponsored(shop: Shop) -> None:
     units = -(-tx.gas_limit * tx.max_fee_per_gas // 10**12)
     daily = f"{units * 3 // 2 // DOLLAR}.{units * 3 // 2 % DOLLAR:06d}"
     seller = shop.seller(fee_payer_key=sponsor.secret().hex(), sponsor_payer_daily=daily)
-    till = Till(shop, seller)
+    till = ChargeTill(shop, seller)
 
     def buy(payer: TempoChargePayer) -> str:
         challenge = till.offered()
-        return credential(challenge, shop.pay(payer, challenge))
+        return presented(challenge, shop.pay(payer, challenge))
 
     assert isinstance(till.ask(buy(shop.payer(key))), Admission)
     assert "budget" in till.refused(buy(shop.payer(key)))["detail"]
@@ -212,20 +168,20 @@ def test_a_payer_that_used_up_its_budget_is_not_sponsored(shop: Shop) -> None:
 @pytest.mark.guard("T05")
 def test_a_hash_seen_on_the_chain_buys_nothing_for_an_observer(shop: Shop) -> None:
     """With its own challenge and its own name, or the payer's; the payer is still served."""
-    till = Till(shop, shop.seller())
+    till = ChargeTill(shop, shop.seller())
     mine, theirs = till.offered(), till.offered()
     shown = shop.pay(shop.payer(mode="push"), mine)
     for source in (shown.source, f"did:pkh:eip155:42431:{shop.account(dollars=0).address}"):
-        assert till.refused(credential(theirs, replace(shown, source=source)))["slug"] == "verification-failed"
-    assert isinstance(till.ask(credential(mine, shown)), Admission)
+        assert till.refused(presented(theirs, replace(shown, source=source)))["slug"] == "verification-failed"
+    assert isinstance(till.ask(presented(mine, shown)), Admission)
 
 
 def test_a_price_of_zero_is_admitted_once(shop: Shop) -> None:
     """The receipt refers to the challenge, since nothing is on the chain."""
-    till = Till(shop, shop.seller())
+    till = ChargeTill(shop, shop.seller())
     till.price = Price("0", till.price.sellers)
     challenge = till.offered()
     shown = shop.pay(shop.payer(shop.account(dollars=0)), challenge)
-    admission = till.ask(credential(challenge, shown))
+    admission = till.ask(presented(challenge, shown))
     assert isinstance(admission, Admission)
     assert admission.receipt.reference == challenge.id

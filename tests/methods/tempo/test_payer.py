@@ -21,7 +21,8 @@ from coinslot.methods.tempo.settings import KnownToken
 from coinslot.methods.tempo.tip20 import read_transfer_call
 from coinslot.methods.tempo.transaction.fields import AWAITING_FEE_PAYER, EXPIRING_NONCE_KEY
 from support.rpcfault import FaultyNode, answer, drop, drop_after
-from support.temposhop import ALPHA, DOLLAR, PATH, REALM, Shop, fresh_address
+from support.temposhop import ALPHA, DOLLAR, PATH, Shop, fresh_address
+from support.till import REALM
 
 SYNC = "eth_sendRawTransactionSync"
 UNKNOWN = "0x20c0" + "11" * 18
