@@ -29,6 +29,7 @@
     │   ├── BodyNotRepeatable      the body is a stream that can't be sent twice; nothing was signed
     │   ├── ServerUnreachable      no connection to the server; nothing was paid
     │   ├── PaymentRefused         the server refused what was presented; it did not say it was paid
+    │   ├── ChannelsNotClosed      several channels of a session could not be closed; all others were
     │   └── PaymentOutcomeUnknown  presented, and the answer was lost: look at `reference` before paying again
     ├── StoreError
     │   ├── StoreBusy              not written within the bounded wait; nothing changed
@@ -398,6 +399,15 @@ class PaymentOutcomeUnknown(PaymentError):
         super().__init__(message)
         self.reference = reference
         self.resume = resume
+
+
+class ChannelsNotClosed(PaymentError):
+    """Several channels could not be closed. `failures` has the error of each, by the channel's key; all others are."""
+
+    def __init__(self, failures: Mapping[str, Exception]) -> None:
+        told = "; ".join(f"{key}: {type(error).__name__}: {error}" for key, error in failures.items())
+        super().__init__(f"{len(failures)} channels could not be closed: {told}")
+        self.failures = dict(failures)
 
 
 # --- stores, chains, ledger ----------------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_lost_answers_of_tasks_are_paid_once(site: Forgetful, book: SqliteBook, 
         return caught.value
 
     async def story(url: str) -> list[str]:
-        plain = {"trust_env": False, "timeout": 20, "limits": httpx.Limits(max_keepalive_connections=0)}
+        plain: dict[str, Any] = {"trust_env": False, "limits": httpx.Limits(max_keepalive_connections=0)}
         async with AsyncClient(wallet(toy=site.shop.till.wallet), LIMITS, book=book, **plain) as client:
             await client.get(f"{url}/first")
             lost = await asyncio.gather(*(one(client, url, n) for n in range(AT_ONCE)))

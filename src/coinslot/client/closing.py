@@ -6,6 +6,8 @@ was signed ahead is then worth nothing, also where closing takes all that a vouc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from coinslot.client import channels
 from coinslot.client.events import Closed
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
@@ -18,6 +20,7 @@ from coinslot.core.instant import parse_instant
 from coinslot.drive import Cancelled, Flow, call, failpoint, now, send, sleep, wait
 from coinslot.errors import (
     ChainError,
+    ChannelsNotClosed,
     MalformedHeader,
     NoPayableOffer,
     PaymentOutcomeUnknown,
@@ -57,6 +60,23 @@ def close(purse: Purse, url: str, key: str) -> Flow[Held]:
         return (yield from _close(visit, held))
     finally:
         lease.release()
+
+
+def close_all(purse: Purse, url: str, keys: Sequence[str]) -> Flow[None]:
+    """Close channels one after the other; one that can't be closed keeps no other open.
+
+    Raises what `close` raised if that was for one of them, ChannelsNotClosed for several.
+    """
+    failures: dict[str, Exception] = {}
+    for key in keys:
+        try:
+            yield from close(purse, url, key)
+        except Exception as error:  # broad on purpose: whatever it was, the others' deposits are to come back
+            failures[key] = error
+    if len(failures) > 1:
+        raise ChannelsNotClosed(failures)
+    for only in failures.values():
+        raise only
 
 
 def top_up(purse: Purse, url: str, key: str, additional_units: int) -> Flow[Held]:

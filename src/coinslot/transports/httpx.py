@@ -280,10 +280,10 @@ class Session(_Session):
 
     def close(self, url: str = "") -> None:
         """Close every channel that was used: what was not spent comes back. `url`: any paid place, if not the
-        session's own. Raises PaymentError, StoreError.
+        session's own. Raises PaymentError, StoreError, for several of them ChannelsNotClosed; the others are closed.
         """
-        for key in list(self._purse.tally.began):
-            self._manage(closing.close(self._purse, str(self._at(url)), key), self._at(url))
+        keys = list(self._purse.tally.began)
+        self._manage(closing.close_all(self._purse, str(self._at(url)), keys), self._at(url))
 
 
 class AsyncSession(_Session):
@@ -330,8 +330,8 @@ class AsyncSession(_Session):
 
     async def close(self, url: str = "") -> None:
         """See Session.close."""
-        for key in list(self._purse.tally.began):
-            await self._manage(closing.close(self._purse, str(self._at(url)), key), self._at(url))
+        keys = list(self._purse.tally.began)
+        await self._manage(closing.close_all(self._purse, str(self._at(url)), keys), self._at(url))
 
 
 @overload

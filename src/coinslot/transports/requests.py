@@ -385,14 +385,14 @@ class PaidSession:
         return sum(one.deposit_units for one in self.channels)
 
     def close(self, url: str = "") -> None:
-        """Close every channel that was used: what was not spent comes back. Raises PaymentError, StoreError."""
+        """Close every channel that was used: what was not spent comes back. Raises as httpx.Session.close does."""
         place = urljoin(self.url, url)
         prepared = self._inner.prepare_request(requests.Request("HEAD", place))
         door = self._inner.get_adapter(place)
         assert isinstance(door, PayingAdapter)  # noqa: S101 - session has looked
         settings = self._inner.merge_environment_settings(place, {}, True, None, None)
-        for key in list(self._purse.tally.began):
-            door.manage(closing.close(self._purse, place, key), prepared, settings)
+        flow = closing.close_all(self._purse, place, list(self._purse.tally.began))
+        door.manage(flow, prepared, settings)
 
 
 def session(
