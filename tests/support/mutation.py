@@ -23,7 +23,7 @@ from typing import Self
 ROOT = Path(__file__).resolve().parent.parent.parent
 TESTS = ROOT / "tests"
 SRC = ROOT / "src" / "coinslot"
-# A mutated test has a few seconds' work, or waits in vain for what its guard did, and once more while it cleans up: 20 s
+# A mutated test has a few seconds' work, or waits in vain for what its guard did, and again while it cleans up: 20 s
 # each, and more on a busy machine. One that hangs without its guard counts as not noticed.
 RUN_S = 150
 
