@@ -16,9 +16,9 @@ from coinslot.chains.solana.programs import TOKEN_PROGRAM
 from coinslot.chains.solana.signature import Key
 from coinslot.client.wallet import Wallet
 from coinslot.devnet.channels.solana import program
+from coinslot.devnet.door import INVALID_PARAMS
 from coinslot.devnet.svm import facade, faucet, genesis
 from coinslot.devnet.svm.chain import Chain
-from coinslot.devnet.svm.params import INVALID_PARAMS
 from coinslot.devnet.svm.record import Record, is_token_account, token_units
 from coinslot.devnet.svm.slots import SLOT_S, Slots
 from coinslot.drive import Flow, Rpc
