@@ -71,7 +71,10 @@ class Deliveries:
     def _url(self, told: Directive) -> str:
         """Where to commit. Raises PolicyRefused, UsageError."""
         origin = self.visit.origin
-        url = origin + COMMIT_PATH if told.commit_url is None else urljoin(self.visit.url, told.commit_url)
+        try:
+            url = origin + COMMIT_PATH if told.commit_url is None else urljoin(self.visit.url, told.commit_url)
+        except ValueError:
+            raise UsageError("commitUrl can't be read") from None
         if origin_of(url) != origin or "@" in url.partition("//")[2].partition("/")[0]:  # T37
             raise PolicyRefused(
                 f"{origin} wants a voucher posted to another site. Nothing was signed for what it delivered."
