@@ -206,6 +206,11 @@ class SessionSeller(Protocol):
     def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
         """These channels as the chain has them at its newest block, in the same order. Raises ChainError."""
 
+    def open_keys(self) -> Flow[frozenset[str] | None]:
+        """The keys of all channels that the chain shows open for this recipient, asset and escrow, whoever sells from
+        them; None where the chain can't be asked that. Raises ChainError.
+        """
+
     def pay_out(self, jobs: Sequence[tuple[session.Channel, session.Close, bool]]) -> Flow[acts.Sendable]:
         """One signed transaction that settles (or, where the flag says so, closes) these channels, all or none.
 
@@ -422,6 +427,11 @@ class PlainSessionSeller(PlainSeller):
 
     def collectable_until_s(self, channel: session.Channel) -> float | None:
         """For ever."""
+        return None
+
+    def open_keys(self) -> Flow[frozenset[str] | None]:
+        """The chain can't be asked."""
+        yield from ()
         return None
 
     def tidy(self) -> Flow[int]:

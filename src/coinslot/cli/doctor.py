@@ -26,6 +26,13 @@ from coinslot.services.keystore import home
 from coinslot.store.schema.steps import VERSION
 
 
+# No finding: anybody can open a channel to anybody.
+STRANGERS = (
+    "pay a recipient of yours and are not in this store. If another service sells from them with a store of its own, "
+    "the same voucher buys at both: give each service a recipient of its own"
+)
+
+
 def command(
     store: Annotated[
         str | None, typer.Option(envvar="COINSLOT_STORE", help="The store; by default the one in CONFIG.toml.")
@@ -106,6 +113,7 @@ def _members(report: Report, url: str, asked: bool) -> dict[str, object]:
             "frozen": report.channels.frozen,
             "unsettled_units": {asset: str(units) for asset, units in report.channels.unsettled.items()},
             "watched_ago_s": report.channels.watched_ago_s,
+            "not_on_record": dict(report.channels.strangers),
         },
         "findings": [{"check": one.check, "subject": one.subject, "text": one.text} for one in report.findings],
     }
@@ -113,6 +121,8 @@ def _members(report: Report, url: str, asked: bool) -> dict[str, object]:
 
 def _channels(report: ChannelReport) -> Iterator[tuple[str, str]]:
     """What there is to say of payment channels, if there are any."""
+    for network, count in report.strangers.items():
+        yield "Strangers", f"{count} open channels on {network} {STRANGERS}"
     if not report.alive and not report.watched_ago_s:
         return
     owed = [f"{units} base units of {asset}" for asset, units in report.unsettled.items() if units]

@@ -27,13 +27,14 @@ _ALIVE = frozenset({Stage.OPENING, Stage.OPEN, Stage.CLOSING})
 @dataclass(slots=True)
 class ChannelReport:
     """What was seen: how many channels that are not closed, what was bought on them and not paid out (base units per
-    asset key), how long ago each network was watched (seconds, None: never), and what is wrong, as (check, subject,
-    text)."""
+    asset key), how long ago each network was watched (seconds, None: never), how many open channels to a
+    recipient the store doesn't know, and what is wrong, as (check, subject, text)."""
 
     alive: int = 0
     unsettled: Counter[str] = field(default_factory=Counter)
     watched_ago_s: dict[str, float | None] = field(default_factory=dict)
     frozen: list[str] = field(default_factory=list)
+    strangers: Counter[str] = field(default_factory=Counter)
     findings: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -56,6 +57,8 @@ def audit_channels(store: SessionStore, sellers: Sequence[SessionSeller]) -> Flo
             break
         after = page[-1].key
     yield from _watched(store, sellers, used, report)
+    for seller in sellers:
+        yield from _strangers(store, seller, report)
     yield from _stuck(store, report)
     yield from _against_journal(store, report)
     return report
@@ -73,6 +76,22 @@ def _watched(
             since = "ever" if ago_s is None else f"for {ago_s:.0f} s"
             text = f"nobody has looked at its channels {since}; sessions are refused: run a gate or coinslot settler"
             report.findings.append(("watcher", network, text))
+
+
+def _strangers(store: SessionStore, seller: SessionSeller, report: ChannelReport) -> Flow[None]:
+    """Open channels to this recipient that are not on record here. Nothing in a channel names a service: if another one
+    sells from them by a store of its own, a voucher buys at both. T02
+    """
+    try:
+        keys = yield from seller.open_keys()
+    except RpcUnreachable:
+        raise
+    except CoinslotError as error:
+        report.findings.append(("chain", seller.network, f"the chain could not be asked for channels: {error}"))
+        return
+    for key in keys or ():
+        if (yield from wait(store.find_channel(key))) is None:
+            report.strangers[seller.network] += 1
 
 
 def _stuck(store: SessionStore, report: ChannelReport) -> Flow[None]:

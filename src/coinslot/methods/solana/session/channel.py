@@ -19,8 +19,10 @@ from coinslot.errors import BadTransaction
 
 CHANNEL_BYTES = 256
 # Where the members stand by which accounts can be looked for with getProgramAccounts.
+STATUS_AT = 3
 PAYER_AT = 88
 PAYEE_AT = 120
+MINT_AT = 184
 RENT_PAYER_AT = 216
 _DISCRIMINATOR = 1
 _VERSION = 1

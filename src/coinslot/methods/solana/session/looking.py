@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coinslot.chains.solana.address import address_bytes
 from coinslot.chains.solana.programs import SYSTEM_PROGRAM
-from coinslot.chains.solana.rpc import MAX_ACCOUNTS, Account, Commitment, accounts
+from coinslot.chains.solana.rpc import MAX_ACCOUNTS, Account, Commitment, Memcmp, accounts, program_accounts
 from coinslot.drive import Flow
 from coinslot.errors import BadTransaction, RpcUnreachable
 from coinslot.intents.acts import OnChain
 from coinslot.intents.session import Channel
-from coinslot.methods.solana.session.channel import ChannelAccount, Status, read_channel
+from coinslot.methods.solana.session.channel import (
+    CHANNEL_BYTES,
+    MINT_AT,
+    PAYEE_AT,
+    STATUS_AT,
+    ChannelAccount,
+    Status,
+    read_channel,
+)
 from coinslot.methods.solana.session.distribution import distribution_hash
 from coinslot.methods.solana.session.record import Recorded, recorded_of
 
@@ -55,6 +64,26 @@ def own_state(recorded: Recorded, found: Account | None) -> ChannelAccount | Non
     if not same:  # T08
         raise RpcUnreachable(f"the node tells of another channel than {recorded.id}")
     return state
+
+
+def open_channels(url: str, program: str, to: tuple[str, str], commitment: Commitment) -> Flow[tuple[str, ...]]:
+    """The ids of a program's open channels to a payee in a token (`to`), of anybody. Raises ChainError."""
+    payee, mint = to
+    where = (
+        Memcmp(STATUS_AT, bytes((Status.OPEN,))),
+        Memcmp(PAYEE_AT, address_bytes(payee)),
+        Memcmp(MINT_AT, address_bytes(mint)),
+    )
+    found = yield from program_accounts(url, program, size=CHANNEL_BYTES, where=where, commitment=commitment)
+    return tuple(one.address for one in found if _is_channel(program, one))
+
+
+def _is_channel(program: str, found: Account) -> bool:
+    try:
+        read_channel(program, found)
+    except BadTransaction:
+        return False
+    return True
 
 
 def _shown(channel: Channel, state: ChannelAccount | None) -> OnChain:

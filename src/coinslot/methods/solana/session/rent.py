@@ -23,6 +23,7 @@ from coinslot.methods.solana.session.channel import (
     CHANNEL_BYTES,
     PAYEE_AT,
     RENT_PAYER_AT,
+    STATUS_AT,
     ChannelAccount,
     Status,
     read_channel,
@@ -32,7 +33,6 @@ from coinslot.methods.solana.session.escrow import can_reclaim
 from coinslot.methods.solana.session.program import Reclaim, build_reclaim
 from coinslot.methods.solana.session.record import Recorded
 
-_STATUS_AT = 3
 # 38 bytes each, next to the 270 of the transaction itself.
 AT_ONCE = 20
 RECLAIM_UNITS = 10_000
@@ -44,7 +44,7 @@ MAX_DRAINED = 10
 def collect_rent(url: str, program: str, payer: Key, commitment: Commitment) -> Flow[int]:
     """Free the drained channels whose rent `payer` paid, as many as one sweep takes. How many. Raises ChainError."""
     where = (
-        Memcmp(_STATUS_AT, bytes((Status.DISTRIBUTED,))),
+        Memcmp(STATUS_AT, bytes((Status.DISTRIBUTED,))),
         Memcmp(RENT_PAYER_AT, address_bytes(payer.address)),
     )
     found = yield from program_accounts(url, program, size=CHANNEL_BYTES, where=where, commitment=commitment)

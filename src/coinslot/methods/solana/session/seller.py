@@ -33,6 +33,7 @@ from coinslot.errors import (
     PaymentInsufficient,
     Problem,
     RailUnavailable,
+    RpcRefused,
     SessionProblem,
     UsageError,
     VerificationFailed,
@@ -45,7 +46,7 @@ from coinslot.methods.solana.session import payout
 from coinslot.methods.solana.session.channel import Seeds
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.funding import Handed, confirm_funded, final, known, require_success
-from coinslot.methods.solana.session.looking import look
+from coinslot.methods.solana.session.looking import look, open_channels
 from coinslot.methods.solana.session.lookups import FEW_SPLITS, collect_tables
 from coinslot.methods.solana.session.payload import (
     ClosePayload,
@@ -467,6 +468,19 @@ class SolanaSessionSeller:
     def look(self, channels: Sequence[session.Channel]) -> Flow[Sequence[acts.OnChain]]:
         """These channels as the chain has them, in the same order. Raises ChainError."""
         return (yield from look(self.config.rpc_url, channels, self.config.commitment))
+
+    def open_keys(self) -> Flow[frozenset[str] | None]:
+        """The open channels to this recipient in this token, by the chain; None where its node doesn't tell a program's
+        accounts. Raises RpcUnreachable.
+        """
+        config = self.config
+        try:
+            found = yield from open_channels(
+                config.rpc_url, config.program, (config.recipient, config.asset.id), config.commitment
+            )
+        except RpcRefused:
+            return None
+        return frozenset(channel_key(self.network, one) for one in found)
 
     def pay_out(self, jobs: Sequence[tuple[session.Channel, session.Close, bool]]) -> Flow[acts.Sendable]:
         """Signed transactions that settle or close these channels, but for those that would be refused now.
