@@ -25,7 +25,6 @@ from coinslot.services.config import DEFAULT_STORE, load_config
 from coinslot.services.keystore import home
 from coinslot.store.schema.steps import VERSION
 
-
 # No finding: anybody can open a channel to anybody.
 STRANGERS = (
     "pay a recipient of yours and are not in this store. If another service sells from them with a store of its own, "
