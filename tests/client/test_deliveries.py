@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from coinslot.client.committing import MAX_POSTS
-from coinslot.client.events import Authorized, Event, Metered
+from coinslot.client.events import Authorized, Event, Metered, ToppedUp
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.errors import CoinslotError, MalformedHeader, PaymentOutcomeUnknown, PaymentRefused, PolicyRefused
@@ -224,6 +224,17 @@ def test_the_limits_of_the_policy_hold(theirs: Meterer, book: SqliteBook, limits
         with pytest.raises(PolicyRefused, match=reason):
             client.get(f"{site.url}/words")
         assert (watermark(book)[0], theirs.commits, only(book).opening) == (0, [], b"")
+
+
+@pytest.mark.guard("T22")
+def test_a_budget_is_asked_before_anything_is_deposited(theirs: Meterer, book: SqliteBook) -> None:
+    """A delivery for which the deposit is too small, and the day's budget, too: no top-up is made for it."""
+    events: list[Event] = []
+    theirs.events[0] = theirs.directive("90000")
+    client = client_of(theirs, book, events, max_per_day="0.05")
+    with Site(theirs) as site, client, pytest.raises(PolicyRefused, match="budget"):
+        client.get(f"{site.url}/words")
+    assert [one for one in events if isinstance(one, ToppedUp)] == []
 
 
 @pytest.mark.guard("T22")

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from coinslot.core.instant import parse_instant
+from coinslot.drive import run
 from coinslot.errors import UsageError
+from coinslot.intents.owing import LIFE_S
+from coinslot.method import sells_sessions
+from coinslot.server.settler import Policy, settle_round
+from coinslot.store.sqlite import SqliteStore
 from coinslot.transports.sse import Event, Item
 from support.lendingsite import CREDIT, WINDOW, Committer, LendingSite, lending, ten, told
 from support.serving import TIMEOUT_S
@@ -92,6 +101,69 @@ def test_both_endpoints_want_the_credential_of_the_channel(site: LendingSite, al
         assert client.reserve("10", foreign.voucher(7)).status_code == 402
     assert spent(site, client) == (1, 0, 0)
     assert client.commit(delivery, 11).status_code == 200
+
+
+def test_a_commit_by_another_signature_is_refused(site: LendingSite, alice: Wallet, bob: Wallet) -> None:
+    """Alice's delivery, presented by her, with a voucher that somebody else signed for her channel."""
+    client, other = Committer(alice, site.stream), Committer(bob, site.stream)
+    directive, _, _ = told(client.read(1))
+    mine = client.voucher(11)
+    client.payer = other.payer
+    answer = client.commit(directive["deliveryId"], 11, mine)
+    assert answer.status_code == 402, answer.text
+    assert spent(site, client) == (1, 0, 0)
+
+
+@pytest.mark.guard("T08")
+def test_a_commit_for_another_channel_is_refused(site: LendingSite, alice: Wallet) -> None:
+    """Of two channels of one payer: a voucher pays what its own channel owes, whoever presents it."""
+    one, two = Committer(alice, site.stream), Committer(alice, site.stream)
+    told(one.read(1))
+    directive, _, _ = told(two.read(1))
+    refused = two.commit(directive["deliveryId"], 11, one.voucher(12))
+    assert (refused.status_code, "another channel" in refused.text) == (402, True)
+    assert (spent(site, one), spent(site, two)) == ((1, 0, 0), (1, 0, 0))
+
+
+@pytest.mark.guard("T10")
+def test_a_challenge_that_is_over_reserves_nothing(bank: Bank, alice: Wallet) -> None:
+    """It still tells who pays for what came, so that a long stream can be paid."""
+    with lending(bank, expires_in_s=1) as site:
+        client = Committer(alice, site.stream)
+        directive, _, _ = told(client.read(1))
+        client.raise_to(2)
+        time.sleep(max(0.0, parse_instant(client.challenge.expires or "") - time.time()) + 0.01)
+        refused = client.reserve("10", client.voucher(2))
+        assert (refused.status_code, "expired" in refused.text) == (402, True)
+        assert client.commit(directive["deliveryId"], 12).status_code == 200
+
+
+@pytest.mark.guard("T26")
+def test_the_settler_gives_back_what_nothing_became_of(tmp_path: Path, bank: Bank, alice: Wallet) -> None:
+    """In each of its rounds, also for channels that never ask again."""
+    ahead_s = 0.0
+    store = SqliteStore(str(tmp_path / "x.db"), clock=lambda: time.time() + ahead_s)
+    with lending(bank, store=store) as site:
+        client = Committer(alice, site.stream)
+        client.raise_to(1)
+        assert client.reserve("10", client.voucher(1)).status_code == 200
+        ahead_s = LIFE_S + 1
+        sellers = [one for one in site.slot.sellers if sells_sessions(one)]
+        run(settle_round(store, sellers, Policy()), client.world)
+        assert store.expire_deliveries(10).result() == 0
+
+
+@pytest.mark.guard("T25")
+def test_a_handler_that_fails_half_way_is_owed_what_was_sent(site: LendingSite, alice: Wallet) -> None:
+    """Three words went out before it failed."""
+    site.items = lambda: ["one", "two", "three", object()]
+    client = Committer(alice, site.stream)
+    pieces = b""
+    with client.stream(1) as answer, contextlib.suppress(httpx.HTTPError):
+        for piece in answer.iter_raw():
+            pieces += piece
+    paid = client.commit(parse_events(pieces)[0].members["deliveryId"], 4)
+    assert (paid.status_code, paid.json()["amount"]) == (200, "3")
 
 
 def vars_of(challenge: Any) -> dict[str, Any]:

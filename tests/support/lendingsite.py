@@ -14,6 +14,7 @@ import httpx
 
 from coinslot.intents.acts import Act
 from coinslot.intents.deliveries import COMMIT_PATH, DIRECTIVE_EVENT, RESERVE_PATH, USAGE_EVENT
+from coinslot.store.channels import SessionStore
 from coinslot.transports import asgi
 from coinslot.transports.slot import Slot
 from coinslot.transports.sse import HEADERS, Item, asse
@@ -48,11 +49,17 @@ def ten() -> Iterator[Item]:
 
 
 @contextmanager
-def lending(bank: Bank, items: Callable[[], Any] = ten, store: str = "memory:", **toy: Any) -> Iterator[LendingSite]:
+def lending(
+    bank: Bank,
+    items: Callable[[], Any] = ten,
+    store: str | SessionStore = "memory:",
+    expires_in_s: int = 300,
+    **toy: Any,
+) -> Iterator[LendingSite]:
     """One that runs; `toy` adds to the seller's settings."""
     table = {"bank": bank.path, "recipient": "shop", "sessions": True, "credit_units": CREDIT, **toy}
     secret = "a stream of 0123456789 letters, for tests"
-    with closing(Slot("shop.example", store=store, toy=table, secret_key=secret)) as slot:
+    with closing(Slot("shop.example", store=store, toy=table, secret_key=secret, expires_in_s=expires_in_s)) as slot:
         site = LendingSite("", slot, items)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
