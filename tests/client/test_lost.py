@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from dataclasses import replace
@@ -228,23 +229,25 @@ def test_a_request_that_hangs_is_unknown_when_the_timeout_ends(
 def test_a_cancelled_paid_request_is_unknown(shop: Shop, alice: dict[str, object], bank: Bank, drop: str) -> None:
     """A task cancelled while its credential is out, or while its answer streams in, ends with the reference."""
     events: list[Event] = []
+    paid = threading.Event()
 
     def answer(seen: Seen) -> Reply:
         reply = shop(seen)
         if not seen.credential:
             return reply
+        paid.set()
 
         def slowly() -> Iterator[bytes]:
             yield b"first"
-            site.released.wait(10)
+            site.released.wait(60)
 
         return replace(reply, drop="hang") if drop == "hang" else replace(reply, chunks=slowly())
 
     async def main() -> PaymentOutcomeUnknown:
         async with pay(httpx.AsyncClient(trust_env=False), wallet(toy=alice), None, events.append) as client:
             task = asyncio.create_task(client.get(site.url))
-            await asyncio.to_thread(site.wait_for, 2)
-            await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(paid.wait, 60)
+            await asyncio.sleep(0.05)  # the answer may have begun by then, or not
             task.cancel()
             with pytest.raises(PaymentOutcomeUnknown) as caught:
                 await task

@@ -175,7 +175,7 @@ def test_malformed_credential(gate: Shop, payer: Payer, token: str) -> None:
 
 def test_expired_challenge(street: Street, payer: Payer) -> None:
     """A challenge that is over, though its transaction would still be good."""
-    gate = street.open(expires_in_s=4)
+    gate = street.open(expires_in_s=8)
     challenge = payer.ask(gate)
     credential = payer.credential(challenge)
     over = parse_instant(challenge.expires or "")

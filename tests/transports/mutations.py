@@ -133,7 +133,7 @@ MUTATIONS = [
     Mutation(
         "T25",
         "transports/sse.py",
-        'return (text + "\\n").splitlines()  #',
+        'return (text + "\\f").splitlines()  #',
         'return text.split("\\n")  #',
         f"{_ENCODING}::test_an_event_is_read_as_itself",
     ),

@@ -32,6 +32,8 @@ def lines(text: str) -> str:
 @example(f"hello\r\r{FORGED}", "", "")
 @example(f"hello\u2028\u2028{FORGED}", "", "")
 @example("\ufeffdata", "", "")
+@example("hello\r", "", "")
+@example("\r", "", "")
 def test_an_event_is_read_as_itself(data: str, name: str, ident: str) -> None:
     """One event goes in and one comes out, with its name, its id and its data, for every kind of reader."""
     raw = Event(data, name or None, ident or None).encode() + b"data: end\n\n"

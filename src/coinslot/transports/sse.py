@@ -74,7 +74,7 @@ Item: TypeAlias = str | Event
 
 def _lines(text: str) -> list[str]:
     """What readers may take for lines: the standard says CR, LF or both; some also split where Unicode may."""
-    return (text + "\n").splitlines()  # so that a last empty line counts
+    return (text + "\f").splitlines()  # so that a last empty line counts; a line feed would be one end with a last CR
 
 
 def _event(item: Item) -> Event:

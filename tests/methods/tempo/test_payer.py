@@ -117,7 +117,7 @@ def test_the_transaction_is_the_payment_and_nothing_else(shop: Shop) -> None:
 
 def test_a_challenge_that_ends_sooner_ends_the_transaction(shop: Shop) -> None:
     """Never valid beyond the challenge, so that a late server can't take the money."""
-    challenge = shop.challenge(shop.seller(), lives_s=10)
+    challenge = shop.challenge(shop.seller(), lives_s=20)
     tx = shop.transaction(shop.payer(), challenge)
     assert tx.valid_before is not None
     assert tx.valid_before <= parse_instant(challenge.expires or "")
