@@ -13,6 +13,8 @@ from support.channelpeers import Buyer
 from support.channelshop import account
 from support.devnet import Chain
 from support.peers import INSTALL_S
+from support.solanapeers import Stall, stall
+from support.svm import SvmChain
 
 HERE = Path(__file__).parent
 
@@ -32,3 +34,16 @@ def buyer(devnet: Chain, tmp_path: Path) -> Iterator[Buyer]:
     book = SqliteBook(tmp_path / "book.sqlite")
     yield Buyer(devnet, book, account(devnet))
     book.close()
+
+
+@pytest.fixture(scope="module", params=["USDC", "PYUSD"])
+def token(request: pytest.FixtureRequest) -> str:
+    """An old token of Solana, and one of Token-2022."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def shop(shared_svm: SvmChain, token: str) -> Iterator[Stall]:
+    """Our gate, which sells for that token on the local Solana chain."""
+    with stall(shared_svm, token) as opened:
+        yield opened

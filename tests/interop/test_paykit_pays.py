@@ -1,76 +1,22 @@
-"""solana-pay-kit 0.10 pays our gate by charge: USDC, PYUSD, splits, memos, sponsored or not."""
+"""solana-pay-kit 0.10 pays our gate by charge: what is its own; the rest is in test_solana_charges.py."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from support.peers import Peer, PeerError
 from support.site import Reply, Site
+from support.solanacharges import pays
 from support.solanapeers import CENT, DOLLAR, REALM, Stall, seed, stall
 from support.svm import SvmChain
 
 pytestmark = [pytest.mark.interop, pytest.mark.devnet, pytest.mark.xdist_group("interop-solana")]
-
-
-def pays(paykit: Peer, shop: Stall, path: str = "/paid", **more: Any) -> dict[str, Any]:
-    """One request by its client, with a fresh account that has SOL unless told otherwise."""
-    if "key" not in more:
-        more["key"] = seed(shop.svm.keypair(**{shop.token: DOLLAR}))
-    answer = paykit.call("pay", url=shop.url + path, rpc_url=shop.svm.rpc_url, **more)
-    assert isinstance(answer, dict)
-    return answer
-
-
-@pytest.fixture(scope="module", params=["USDC", "PYUSD"])
-def shop(shared_svm: SvmChain, request: pytest.FixtureRequest) -> Iterator[Stall]:
-    """Sells in an old token and in one of Token-2022."""
-    with stall(shared_svm, request.param) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module", params=["USDC", "PYUSD"])
-def sponsored(shared_svm: SvmChain, request: pytest.FixtureRequest) -> Iterator[Stall]:
-    """Pays its customers' fees."""
-    sponsor = shared_svm.keypair()
-    with stall(shared_svm, request.param, fee_payer_key=f"0x{seed(sponsor)}") as opened:
-        yield opened
-
-
-def test_its_client_pays(paykit: Peer, shop: Stall) -> None:
-    """The price arrives, the content comes back, and its own reader finds the transaction in the receipt."""
-    before = shop.received()
-    answer = pays(paykit, shop)
-    assert (answer["status"], answer["body"]) == (200, "paid for")
-    assert shop.received() - before == CENT
-    receipt = answer["receipt"]
-    assert (receipt["method"], receipt["status"]) == ("solana", "success")
-    assert shop.svm.rpc("getSignatureStatuses", [receipt["reference"]])["value"][0] is not None
-
-
-def test_its_client_pays_for_a_post_with_a_body(paykit: Peer, shop: Stall) -> None:
-    """The body is bound to the payment and arrives whole, once."""
-    delivered = shop.hits.get("/paid", 0)
-    answer = pays(paykit, shop, method="POST", body='{"ünï": "code"}')
-    assert (answer["status"], answer["body"]) == (200, '{"ünï": "code"}')
-    assert shop.hits["/paid"] - delivered == 1
-
-
-def test_its_client_pays_splits(paykit: Peer, shop: Stall) -> None:
-    """Everybody gets exactly their share."""
-    everybody = (shop.recipient, *shop.others)
-    before = [shop.received(who) for who in everybody]
-    answer = pays(paykit, shop, "/split")
-    assert answer["status"] == 200, answer["body"]
-    after = [shop.received(who) for who in everybody]
-    assert [new - old for new, old in zip(after, before, strict=True)] == [15_000, 10_000, 5_000]
 
 
 def test_its_client_writes_the_external_id_as_a_memo(paykit: Peer, shop: Stall) -> None:
@@ -82,17 +28,6 @@ def test_its_client_writes_the_external_id_as_a_memo(paykit: Peer, shop: Stall) 
     landed = shop.svm.rpc("getTransaction", answer["receipt"]["reference"], options)
     parsed = [one.get("parsed") for one in landed["transaction"]["message"]["instructions"]]
     assert "order 7, ünïcode" in parsed
-
-
-def test_its_client_is_sponsored(paykit: Peer, sponsored: Stall) -> None:
-    """Our gate pays the fee: an account without SOL spends the price and nothing more."""
-    payer = sponsored.svm.keypair(lamports=0, **{sponsored.token: DOLLAR})
-    for path, price in (("/paid", CENT), ("/split", 3 * CENT)):
-        before = sponsored.svm.balance(str(payer.pubkey()), sponsored.token)
-        answer = pays(paykit, sponsored, path, key=seed(payer))
-        assert answer["status"] == 200, answer["body"]
-        assert before - sponsored.svm.balance(str(payer.pubkey()), sponsored.token) == price
-    assert sponsored.svm.balance(str(payer.pubkey()), "SOL") == 0
 
 
 def test_its_client_pays_each_request_anew(paykit: Peer, shop: Stall) -> None:
