@@ -124,7 +124,10 @@ class Accept(Settings, frozen=True, kw_only=True):
     ] = None
     channel_treasury: Annotated[
         str | None,
-        Meta(description="owner of the treasury that was built into channel_program; it gets what rounding leaves"),
+        Meta(
+            description="owner of the treasury that was built into the channel program; it gets what rounding leaves. "
+            "Needed on devnet, where it is not known, and with a channel_program of your own"
+        ),
     ] = None
     session_splits: Annotated[
         tuple[Share, ...], Meta(description="who else gets a share of what sessions pay, in hundredths of a percent")

@@ -335,6 +335,13 @@ MUTATIONS += [
         f"{LOOKUPS}::test_the_rent_of_tables_comes_back",
     ),
     Mutation(
+        "T28",
+        f"{ROOM}/configure.py",
+        "if known is None:",
+        "if known == 7:",
+        f"{HERE}/test_selling.py::test_a_treasury_that_is_not_known_must_be_named",
+    ),
+    Mutation(
         "T31",
         SELLER,
         "if units < least:",

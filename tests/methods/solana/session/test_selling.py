@@ -20,8 +20,9 @@ from coinslot.drive import RealWorld, run
 from coinslot.errors import ConfigError
 from coinslot.intents import acts
 from coinslot.method import Extras, load, sells_sessions
-from coinslot.methods.solana.session.configure import LOCAL_TREASURY
+from coinslot.methods.solana.session.configure import LOCAL_TREASURY, known_treasury
 from coinslot.methods.solana.session.distribution import MAX_SPLITS
+from coinslot.methods.solana.session.escrow import TREASURY_OWNER as MAINNETS
 from coinslot.methods.solana.session.payload import VoucherPayload
 from coinslot.methods.solana.session.record import read_record
 from coinslot.methods.solana.session.seller import SolanaSessionSeller
@@ -31,6 +32,7 @@ from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.metering import METER
 from coinslot.transports.slot import Slot
 from coinslot.transports.sse import asse
+from support.rpcfault import FaultyNode, answer
 from support.serving import asgi_server
 from support.solanaopening import PAYER, by_operator, key, recorded, terms
 from support.solanasession import hello, owner_of, secret
@@ -130,6 +132,18 @@ def test_settings_that_could_not_work_are_refused_by_name(svm: SvmChain, wrong: 
     changes, why = wrong
     with pytest.raises(ConfigError, match=why):
         sellers(svm, owner_of(svm), **changes)
+
+
+@pytest.mark.guard("T28")
+def test_a_treasury_that_is_not_known_must_be_named(svm: SvmChain, faulty_svm: FaultyNode) -> None:
+    """On devnet: with a wrong one the program would refuse to pay anybody out, long after the first sale."""
+    faulty_svm.on("getGenesisHash", answer("EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG"))
+    there = {"rpc_url": faulty_svm.url, "network": "devnet"}
+    with pytest.raises(ConfigError, match=r"channel_treasury: .* on devnet is not published; name its owner"):
+        sellers(svm, owner_of(svm), **there)
+    with pytest.raises(ConfigError, match="currency"):  # it goes on: devnet's token is not on this chain
+        sellers(svm, owner_of(svm), **there, channel_treasury=TREASURY_OWNER)
+    assert (known_treasury("mainnet"), known_treasury("localnet")) == (MAINNETS, TREASURY_OWNER)
 
 
 def test_the_recipient_is_no_split_of_its_own(svm: SvmChain) -> None:

@@ -27,7 +27,7 @@ from coinslot.methods.solana.session.sponsoring import Refunds, Sponsoring
 from coinslot.methods.solana.session.terms import CLIENT, OPERATOR
 from coinslot.methods.solana.settings import Accept
 from coinslot.methods.solana.sponsor import Sponsor
-from coinslot.methods.solana.tokens import LOCALNET
+from coinslot.methods.solana.tokens import LOCALNET, MAINNET
 from coinslot.money import parse_decimal, to_units
 from coinslot.settings import setting
 
@@ -71,6 +71,7 @@ def session_config(accept: Accept, commitment: Commitment) -> Flow[SessionConfig
     operator = _operator(accept, key)
     splits = _splits(accept, recipient)
     cluster = yield from own_cluster(accept.rpc_url, accept.network)
+    treasury = _treasury(accept, cluster.name)
     currency = yield from asked_currency(accept, cluster)
     token_program = yield from _channel_token(accept, currency)
     program = yield from _program(accept)
@@ -83,7 +84,7 @@ def session_config(accept: Accept, commitment: Commitment) -> Flow[SessionConfig
         token_program=token_program,
         recipient=recipient,
         till=Till(
-            key, key if sponsor is None else sponsor.key, _treasury(accept, cluster.name), accept.session_unit_price
+            key, key if sponsor is None else sponsor.key, treasury, accept.session_unit_price
         ),
         grace_s=accept.grace_s,
         idle_s=accept.idle_timeout_s,
@@ -173,7 +174,18 @@ def _program(accept: Accept) -> Flow[str]:
 def _treasury(accept: Accept, cluster: str) -> str:
     if accept.channel_treasury is not None:
         return setting("channel_treasury", parse_address, accept.channel_treasury)
-    return LOCAL_TREASURY if cluster == LOCALNET else TREASURY_OWNER
+    known = known_treasury(cluster)
+    if known is None:  # T28: with a wrong one the program refuses every payout
+        raise ConfigError(
+            f"channel_treasury: whose treasury was built into the channel program on {cluster} is not published; name "
+            "its owner, or nothing could ever be paid out"
+        )
+    return known
+
+
+def known_treasury(cluster: str) -> str | None:
+    """Who owns the treasury of the known channel program on a cluster, where that is known."""
+    return {MAINNET: TREASURY_OWNER, LOCALNET: LOCAL_TREASURY}.get(cluster)
 
 
 def _sponsoring(accept: Accept, sponsor: Sponsor, token_program: str) -> Flow[Sponsoring]:

@@ -42,8 +42,8 @@ from coinslot.intents.dry import read_need_voucher
 from coinslot.methods.solana.session import exit as leaving
 from coinslot.methods.solana.session.bearer import Authentication, sign_bearer
 from coinslot.methods.solana.session.channel import ChannelAccount, Seeds
-from coinslot.methods.solana.session.configure import LOCAL_TREASURY
-from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM, TREASURY_OWNER
+from coinslot.methods.solana.session.configure import known_treasury
+from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM
 from coinslot.methods.solana.session.fields import read_address, read_units
 from coinslot.methods.solana.session.leftovers import Leftovers, leftovers
 from coinslot.methods.solana.session.looking import own_state
@@ -80,7 +80,6 @@ from coinslot.methods.solana.session.terms import INTENT, SessionTerms
 from coinslot.methods.solana.session.voucher import SignedVoucher, decode_voucher, sign_voucher
 from coinslot.methods.solana.session.wallet import SessionPayerConfig, pinned_terms, require_openable, same_asked
 from coinslot.methods.solana.source import source_of
-from coinslot.methods.solana.tokens import LOCALNET
 
 # Two equal top-ups on one blockhash would be one transaction: what they may compute is drawn from this range.
 _DISTINCT_UNITS = 2**12
@@ -459,7 +458,7 @@ class SolanaSessionPayer:
     def _treasury_owner(self, program: str) -> str | None:
         if program != CHANNEL_PROGRAM:
             return None
-        return LOCAL_TREASURY if self.config.wallet.cluster == LOCALNET else TREASURY_OWNER
+        return known_treasury(self.config.wallet.cluster)
 
     def send(self, raw: bytes) -> Flow[None]:
         """Broadcast what was signed, and wait until the chain shows it; a second time does no harm.
