@@ -9,6 +9,7 @@ VOUCHERS = "tests/attacks/test_solana_vouchers.py::"
 LYING = "tests/attacks/test_solana_lying_shop.py::"
 DRAINS = "tests/attacks/test_solana_drains.py::"
 FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
+CREDIT = "tests/attacks/test_delivery_credit.py::"
 
 MUTATIONS = [
     Mutation(
@@ -128,5 +129,17 @@ MUTATIONS = [
         "T27", "server/settler.py", "seller.collectable_until_s(channel) if channel.unsettled else None",
         "seller.collectable_until_s(channel) if channel.unsettled and channel.stage is Stage.OPEN else None",
         VOUCHERS + "test_a_stream_does_not_hold_up_a_voucher_until_it_expires",
+    ),
+    Mutation(
+        "T26", "intents/owing.py", 'while wish.id is None and f"{channel.id}:{sequence}" in names:', "while False:",
+        CREDIT + "test_names_that_a_payer_reserved_are_not_given_to_its_streams[sqlite]",
+    ),
+    Mutation(
+        "T26", "intents/owing.py", "return self.state is State.RESERVED and at_s", "return at_s",
+        CREDIT + "test_a_stream_that_is_read_slowly_keeps_its_room[memory]",
+    ),
+    Mutation(
+        "T26", "store/delivery_operations.py", "AND NOT {ACTIVE}))", "))",
+        CREDIT + "test_a_stream_that_is_read_slowly_keeps_its_room[sqlite]",
     ),
 ]  # fmt: skip

@@ -4,7 +4,8 @@
         │          │
         └──────────┴─► gone (time is up, or nothing was delivered)
 
-`reserved`: the payer asked for room. `begun`: an answer streams. `due`: it came, and costs so much; that is owed until
+`reserved`: the payer asked for room. `begun`: an answer streams; as long as its server lives it takes of the credit,
+however slowly it is read. `due`: it came, and costs so much; that is owed until
 it is paid, however late. `paid`: kept for whoever asks again. What is open (all but paid) may come to `credit_units`
 in all, and to what the deposit holds that is neither spent nor set aside. T26
 """
@@ -22,7 +23,7 @@ from coinslot.intents.session import Refused as SessionRefused
 
 # A client has one stream or a few at a time; each is a row, and a directive to remember.
 MAX_OPEN = 16
-# How long a reservation holds that nothing becomes of, in seconds: a stream that is longer is owed all the same.
+# How long a reservation holds that nothing becomes of, in seconds, and a stream whose server died.
 LIFE_S = 600.0
 # How many that are paid are remembered for each channel: a client asks again within minutes.
 KEPT_PAID = 32
@@ -64,8 +65,10 @@ class Owed:
         return self.cost_units if self.state is State.DUE else self.most_units
 
     def expired(self, at_s: float) -> bool:
-        """Whether nothing became of it in time. What came is owed for ever."""
-        return self.state in (State.RESERVED, State.BEGUN) and at_s >= self.expires_at_s
+        """Whether nothing became of it in time. What streams ends with its server at the earliest, which only a store
+        knows; what came is owed for ever.
+        """
+        return self.state is State.RESERVED and at_s >= self.expires_at_s  # T26
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,10 @@ def set_aside(channel: Channel, known: Sequence[Owed], wish: Wish, at_s: float) 
     room = channel.deposit - channel.spent - channel.reserved - held
     if room < wish.least_units:  # T22
         return SessionRefused(session.Why.BALANCE, channel, wish.least_units - room)
+    names = {one.id for one in known}
     sequence = 1 + max((one.sequence for one in known), default=0)
+    while wish.id is None and f"{channel.id}:{sequence}" in names:  # T26: a payer may have reserved under that name
+        sequence += 1
     state = State.BEGUN if wish.begins else State.RESERVED
     most = min(wish.most_units, credit, room)
     return Owed(wish.id or f"{channel.id}:{sequence}", channel.key, sequence, most, state, expires_at_s)

@@ -20,7 +20,9 @@ class Deliveries(Protocol):
     """Where deliveries are recorded. Safe for threads, and for several processes on the same database."""
 
     def set_aside(self, wish: Wish) -> Future[WishResult]:
-        """Make room for a delivery, within the channel's credit and deposit, in one step. T22 T26"""
+        """Make room for a delivery, within the channel's credit and deposit, in one step. One that begins keeps it as
+        long as this handle lives: it must come to an end by `owe` or `drop_delivery`. T22 T26
+        """
 
     def owe(self, owed: Owed, cost_units: int, units: int) -> Future[None]:
         """It came, and costs so much from now on, also where its time was up meanwhile; one that costs nothing is
@@ -37,4 +39,4 @@ class Deliveries(Protocol):
         """
 
     def expire_deliveries(self, limit: int) -> Future[int]:
-        """Drop what nothing became of in time; how many were dropped."""
+        """Drop what nothing became of in time, streams only whose process died; how many were dropped."""

@@ -23,12 +23,18 @@ class SqlDeliveries(ABC):
     def _write(self, run: Callable[[Db], T], name: str = "", *, atomic: bool = True) -> Future[T]: ...
 
     @abstractmethod
+    def _lively(self, run: Callable[[Db, str, str], T], name: str = "", *, atomic: bool) -> Future[T]: ...
+
+    @abstractmethod
     def _token(self) -> str: ...
 
     def set_aside(self, wish: Wish) -> Future[WishResult]:
         """Room for a delivery. T22 T26"""
-        token = self._token()
-        return self._write(lambda db: delivery_operations.set_aside(db, token, wish), "store.delivery.set_aside")
+        return self._lively(
+            lambda db, owner, token: delivery_operations.set_aside(db, owner, token, wish),
+            "store.delivery.set_aside",
+            atomic=True,
+        )
 
     def owe(self, owed: Owed, cost_units: int, units: int) -> Future[None]:
         """What came is due. Raises UsageError."""

@@ -16,15 +16,17 @@ from coinslot.intents.session import Channel, Refused, Rules, Voucher, Why
 from coinslot.store.channel_rows import SAVE_PURCHASE, SELECT, channel, purchase_values
 from coinslot.store.deliveries import PayResult, WishResult
 from coinslot.store.operations import Db
-from coinslot.store.rows import Row, Values
+from coinslot.store.rows import ACTIVE, Row, Values
 
 _COLUMNS = "id, channel, sequence, most, state, expires_at, cost, units, total, voucher"
 _OPEN = "state IN ('reserved', 'begun')"
+# Nothing became of it in time; a stream that its server still sends keeps its room, however slowly it is read. T26
+_LATE = f"p.expires_at <= :now AND (p.state = 'reserved' OR (p.state = 'begun' AND NOT {ACTIVE}))"
 _SAVE = (
-    f"INSERT INTO coinslot_owed ({_COLUMNS}, token) VALUES (:id, :key, :sequence, :most, :state, :expires_at, :cost,"
-    " :units, :total, :voucher, :token) ON CONFLICT (channel, id) DO UPDATE SET state = excluded.state,"
-    " expires_at = excluded.expires_at, cost = excluded.cost, units = excluded.units, total = excluded.total,"
-    " voucher = excluded.voucher, token = excluded.token"
+    f"INSERT INTO coinslot_owed ({_COLUMNS}, token, lease_owner) VALUES (:id, :key, :sequence, :most, :state,"
+    " :expires_at, :cost, :units, :total, :voucher, :token, :owner) ON CONFLICT (channel, id) DO UPDATE SET"
+    " state = excluded.state, expires_at = excluded.expires_at, cost = excluded.cost, units = excluded.units,"
+    " total = excluded.total, voucher = excluded.voucher, token = excluded.token, lease_owner = excluded.lease_owner"
 )
 
 
@@ -33,7 +35,7 @@ def _owed(row: Row) -> Owed:
     return Owed(name, key, sequence, int(most), State(state), expires_at, int(cost), units, int(total), bytes(voucher))
 
 
-def _save(db: Db, owed: Owed, token: str) -> None:
+def _save(db: Db, owed: Owed, token: str, owner: str | None = None) -> None:
     values: Values = {
         "id": owed.id,
         "key": owed.key,
@@ -46,6 +48,7 @@ def _save(db: Db, owed: Owed, token: str) -> None:
         "total": str(owed.total_units),
         "voucher": owed.voucher,
         "token": token,
+        "owner": owner,
     }
     db.change(_SAVE, values)
 
@@ -57,7 +60,7 @@ def _channel(db: Db, key: str) -> tuple[Channel, str] | None:
 
 def _known(db: Db, key: str) -> Sequence[Row]:
     """The deliveries of a channel, but for those whose time is up, and those that were paid long ago."""
-    db.change(f"DELETE FROM coinslot_owed WHERE channel = :key AND {_OPEN} AND expires_at <= :now", {"key": key})
+    db.change(f"DELETE FROM coinslot_owed AS p WHERE p.channel = :key AND {_LATE}", {"key": key})
     db.change(
         "DELETE FROM coinslot_owed WHERE channel = :key AND state = 'paid' AND sequence NOT IN (SELECT sequence FROM"
         " coinslot_owed WHERE channel = :key AND state = 'paid' ORDER BY sequence DESC LIMIT :kept)",
@@ -66,8 +69,8 @@ def _known(db: Db, key: str) -> Sequence[Row]:
     return db.rows(f"SELECT {_COLUMNS}, token, :now FROM coinslot_owed WHERE channel = :key", {"key": key})
 
 
-def set_aside(db: Db, token: str, wish: Wish) -> WishResult:
-    """Room for a delivery. T22 T26"""
+def set_aside(db: Db, owner: str, token: str, wish: Wish) -> WishResult:
+    """Room for a delivery; one that begins is `owner`'s. T22 T26"""
     found = _channel(db, wish.key)
     if found is None:
         return Refused(Why.NOT_FOUND, None)
@@ -78,7 +81,7 @@ def set_aside(db: Db, token: str, wish: Wish) -> WishResult:
     at_s = rows[0][11] if rows else db.rows("SELECT :now AS now", {})[0][0]
     answered = owing.set_aside(found[0], [_owed(row) for row in rows], wish, float(at_s))
     if isinstance(answered, Owed):
-        _save(db, answered, token)
+        _save(db, answered, token, owner if wish.begins else None)
     return answered
 
 
@@ -131,12 +134,12 @@ def pay(db: Db, token: str, key: str, delivery_id: str, voucher: Voucher, rules:
 def expire(db: Db, limit: int) -> int:
     """Drop what nothing became of in time."""
     late = db.rows(
-        f"SELECT channel, id FROM coinslot_owed WHERE {_OPEN} AND expires_at <= :now ORDER BY expires_at LIMIT :limit",
+        f"SELECT p.channel, p.id FROM coinslot_owed AS p WHERE {_LATE} ORDER BY p.expires_at LIMIT :limit",
         {"limit": limit},
     )
     for key, name in late:
         db.change(
-            f"DELETE FROM coinslot_owed WHERE channel = :key AND id = :id AND {_OPEN} AND expires_at <= :now",
+            f"DELETE FROM coinslot_owed AS p WHERE p.channel = :key AND p.id = :id AND {_LATE}",
             {"key": key, "id": name},
         )
     return len(late)

@@ -21,6 +21,7 @@ def disown(db: Db, owner: str, token: str) -> None:
             " WHERE lease_owner = :owner AND lease_token = :token",
             ours,
         )
+    db.change("DELETE FROM coinslot_owed WHERE lease_owner = :owner AND token = :token AND state = 'begun'", ours)
     windows = db.rows(
         "SELECT id, channel, window_units FROM coinslot_reservations WHERE id = :token AND lease_owner = :owner", ours
     )

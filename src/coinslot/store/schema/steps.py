@@ -195,7 +195,8 @@ INSERT INTO coinslot_keyed (channel, idempotency_key, request_hash, number, leas
     body) SELECT channel, idempotency_key, request_hash, 1, lease_owner, '', status, headers, body FROM coinslot_answers
 """
 
-# Deliveries that are promised, owed or paid (store/deliveries.py). `token` is that of the step that wrote a row last.
+# Deliveries that are promised, owed or paid (store/deliveries.py). `token` is that of the step that wrote a row last,
+# `lease_owner` who streams it.
 _OWED = """
 CREATE TABLE coinslot_owed (
     channel TEXT NOT NULL,
@@ -209,6 +210,7 @@ CREATE TABLE coinslot_owed (
     total {units} NOT NULL,
     voucher {blob} NOT NULL,
     token TEXT NOT NULL,
+    lease_owner TEXT,
     PRIMARY KEY (channel, id)
 );
 CREATE INDEX coinslot_owed_expires ON coinslot_owed (expires_at) WHERE state IN ('reserved', 'begun')
