@@ -138,8 +138,11 @@ def test_a_client_with_lamports_tops_up_at_a_shop_that_pays_the_fees(svm: SvmCha
     assert only(book).deposit_units > 2 * COST
 
 
+@pytest.mark.spec("SSES-227")
 def test_a_channel_that_is_gone_is_replaced_by_another(svm: SvmChain, tmp_path: Path) -> None:
-    """Closed by another program with our wallet: its server refuses, the chain agrees, and a new one buys this."""
+    """Closed by another program with our wallet, a day before it would have been idle for too long: its server refuses,
+    the chain agrees, and a new one buys this.
+    """
     payer, events = client_of(svm), list[Event]()
     new, old = tmp_path / "new.sqlite", tmp_path / "old.sqlite"
     with shop(svm, owner_of(svm)) as url:

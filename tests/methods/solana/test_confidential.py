@@ -14,6 +14,7 @@ import pytest
 
 from coinslot.chains.solana.address import address_bytes
 from coinslot.chains.solana.instruction import Instruction, readonly, signer, writable, writable_signer
+from coinslot.chains.solana.memo import Memo, build_memo
 from coinslot.chains.solana.programs import SYSTEM_PROGRAM, TOKEN_2022_PROGRAM
 from coinslot.chains.solana.signature import Key
 from coinslot.errors import InvalidChallenge, NoPayableOffer, VerificationFailed
@@ -54,6 +55,12 @@ class Bundle:
         payer = (funder or self.sponsor).address
         return Instruction(SYSTEM_PROGRAM, (writable_signer(payer), writable_signer(self.proof.address)), data)
 
+    def close(self, to: Key | None = None) -> Instruction:
+        """That account is closed, and its rent comes back."""
+        owner = self.sponsor.address
+        accounts = (writable(self.proof.address), writable((to or self.sponsor).address), signer(owner))
+        return Instruction(ZK_PROGRAM, accounts, b"\x00")
+
     def signed(self, *instructions: Instruction, payer: Key | None = None) -> str:
         """By everybody but the sponsor, in base64."""
         pays = payer or self.sponsor
@@ -64,7 +71,13 @@ class Bundle:
 
 
 BUNDLES: dict[str, Callable[[Bundle], Any]] = {
-    "as it should be": lambda b: [b.signed(b.setup()), b.signed(b.confidential(TRANSFER))],
+    "as it should be": lambda b: [b.signed(b.setup()), b.signed(b.confidential(TRANSFER), b.close())],
+    "the transfer before its proof": lambda b: [b.signed(b.confidential(TRANSFER), b.close()), b.signed(b.setup())],
+    "no transfer at the end": lambda b: [b.signed(b.setup()), b.signed(b.confidential(TRANSFER)), b.signed(b.setup())],
+    "an account closed before its use": lambda b: [b.signed(b.setup(), b.close()), b.signed(b.confidential(TRANSFER))],
+    "an account left behind": lambda b: [b.signed(b.setup()), b.signed(b.confidential(TRANSFER))],
+    "rent for somebody else": lambda b: [b.signed(b.setup()), b.signed(b.confidential(TRANSFER), b.close(b.payer))],
+    "another memo": lambda b: [b.signed(b.confidential(TRANSFER), build_memo(Memo("another order")))],
     "nothing": lambda b: [],
     "no list": lambda b: "AAAA",
     "no transaction": lambda b: [b.signed(b.setup()), "AAAA"],
@@ -85,7 +98,8 @@ BUNDLES: dict[str, Callable[[Bundle], Any]] = {
 
 
 @pytest.mark.spec("SCHG-062", "SCHG-065", "SCHG-066", "SCHG-097", "SCHG-109", "SCHG-136", "SCHG-137", "SCHG-139")
-@pytest.mark.spec("SCHG-140", "SCHG-141", "SCHG-143", "SCHG-145", "SCHG-203", "SCHG-204")
+@pytest.mark.spec("SCHG-140", "SCHG-141", "SCHG-143", "SCHG-145", "SCHG-203", "SCHG-204", "SCHG-063", "SCHG-064")
+@pytest.mark.spec("SCHG-098", "SCHG-099", "SCHG-101", "SCHG-135", "SCHG-138", "SCHG-146", "SCHG-202", "SCHG-209")
 @pytest.mark.parametrize("name", BUNDLES)
 def test_no_bundle_is_taken(solshop: SolanaShop, name: str) -> None:
     """Whatever is in it: nothing is co-signed, nothing is sent, and nobody is admitted."""

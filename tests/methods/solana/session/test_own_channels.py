@@ -14,6 +14,8 @@ import httpx
 import pytest
 from solders.keypair import Keypair
 
+from coinslot.chains.solana.instruction import writable_signer
+from coinslot.chains.solana.message import read_transaction, verify_signatures
 from coinslot.chains.solana.programs import TOKEN_PROGRAM
 from coinslot.chains.solana.tokens import read_token_account
 from coinslot.client import closing as ends
@@ -23,6 +25,8 @@ from coinslot.drive import RealWorld, run
 from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, RpcRefused
 from coinslot.intents.acts import Held, Standing
 from coinslot.methods.solana.session.channel import escrow_account
+from coinslot.methods.solana.session.escrow import CHANNEL_PROGRAM
+from coinslot.methods.solana.session.program import read_request_close, read_withdraw_payer
 from coinslot.methods.solana.tokens import USDC
 from coinslot.services import leaving
 from coinslot.store.book_memory import MemoryBook
@@ -66,6 +70,25 @@ def test_a_payer_leaves_without_its_server(svm: SvmChain, world: RealWorld) -> N
     assert (done.held.standing, done.state.settled_units) == (Standing.CLOSED, 0)
     assert svm.balance(str(pair.pubkey())) == 5 * DOLLAR
     assert run(payer.look(only(book)), world).closed
+
+
+@pytest.mark.spec("SSES-034", "SSES-042")
+def test_leaving_is_signed_by_the_payer(svm: SvmChain, world: RealWorld) -> None:
+    """It stands among the signers where the program wants it, and nobody else does."""
+    pair = client_of(svm, lamports=10**9)
+    book = bought(svm, pair)
+    payer, own = payer_of(svm, pair, world), str(pair.pubkey())
+    asked = read_transaction(run(payer.request_close(only(book)), world).raw)
+    call = read_request_close(CHANNEL_PROGRAM, asked.instructions[-1])
+    assert (call.payer, asked.signers, asked.instructions[-1].accounts[0]) == (own, (own,), writable_signer(own))
+    verify_signatures(asked)
+    run(leaving.ask_to_close(book, payer, only(book)), world)
+    svm.running.warp_seconds(GRACE_S + 1)
+    taken = read_transaction(run(payer.withdraw(only(book)), world).raw)
+    back = next(each for each in taken.instructions if each.program == CHANNEL_PROGRAM and each.data[:1] == b"\x08")
+    assert read_withdraw_payer(CHANNEL_PROGRAM, back).payer == own
+    assert (taken.signers, back.accounts[0]) == ((own,), writable_signer(own))
+    verify_signatures(taken)
 
 
 @pytest.mark.guard("T28")

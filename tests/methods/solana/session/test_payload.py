@@ -42,10 +42,11 @@ SPEAKS: dict[str, tuple[dict[str, Any], bool]] = {
 }
 # What must be there, by action and requirement.
 REQUIRED = [
+    pytest.param("open", "action", marks=pytest.mark.spec("SSES-097")),
     *[
         pytest.param("open", name, marks=pytest.mark.spec(number))
         for name, number in (
-            ("action", "SSES-097"), ("channelId", "SSES-098"), ("payer", "SSES-099"), ("payee", "SSES-100"),
+            ("channelId", "SSES-098"), ("payer", "SSES-099"), ("payee", "SSES-100"),
             ("mint", "SSES-101"), ("authorizedSigner", "SSES-102"), ("salt", "SSES-103"),
             ("depositAmount", "SSES-104"), ("gracePeriodSeconds", "SSES-105"), ("openSlot", "SSES-107"),
             ("transaction", "SSES-111"),
