@@ -6,7 +6,9 @@ store keeps each id once, so no crash can post twice (F10).
 
 A channel's account starts empty, takes its deposits, and ends empty when the channel is closed:
 
-    deposit/PROOF      payer -> channel; KEY/TOTAL in place of a proof where the chain showed it and nobody told
+    deposit/PROOF      payer -> channel; KEY/TOTAL in place of a proof where the chain showed it and nobody told. Posted
+                       for as much as the record of the deposit grows by it: what another entry has brought in is not
+                       brought in again
     payout/KEY/FROM    channel -> payee, from a total of FROM to a larger one; closing also pays channel -> payer
 
 Whoever sees a payout happen may post it: our own process when its transaction is known, another that looks at the
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coinslot.errors import LedgerError
 from coinslot.intents.charge import Prepared, Settled, Terms
@@ -97,6 +99,19 @@ def post_found(channel: Channel, deposit_units: int) -> Entry:
     proof = f"{channel.key}/{deposit_units}"
     added = deposit_units - channel.deposit
     return post_deposit(channel.key, channel.payer, channel.asset, added, proof, channel.opened_at_s, channel.id)
+
+
+def deposited(entry: Entry) -> int:
+    """How much the entry of an opening or a top-up brings into escrow, in base units."""
+    return sum(posting.units for posting in entry.postings if posting.units > 0)
+
+
+def brought(entry: Entry, units: int) -> Entry:
+    """The entry of an opening or a top-up, for so much of it (in base units) as nobody has posted yet. F10"""
+    if units == deposited(entry):
+        return entry
+    signed = (replace(one, units=units if one.units > 0 else -units) for one in entry.postings if units)
+    return replace(entry, postings=tuple(signed))
 
 
 def post_settlement(channel: Channel, total_units: int, settled_at_s: float, reference: str) -> Entry:

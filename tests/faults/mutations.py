@@ -14,8 +14,8 @@ MUTATIONS = [
         "tests/faults/test_power.py::test_what_was_acknowledged_survives_a_power_cut",
     ),
     Mutation(
-        "F10", "server/funding.py", "state.deposit_units, 0, rules, entry)",
-        "state.deposit_units, state.settled_units, rules, entry)", f"{TRAIL}_recorded_while_the_close_is_under_way",
+        "F10", "server/funding.py", "funded.added_units), 0, rules, entry)",
+        "funded.added_units), state.settled_units, rules, entry)", f"{TRAIL}_recorded_while_the_close_is_under_way",
     ),
     Mutation(
         "F10", "server/funding.py", "store.top_up(state.key, state.deposit_units, rules, entry)",
@@ -23,7 +23,7 @@ MUTATIONS = [
         "tests/faults/test_trail.py::test_a_top_up_recorded_after_the_close",
     ),
     Mutation(
-        "F10", "server/funding.py", "            yield from wait(store.settle(lease, receipt, entry))\n    else:",
+        "F10", "server/funding.py", "            yield from wait(store.settle(lease, receipt, None))\n    else:",
         "            pass\n    else:", f"{TRAIL}_recorded_after_the_close",
     ),
     Mutation(

@@ -551,6 +551,20 @@ MUTATIONS = [
         "tests/server/test_session_closing.py::test_what_another_server_sent_is_not_given_up",
     ),
     Mutation(
+        "F10",
+        "store/channel_operations.py",
+        "most = min(deposit_units, old.deposit + (0 if again else ledger.deposited(entry)))",
+        "most = deposit_units",
+        "tests/server/test_found_deposits.py::test_money_that_was_found_is_not_entered_again_when_its_payer_presents_it",
+    ),
+    Mutation(
+        "F10",
+        "ledger.py",
+        "    if units == deposited(entry):\n",
+        "    if units or not units:\n",
+        "tests/server/test_found_deposits.py::test_what_its_payer_presents_while_it_is_found_is_entered_once",
+    ),
+    Mutation(
         "T26",
         SESSIONS,
         "if not self._flood.allows(key, at_s):",

@@ -47,9 +47,9 @@ def record(
         try:
             yield from wait(store.settle(lease, receipt, nothing))
         except LedgerError:  # F10: it was noted before, and posted with that
-            yield from wait(store.settle(lease, receipt, entry))
-    else:
-        yield from wait(store.settle(lease, receipt, entry))
+            yield from wait(store.settle(lease, receipt, None))
+    else:  # F10: posted with the channel, for as much as nobody had found before
+        yield from wait(store.settle(lease, receipt, None))
     failpoint("funding.settled")
     yield from wait(store.deliver(lease, Delivery(NO_CONTENT, (), b"")))
     return stopped or channel
@@ -83,6 +83,6 @@ def give_up(store: SessionStore, seller: SessionSeller, payment: Payment) -> Flo
 def _noted(store: SessionStore, funded: Funded, rules: Rules, entry: Entry) -> Future[Channel | Refused]:
     state = funded.state
     if funded.act is Act.OPEN:
-        # F10: not what was paid out since, if we come late; that is noted with an entry of its own
-        return store.confirm_open(state.key, state.deposit_units, 0, rules, entry)
+        # F10: not what was paid out or added since, if we come late; that is noted with an entry of its own
+        return store.confirm_open(state.key, min(state.deposit_units, funded.added_units), 0, rules, entry)
     return store.top_up(state.key, state.deposit_units, rules, entry)

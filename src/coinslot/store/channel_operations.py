@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
+from coinslot import ledger
 from coinslot.errors import LeaseLost, StoreBroken, StoreBusy, UsageError
 from coinslot.intents import session
 from coinslot.intents.session import Channel, Refused, Rules, Spent, Stage, Stale, Voucher, Why
@@ -106,15 +107,39 @@ def change(
 
 
 def top_up(db: Db, key: str, token: str, deposit_units: int, rules: Rules, entry: Entry | None) -> Channel | Refused:
-    """A larger deposit; a close that is under way isn't taken back."""
+    """A larger deposit; a close that is under way isn't taken back. F10"""
     live = "SELECT 1 FROM coinslot_outbox WHERE channel = :key AND kind = 'close' AND stage IN ('planned', 'prepared')"
 
     def step(old: Channel) -> Channel | Refused:
         if old.stage is Stage.CLOSING and db.rows(live, {"key": key}):
             return Refused(Why.CLOSING, old)
-        return session.top_up(old, deposit_units, rules)
+        again = entry is not None and operations.is_posted(db, entry.id)
+        new, brought = topped_up(old, deposit_units, rules, entry, again=again)
+        posted.extend([] if brought is None else [brought])
+        return new
 
-    return note(db, key, token, step, entry, SAVE_TOP_UP)
+    posted: list[Entry] = []
+    noted = change(db, key, token, step, SAVE_TOP_UP)
+    for each in posted:
+        operations.post(db, each)
+    return noted
+
+
+def topped_up(
+    old: Channel, deposit_units: int, rules: Rules, entry: Entry | None, *, again: bool
+) -> tuple[Channel | Refused, Entry | None]:
+    """The record after a top-up, and what to post for it: as much as the record grows. `again`: it was posted before.
+
+    The record grows by what the entry brings, though the chain shows more: the rest has an entry of its own, of whoever
+    presents it or finds it. So the record and the journal's escrow are one sum, in whatever order they come. F10
+    """
+    most = deposit_units
+    if entry is not None:
+        most = min(deposit_units, old.deposit + (0 if again else ledger.deposited(entry)))  # F10
+    new = session.top_up(old, most, rules)
+    if entry is None or again or isinstance(new, Refused):
+        return new, None
+    return new, ledger.brought(entry, new.deposit - old.deposit)
 
 
 def note(
@@ -123,10 +148,9 @@ def note(
     token: str,
     step: Callable[[Channel], Channel | Refused],
     entry: Entry | None,
-    statement: str = SAVE_NEWS,
 ) -> Channel | Refused:
     """What the chain shows, with its entry."""
-    noted = change(db, key, token, step, statement)
+    noted = change(db, key, token, step)
     if entry is not None and isinstance(noted, Channel):
         operations.post(db, entry)
     return noted

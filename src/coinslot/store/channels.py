@@ -202,6 +202,10 @@ class Channels(Protocol):
         """The chain shows a deposit of that much in all, which is use of the channel; the entry is posted in the same
         step, unless it is Refused.
 
+        The record grows by what the entry brings at most, and by nothing if its id was posted before; the entry is
+        posted for as much as the record grows. So what two of us learn of in two ways is entered once. Without an entry
+        the record grows to all of it.
+
         Ends `closing` where the rules say so, but refuses with CLOSING while a close is in the outbox. F10
         """
 

@@ -14,7 +14,7 @@ from coinslot.errors import LeaseLost, StoreError, UsageError
 from coinslot.intents import session
 from coinslot.intents.session import Channel, Close, Refused, Rules, Spent, Stage, Why
 from coinslot.ledger import Entry
-from coinslot.store.channel_operations import decide
+from coinslot.store.channel_operations import decide, topped_up
 from coinslot.store.channels import (
     ChannelQuery,
     Job,
@@ -59,6 +59,9 @@ class MemoryChannels(ABC):
 
     @abstractmethod
     def _post(self, entry: Entry) -> None: ...
+
+    @abstractmethod
+    def _is_posted(self, entry_id: str) -> bool: ...
 
     @abstractmethod
     def _now(self) -> float: ...
@@ -147,10 +150,13 @@ class MemoryChannels(ABC):
             live = self._live_job(key)
             if old.stage is Stage.CLOSING and live is not None and live.kind is JobKind.CLOSE:
                 return Refused(Why.CLOSING, old)
-            new = session.top_up(old, deposit_units, rules)
+            again = entry is not None and self._is_posted(entry.id)
+            new, brought = topped_up(old, deposit_units, rules, entry, again=again)
+            if brought is not None:
+                self._post(brought)
             return session.used(new, self._now()) if isinstance(new, Channel) and new != old else new
 
-        return self._change(key, step, "store.channel.top_up", entry)
+        return self._change(key, step, "store.channel.top_up")
 
     def note_settled(self, key: str, settled_units: int, entry: Entry | None = None) -> Future[Channel | Refused]:
         """A settlement that the chain shows. Raises LedgerError."""

@@ -179,16 +179,17 @@ class MemoryStore(MemoryChannels, MemoryDeliveries):
             raise UsageError("prepared for another payment than was claimed")
         self._payments[lease.challenge_id] = replace(found, stage=Stage.PREPARED, prepared=prepared)
 
-    def settle(self, lease: Lease, receipt: Receipt, entry: Entry) -> Future[None]:
+    def settle(self, lease: Lease, receipt: Receipt, entry: Entry | None) -> Future[None]:
         """prepared or failed -> settled, with receipt and entry. Raises LeaseLost, LedgerError. F10"""
         return self._do(lambda: self._settle(lease, receipt, entry), "store.settle")
 
-    def _settle(self, lease: Lease, receipt: Receipt, entry: Entry) -> None:
+    def _settle(self, lease: Lease, receipt: Receipt, entry: Entry | None) -> None:
         found = self._held(lease, Stage.SETTLED, Stage.PREPARED, Stage.FAILED, Stage.SETTLED)
         again = found.stage == Stage.SETTLED
-        if again and entry.id not in self._entries:
+        if again and entry is not None and entry.id not in self._entries:
             raise LedgerError(f"the payment was settled with another entry than {entry.id}")
-        self._post(entry)
+        if entry is not None:
+            self._post(entry)
         if again:
             return
         if found.stage == Stage.FAILED and found.idempotency_key is not None:
@@ -200,6 +201,9 @@ class MemoryStore(MemoryChannels, MemoryDeliveries):
     def _post(self, entry: Entry) -> None:
         if self._entries.setdefault(entry.id, entry) != entry:
             raise LedgerError(f"entry {entry.id} was posted with other content")
+
+    def _is_posted(self, entry_id: str) -> bool:
+        return entry_id in self._entries
 
     def fail(self, lease: Lease, reason: str) -> Future[None]:
         """claimed or prepared -> failed, budgets given back if nothing was prepared. Raises LeaseLost."""

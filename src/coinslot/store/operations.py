@@ -228,7 +228,7 @@ def release(db: Db, owner: str, lease: Lease) -> None:
 # --- settling ------------------------------------------------------------------------------------
 
 
-def settle(db: Db, owner: str, lease: Lease, receipt: Receipt, entry: Entry) -> None:
+def settle(db: Db, owner: str, lease: Lease, receipt: Receipt, entry: Entry | None) -> None:
     """Receipt and entry in one step; a second time changes nothing if the entry is the same. F10"""
     values = _held(owner, lease)
     stage_of = "SELECT stage FROM coinslot_payments"
@@ -237,7 +237,8 @@ def settle(db: Db, owner: str, lease: Lease, receipt: Receipt, entry: Entry) -> 
         raise LeaseLost(f"the lease on payment {lease.challenge_id} is gone")
     stage = found[0][0]
     if stage == Stage.SETTLED:
-        _same_entry(db, entry)
+        if entry is not None:
+            _same_entry(db, entry)
         return
     if stage not in {Stage.PREPARED, Stage.FAILED}:
         _wrong_stage(stage, Stage.SETTLED)
@@ -248,7 +249,8 @@ def settle(db: Db, owner: str, lease: Lease, receipt: Receipt, entry: Entry) -> 
         " WHERE challenge_id = :id",
         {"id": lease.challenge_id, "receipt": receipt_text(receipt)},
     )
-    post(db, entry)
+    if entry is not None:
+        post(db, entry)
 
 
 def _hold_key_again(db: Db, challenge_id: str) -> None:
@@ -281,6 +283,11 @@ def post(db: Db, entry: Entry) -> None:
                 "units": str(posting.units),
             },
         )
+
+
+def is_posted(db: Db, entry_id: str) -> bool:
+    """Whether the journal has an entry of that id."""
+    return bool(db.rows("SELECT 1 FROM coinslot_entries WHERE id = :id", {"id": entry_id}))
 
 
 def _same_entry(db: Db, entry: Entry) -> None:

@@ -163,9 +163,11 @@ class Store(Protocol):
     def prepare(self, lease: Lease, prepared: Prepared) -> Future[None]:
         """claimed -> prepared, before anything is broadcast. Raises LeaseLost. F09"""
 
-    def settle(self, lease: Lease, receipt: Receipt, entry: Entry) -> Future[None]:
+    def settle(self, lease: Lease, receipt: Receipt, entry: Entry | None) -> Future[None]:
         """prepared or failed -> settled, receipt kept and entry posted in the same step; posting twice is no error if
         it is the same entry, LedgerError if not. Keeps the lease. Raises LeaseLost. F10
+
+        `entry` None: what was paid was entered into the journal with the channel that it went to.
         """
 
     def fail(self, lease: Lease, reason: str) -> Future[None]:

@@ -153,7 +153,7 @@ class SqlStore(SqlChannels, SqlDeliveries, ABC):
         owner = self._heart.owner
         return self._write(lambda db: operations.prepare(db, owner, lease, prepared), "store.prepare", atomic=False)
 
-    def settle(self, lease: Lease, receipt: Receipt, entry: Entry) -> Future[None]:
+    def settle(self, lease: Lease, receipt: Receipt, entry: Entry | None) -> Future[None]:
         """prepared or failed -> settled, with receipt and entry. Raises LeaseLost, LedgerError. F10"""
         owner = self._heart.owner
         return self._write(lambda db: operations.settle(db, owner, lease, receipt, entry), "store.settle")
