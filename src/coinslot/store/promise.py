@@ -20,11 +20,12 @@ class Promise(Future[Any]):
 
     hurry: Callable[[], None] | None = None
     _made: Condition | None = None
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
 
     def __init__(self) -> None:  # what Future's does, but for the condition
         self._lock = RLock()  # as a condition has: Future shows itself in errors while it holds it
-        self._state = PENDING
-        self._result = self._exception = None
         self._waiters: list[Any] = []
         self._done_callbacks: list[Callable[[Future[Any]], object]] = []
 

@@ -49,10 +49,10 @@ class SqliteStore(SqlStore):
                 self._committer = attach(self._path, self._wait_s)
             return self._committer
 
-    def _write(self, run: Callable[[Db], T], name: str = "", *, atomic: bool = True, single: bool = False) -> Future[T]:
+    def _write(self, run: Callable[[Db], T], name: str = "", *, atomic: bool = True) -> Future[T]:
         self._open_for_work()
-        operation = Operation(run, name, time.monotonic() + self._wait_s, self._clock, single=not atomic)
-        self._attached().submit(operation)
+        operation = Operation(run, name, time.monotonic() + self._wait_s, self._clock, not atomic)
+        (self._committer or self._attached()).submit(operation)
         return operation.future
 
     def _read(self, run: Callable[[Db], T]) -> Future[T]:

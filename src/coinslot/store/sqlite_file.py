@@ -64,15 +64,13 @@ class SqliteDb:
 
     def rows(self, sql: str, values: Values) -> Sequence[Row]:
         """All rows; fetched whole, since an open cursor would hold an old snapshot."""
-        return self._run(sql, values).fetchall()
+        text, in_order = _translated(sql)
+        return self._connection.execute(text, in_order({**values, "now": self.clock()})).fetchall()
 
     def change(self, sql: str, values: Values) -> int:
         """How many rows changed."""
-        return self._run(sql, values).rowcount
-
-    def _run(self, sql: str, values: Values) -> sqlite3.Cursor:
         text, in_order = _translated(sql)
-        return self._connection.execute(text, in_order({**values, "now": self.clock()}))
+        return self._connection.execute(text, in_order({**values, "now": self.clock()})).rowcount
 
     def journal_lock(self) -> None:
         """SQLite has one writer at a time."""

@@ -5,37 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from coinslot import drive
 from coinslot.errors import CoinslotError, StoreError
 from coinslot.store.operations import Db
 from coinslot.store.promise import Promise
 
 
-class Operation:
+class Operation(msgspec.Struct, eq=False):
     """What to run, until when it may wait (monotonic seconds), its failpoint, and how it ended.
 
     `single`: it writes by one statement at most, so there is nothing to roll back if it fails.
     """
 
-    __slots__ = ("clock", "deadline", "error", "future", "name", "result", "run", "single")
-
-    def __init__(
-        self,
-        run: Callable[[Db], Any],
-        name: str,
-        deadline: float,
-        clock: Callable[[], float],
-        *,
-        single: bool = False,
-    ) -> None:
-        self.run = run
-        self.name = name
-        self.deadline = deadline
-        self.clock = clock
-        self.single = single
-        self.future = Promise()
-        self.result: object = None
-        self.error: CoinslotError | None = None
+    run: Callable[[Db], Any]
+    name: str
+    deadline: float
+    clock: Callable[[], float]
+    single: bool
+    future: Promise = msgspec.field(default_factory=Promise)
+    result: object = None
+    error: CoinslotError | None = None
 
     def resolve(self) -> None:
         """Tell the waiting side. A failpoint strikes between the commit and its acknowledgement."""
