@@ -67,6 +67,7 @@ READINGS = {
     "under way, 503 while its outcome is not known, the stored outcome once it is delivered",
     "SCHG-176": "these three for what is refused; 503 and 409 as everywhere here where an outcome is not known, or a "
     "payment was made before",
+    "SSES-086": "15 recipients and not 32: each takes 34 bytes of an opening, and 32 of them no transaction can carry",
     "CHG-011": "a replay is never taken as a payment and runs nothing; to the very same request it is answered with "
     "what was delivered, so that a client whose answer was lost need not pay again",
 }

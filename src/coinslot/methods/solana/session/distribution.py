@@ -19,10 +19,10 @@ from coinslot.errors import BadTransaction, UsageError
 # Limits of the program; shares are hundredths of a percent.
 MAX_RECIPIENTS = 32
 # What fits in an opening (SSES-086 names 32, which can't be opened): each split is 34 bytes of its data, and no table
-# shortens data. Of 1,232 bytes 717 are gone without any split where the server pays the fee and signs the vouchers:
-#   129 two signatures | 6 version, header, counts | 480 fifteen accounts of 32 bytes | 32 blockhash
-#   21 limit and price of compute units | 49 open: its program, fourteen places, head and number of the splits
-# and 1,232 - 717 = 515 = 15 * 34 + 5. A payer that pays for itself has room for up to 19.
+# shortens data. Of 1,232 bytes 719 are gone without any split where the server pays the fee and signs the vouchers:
+#   129 two signatures | 7 version, header, counts | 480 fifteen accounts of 32 bytes | 32 blockhash
+#   20 limit and price of compute units | 51 open: its program, fourteen places, head and number of the splits
+# and 1,232 - 719 = 513 = 15 * 34 + 3. A payer that pays for itself has room for up to 19.
 MAX_SPLITS = 15
 TOTAL_BPS = 10_000
 _ENTRY = ADDRESS_BYTES + 2

@@ -512,11 +512,8 @@ class SolanaSessionSeller:
         """
         sponsoring, config = self.config.sponsoring, self.config
         url, program, commitment = config.rpc_url, config.program, config.commitment
-        tables = 0
-        if len(config.splits) > FEW_SPLITS:
-            tables = yield from collect_tables(url, program, config.till.payer, commitment)
         if sponsoring is None:  # their payers paid it, and get it back
-            return tables
+            return (yield from self._tidy_tables())
         nobody = Seeds(config.recipient, config.recipient, config.asset.id, config.recipient, 0, 0)
         like = Recorded(
             self.network, program, nobody, config.token_program, sponsoring.address, config.grace_s, config.splits
@@ -526,7 +523,15 @@ class SolanaSessionSeller:
         if over:
             chain_s = yield from block_time(url, (yield from newest_slot(url, commitment=commitment)))
             drained = yield from payout.drain(url, config.till, over, float(chain_s or 0), commitment)
-        return tables + drained + (yield from collect_rent(url, program, sponsoring.sponsor.key, commitment))
+        collected = drained + (yield from collect_rent(url, program, sponsoring.sponsor.key, commitment))
+        return collected + (yield from self._tidy_tables())
+
+    def _tidy_tables(self) -> Flow[int]:
+        """The rent of lookup tables, last: not every node lists the accounts of that program."""
+        config = self.config
+        if len(config.splits) <= FEW_SPLITS:
+            return 0
+        return (yield from collect_tables(config.rpc_url, config.program, config.till.payer, config.commitment))
 
     # --- what is told ----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from coinslot.intents.charge import Budget, DailyLimits
 from coinslot.methods.solana.session.transaction import Shape
 from coinslot.methods.solana.sponsor import Sponsor
 
-# An opening with eight splits takes a tenth of it, unlucky addresses included; what is granted is paid for by the unit.
+# An opening with fifteen splits takes an eighth of it, unlucky addresses included; what is granted costs by the unit.
 MAX_UNITS = 400_000
 
 
