@@ -67,16 +67,29 @@ def close_all(purse: Purse, url: str, keys: Sequence[str]) -> Flow[None]:
 
     Raises what `close` raised if that was for one of them, ChannelsNotClosed for several.
     """
-    failures: dict[str, Exception] = {}
-    for key in keys:
+    try:
+        yield from _close_each(purse, url, keys)
+    except ChannelsNotClosed as error:
+        if len(error.failures) > 1:
+            raise
+        (only,) = error.failures.values()
+        raise only from only.__cause__
+
+
+def _close_each(purse: Purse, url: str, keys: Sequence[str]) -> Flow[None]:
+    """Raises ChannelsNotClosed, also for one."""
+    if not keys:
+        return
+    try:
+        yield from close(purse, url, keys[0])
+    except Exception as error:  # broad on purpose: whatever it was, the others' deposits are to come back
+        failures = {keys[0]: error}
         try:
-            yield from close(purse, url, key)
-        except Exception as error:  # broad on purpose: whatever it was, the others' deposits are to come back
-            failures[key] = error
-    if len(failures) > 1:
-        raise ChannelsNotClosed(failures)
-    for only in failures.values():
-        raise only
+            yield from _close_each(purse, url, keys[1:])
+        except ChannelsNotClosed as others:
+            failures |= others.failures
+        raise ChannelsNotClosed(failures) from error
+    yield from _close_each(purse, url, keys[1:])
 
 
 def top_up(purse: Purse, url: str, key: str, additional_units: int) -> Flow[Held]:
