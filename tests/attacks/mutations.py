@@ -142,4 +142,8 @@ MUTATIONS = [
         "T26", "store/delivery_operations.py", "AND NOT {ACTIVE}))", "))",
         CREDIT + "test_a_stream_that_is_read_slowly_keeps_its_room[sqlite]",
     ),
+    Mutation(
+        "T38", "core/record.py", "_shown([one.name for one in told if one.repr])", "_shown([one.name for one in told])",
+        "tests/attacks/test_record_secrets.py::test_printers_show_no_more_of_a_record_than_its_repr",
+    ),
 ]  # fmt: skip

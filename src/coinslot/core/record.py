@@ -6,11 +6,13 @@
 
 A frozen dataclass sets each field by `object.__setattr__`: 1.1 us for the twenty fields of a channel. Here its fields
 and methods are those of a msgspec.Struct, which C fills: 0.1 us. `replace`, `fields` and `match` take it as before, its
-repr is the dataclass's, and it is as frozen.
+repr is the dataclass's, and it is as frozen. A struct would tell `rich` all of its fields: ours tell what their repr
+does, for tracebacks are logged. T38
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
@@ -48,6 +50,7 @@ def quick(cls: type[T]) -> type[T]:
         raise TypeError(f"{cls.__name__} is no plain frozen dataclass with slots")
     names = _ITS_OWN.union([one.name for one in told], _COMPARED if params.eq else ())
     namespace = {name: value for name, value in vars(cls).items() if name not in names}
+    namespace["__rich_repr__"] = _shown([one.name for one in told if one.repr])
     made: Any = msgspec.defstruct(
         cls.__name__,
         [_typed(one) for one in told],
@@ -64,3 +67,12 @@ def _typed(one: Field[Any]) -> tuple[str, Any] | tuple[str, Any, Any]:
     if one.default_factory is not MISSING:
         return one.name, Any, msgspec.field(default_factory=one.default_factory)
     return (one.name, Any) if one.default is MISSING else (one.name, Any, one.default)
+
+
+def _shown(names: list[str]) -> Callable[[object], Iterator[tuple[str, object]]]:
+    """What rich's tracebacks and printers show of a record."""
+
+    def __rich_repr__(self: object) -> Iterator[tuple[str, object]]:
+        return ((name, getattr(self, name)) for name in names)  # T38
+
+    return __rich_repr__
