@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from coinslot.client.wallet import wallet
 from coinslot.errors import CoinslotError, MalformedHeader, PaymentOutcomeUnknown, PaymentRefused, PolicyRefused
 from coinslot.intents.acts import Held
 from coinslot.intents.deliveries import COMMIT_PATH
+from coinslot.server.price import Price
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import pay, session
 from support.sessionsite import SessionShop
@@ -167,7 +169,7 @@ def test_a_following_delivery_ends_the_one_before(theirs: Meterer, book: SqliteB
     assert watermark(book) == (3_500, 3_500, 3_500)
 
 
-@pytest.mark.guard("T24")
+@pytest.mark.guard("T20", "T24", "T29")
 @pytest.mark.parametrize(
     ("events", "kind", "reason"),
     [
@@ -208,7 +210,7 @@ def test_a_usage_of_another_delivery_is_refused(theirs: Meterer, book: SqliteBoo
     assert (watermark(book)[0], theirs.commits) == (0, [])
 
 
-@pytest.mark.guard("T22")
+@pytest.mark.guard("T22", "T24")
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
@@ -230,6 +232,8 @@ def test_the_limits_of_the_policy_hold(theirs: Meterer, book: SqliteBook, limits
 def test_a_budget_is_asked_before_anything_is_deposited(theirs: Meterer, book: SqliteBook) -> None:
     """A delivery for which the deposit is too small, and the day's budget, too: no top-up is made for it."""
     events: list[Event] = []
+    till = theirs.shop.till
+    till.price = Price("0.001", till.price.sellers, deposit=Decimal("0.02"))
     theirs.events[0] = theirs.directive("90000")
     client = client_of(theirs, book, events, max_per_day="0.05")
     with Site(theirs) as site, client, pytest.raises(PolicyRefused, match="budget"):

@@ -81,7 +81,7 @@ def test_the_same_commit_many_times_charges_once(site: LendingSite, alice: Walle
     assert spent(site, client) == (11, 10, 0)
 
 
-@pytest.mark.guard("T15")
+@pytest.mark.guard("T08", "T12", "T15")
 def test_both_endpoints_want_the_credential_of_the_channel(site: LendingSite, alice: Wallet, bob: Wallet) -> None:
     """None, somebody else's, one under a challenge of nobody, a voucher that somebody else signed: nothing happens."""
     client, other = Committer(alice, site.stream), Committer(bob, site.stream)
@@ -92,6 +92,11 @@ def test_both_endpoints_want_the_credential_of_the_channel(site: LendingSite, al
     assert client.commit(delivery, 11, {}).status_code == 402
     assert client.commit(delivery, 11, stranger).status_code == 402
     assert other.commit(delivery, 11).status_code == 404  # of another channel, there is no such delivery
+    mine, client.payer = client.payer, other.payer
+    forged = client.voucher(9)  # for this channel, and not by who signs for it
+    client.payer = mine
+    assert client.reserve("10", forged).status_code == 402
+    assert client.commit(delivery, 11, forged).status_code == 402
     assert client.reserve("10", {}).status_code == 402
     assert client.reserve("10", stranger).status_code == 402
     with lending(Bank(site.slot.sellers[0].bank.path)) as elsewhere:  # type: ignore[union-attr]  # of the toy
@@ -103,6 +108,7 @@ def test_both_endpoints_want_the_credential_of_the_channel(site: LendingSite, al
     assert client.commit(delivery, 11).status_code == 200
 
 
+@pytest.mark.guard("T15")
 def test_a_commit_by_another_signature_is_refused(site: LendingSite, alice: Wallet, bob: Wallet) -> None:
     """Alice's delivery, presented by her, with a voucher that somebody else signed for her channel."""
     client, other = Committer(alice, site.stream), Committer(bob, site.stream)
@@ -269,6 +275,7 @@ def test_a_handler_that_fails_at_once_is_owed_nothing(site: LendingSite, alice: 
     assert client.reserve(str(CREDIT - 10), client.voucher(2)).status_code == 200
 
 
+@pytest.mark.guard("T41")
 def test_a_garbled_commit_is_a_bad_request(site: LendingSite, alice: Wallet) -> None:
     """Of no delivery, with no voucher, not JSON, or too long."""
     client = Committer(alice, site.stream)
