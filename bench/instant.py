@@ -15,8 +15,9 @@ from coinslot.core.challenge import KeyRing
 from coinslot.core.credential import encode_credential
 from coinslot.drive import Flow, RealWorld, run
 from coinslot.intents.charge import Checked, Outcome, Payee, Prepared, Recognised, Settled, Terms
-from coinslot.method import Extras, PlainSeller
+from coinslot.method import Extras
 from coinslot.money import Asset, parse_units, to_units
+from coinslot.plain import PlainSeller
 from coinslot.server.issue import Issuer
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming

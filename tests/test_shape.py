@@ -21,7 +21,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 # A room imports only rooms listed before it, and its own folder.
 ROOMS = (
-    "version errors money core intents ledger drive chains store settings method methods client server transports"
+    "version errors money core intents ledger drive chains store settings method plain methods client server transports"
     " services devnet cli"
 ).split()
 # These say what a payment means on any method; they must not know that one exists.

@@ -37,7 +37,8 @@ from coinslot.store.sqlite import SqliteStore
 from support.sim.bank import SimBank
 from support.sim.engine import Sim
 from support.till import REALM, SECRET
-from support.toysession import ToySessionPayer, ToySessionSeller
+from support.toysessionpayer import ToySessionPayer
+from support.toysessionseller import ToySessionSeller
 
 COST = 10
 WINDOW = 3

@@ -18,7 +18,8 @@ from support.drained import drained
 from support.sessiondesk import session_seller
 from support.sessiontill import COST, DEPOSIT, NETWORK, Buyer, SessionTill
 from support.toybank import Bank
-from support.toysession import TRANSACTION_S, ToySessionSeller
+from support.toychannel import TRANSACTION_S
+from support.toysessionseller import ToySessionSeller
 
 Wallet = dict[str, Any]
 

@@ -23,7 +23,8 @@ from coinslot.intents.charge import Prepared
 from coinslot.method import Extras, load
 from coinslot.settings import settings
 from support.toybank import Bank
-from support.toysession import ToySessionPayer, ToySessionSeller
+from support.toysessionpayer import ToySessionPayer
+from support.toysessionseller import ToySessionSeller
 
 
 def session_seller(bank: Bank, **table: Any) -> ToySessionSeller:

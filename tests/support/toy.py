@@ -39,8 +39,9 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents.charge import Checked, Outcome, Payee, Pending, Prepared, Recognised, Refused, Settled, Terms
-from coinslot.method import ChargePayer, ChargeSeller, Extras, PlainSeller, Presentation, Sessions
+from coinslot.method import ChargePayer, ChargeSeller, Extras, Presentation, Sessions
 from coinslot.money import Asset, parse_units, to_units
+from coinslot.plain import PlainSeller
 from support.toybank import FUNDS, Bank, hash_of, sign
 from support.toychannel import DECIMALS, NAME, PEGS, asset
 from support.toyescrow import V2

@@ -10,8 +10,10 @@ from typing import Any
 from coinslot.errors import MalformedCredential, UsageError
 from coinslot.intents import acts, session
 from coinslot.money import Asset, parse_units
-from support.toyescrow import FLAVOURS, V1, V2, Descriptor, channel_id
+from support.toyescrow import FLAVOURS, V1, V2, Descriptor, Escrowed, channel_id
 
+# How long a transaction of a seller, or of a payer on its own, may still appear.
+TRANSACTION_S = 60.0
 NAME = "toy"
 DECIMALS = 6
 PEGS = {"coin": "USD", "shell": None}
@@ -188,3 +190,11 @@ def state_of(descriptor: Descriptor) -> bytes:
 def descriptor_of(state: bytes) -> Descriptor:
     """The parts of a recorded channel."""
     return Descriptor(**json.loads(state))
+
+
+def on_chain(network: str, wanted: str, found: Escrowed | None) -> acts.OnChain:
+    """What the bank tells of a channel; "v2" forgets the closed ones."""
+    key = f"{network}/{wanted}"
+    if found is None or (found.closed and found.descriptor.flavour == V2):
+        return acts.OnChain(key, False, 0, 0)
+    return acts.OnChain(key, True, found.deposit, found.settled, found.closing_at_s, found.closed)

@@ -16,11 +16,13 @@ from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, call
 from coinslot.errors import NoPayableOffer, UsageError, VerificationFailed
 from coinslot.intents.charge import Checked, Outcome, Payee, Prepared, Recognised, Terms
-from coinslot.method import Extras, PlainSeller, Presentation
+from coinslot.method import Extras, Presentation
+from coinslot.plain import PlainSeller
 from support.sessiontill import SessionTill
 from support.toybank import sign
 from support.toychannel import asset
-from support.toysession import ToySessionPayer, ToySessionSeller
+from support.toysessionpayer import ToySessionPayer
+from support.toysessionseller import ToySessionSeller
 
 
 def _terms(request: Mapping[str, Any]) -> Terms:

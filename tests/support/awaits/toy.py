@@ -19,7 +19,8 @@ from support.toy import ToyPayer, ToySeller
 from support.toy import Wallet as Purse
 from support.toybank import GRACE_S, SCHEMA, Bank
 from support.toyescrow import V2
-from support.toysession import ToySessionPayer, ToySessionSeller
+from support.toysessionpayer import ToySessionPayer
+from support.toysessionseller import ToySessionSeller
 
 PURSE = 5_000_000
 # As settlers close what is silent if nothing else was agreed.

@@ -28,7 +28,7 @@ from support.sim.engine import Process, Sim
 from support.sim.oracle import Oracle
 from support.sim.stores import Disk, Queued, SqlHere
 from support.toyescrow import V2
-from support.toysession import ToySessionSeller
+from support.toysessionseller import ToySessionSeller
 
 REALM = "api.example.com"
 SECRET = b"\x05e\x06f\x07g\x08h\x01a\x02b\x03c\x04d\x0dm\x0en\x0fo\x10p\x09i\x0aj\x0bk\x0cl"

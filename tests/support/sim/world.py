@@ -28,7 +28,7 @@ from support.sim.payer import Payer, Wish
 from support.sim.shop import PRICE_UNITS, SECRET, WINDOW, Shop
 from support.sim.stores import Disk, Queued
 from support.toyescrow import V1, V2
-from support.toysession import ToySessionPayer
+from support.toysessionpayer import ToySessionPayer
 
 # How long the faults go on, and how long everybody has to recover from them.
 TROUBLE_S = 60.0

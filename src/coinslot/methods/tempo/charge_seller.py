@@ -29,7 +29,7 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents.charge import INTENT, Budget, Checked, Outcome, Prepared, Recognised, Settled, Terms
-from coinslot.method import Extras, PlainSeller
+from coinslot.method import Extras
 from coinslot.methods.tempo.legs import Binding
 from coinslot.methods.tempo.preflight import preflight, require_fresh, require_key
 from coinslot.methods.tempo.proof import read_source, require_source, verify_proof
@@ -41,6 +41,7 @@ from coinslot.methods.tempo.terms import MAX_AMOUNT, MODES, TempoTerms, read_ter
 from coinslot.methods.tempo.tokens import asset as asset_of
 from coinslot.methods.tempo.tokens import network, pinned
 from coinslot.money import Asset, to_units
+from coinslot.plain import PlainSeller
 
 NAME = "tempo"
 

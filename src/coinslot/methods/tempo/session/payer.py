@@ -29,7 +29,6 @@ from coinslot.errors import ChannelNotFound, MalformedHeader, NoPayableOffer, Rp
 from coinslot.intents import acts
 from coinslot.intents.acts import Act, Balance, Held, Move, OnChain, Sendable
 from coinslot.intents.dry import read_need_voucher
-from coinslot.method import PlainSessionPayer
 from coinslot.methods.tempo.paying import (
     NAME,
     VALID_S,
@@ -59,6 +58,7 @@ from coinslot.methods.tempo.tokens import PATH_USD, fee_units, network
 from coinslot.methods.tempo.transaction.build import serialise, transaction_hash
 from coinslot.methods.tempo.transaction.fields import TempoTransaction
 from coinslot.money import Asset
+from coinslot.plain import PlainSessionPayer
 
 # Geth's code for what was executed and reverted; other nodes took it over.
 REVERTED = 3

@@ -30,7 +30,7 @@ from coinslot.errors import (
 from coinslot.intents import acts, session
 from coinslot.intents.charge import Prepared
 from coinslot.intents.dry import NeedVoucher
-from coinslot.method import Extras, PlainSessionSeller
+from coinslot.method import Extras
 from coinslot.methods.tempo.paying import NAME
 from coinslot.methods.tempo.proof import require_source
 from coinslot.methods.tempo.session import payout
@@ -69,6 +69,7 @@ from coinslot.methods.tempo.sponsor import Sponsor
 from coinslot.methods.tempo.tokens import asset as asset_of
 from coinslot.methods.tempo.tokens import network, pinned
 from coinslot.money import Asset, to_units
+from coinslot.plain import PlainSessionSeller
 
 _ACTS: Mapping[type[Payload], acts.Act] = {
     OpenPayload: acts.Act.OPEN,
