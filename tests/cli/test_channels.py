@@ -58,6 +58,14 @@ def fetched(gate: Gated, key: list[str], path: str, *more: str) -> int:
     return main(["fetch", gate.url + path, "--session", "--max-deposit", "0.25", *more, *key])
 
 
+def gone(gate: Gated) -> None:
+    """Its seller is no more: nobody sees that a payer leaves, and closes the channel first."""
+    settling = gate.gate.slot.settling
+    assert settling is not None
+    settling.stop()
+    assert settling.join(60)
+
+
 def listed(output: Output, *more: str) -> list[dict[str, Any]]:
     """The book's channels."""
     output.readouterr()
@@ -167,6 +175,7 @@ def test_without_the_seller_the_chain_gives_it_back_after_a_while(
     """Asked, waited for, withdrawn: in three commands, each of which may be repeated."""
     bank.set_grace(GRACE_S)
     assert fetched(gate, key, "/paid/x") == 0
+    gone(gate)
     (held,) = listed(capfdbinary)
     name = held["channel_id"]
     for _ in range(2):
@@ -190,6 +199,7 @@ def test_the_wait_may_be_interrupted_and_taken_up_again(
     """A real process: told what it waits for, Ctrl-C ends it with 130, and `withdraw` goes on."""
     bank.set_grace(GRACE_S)
     assert fetched(gate, key, "/paid/x") == 0
+    gone(gate)
     (held,) = listed(capfdbinary)
     command = [sys.executable, "-m", "coinslot.cli.main", "channels", "close", held["channel_id"], "--no-server", *key]
     environment = {**os.environ, "PYTHONPATH": TESTS}

@@ -262,7 +262,7 @@ def test_cancelled_at_any_await_the_next_request_goes_on(shop: SessionShop, tmp_
                 end = "unknown"
             else:
                 return "done"
-            assert (await asyncio.wait_for(client.get(url), 10)).status_code == 200
+            assert (await asyncio.wait_for(client.get(url), 60)).status_code == 200
             return end
 
     ends = []

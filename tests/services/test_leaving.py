@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from coinslot import drive
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.drive import run
 from coinslot.errors import ConfigError, NoPayableOffer, UsageError
+from coinslot.intents import session
 from coinslot.intents.acts import Held, Standing
 from coinslot.services import leaving
 from coinslot.services.cooperation import Cooperation
@@ -103,6 +105,41 @@ def test_leaving_goes_on_where_it_was_struck_down(desk: Desk, book: MemoryBook, 
         assert left is not None
         assert left.held.standing is Standing.CLOSED
     assert bank.balance("alice") == before + 10_000
+
+
+@pytest.mark.parametrize("past_s", [0.0, GRACE_S + 120], ids=["early", "late"])
+@pytest.mark.parametrize("flavour", ["v1", "v2"])
+def test_a_payee_that_closes_while_a_payer_withdraws_was_first(
+    book: MemoryBook, bank: Bank, alice: dict[str, object], flavour: str, past_s: float
+) -> None:
+    """The chain refuses the withdrawal then: not for its time, and what was not settled is back. One forgets it."""
+    bank.set_grace(GRACE_S)
+    desk = Desk(bank, alice, flavour=flavour)
+    move = desk.open(deposit=10_000)
+    held = replace(move.held, standing=Standing.OPENING)
+    book.begin(held).result()
+    channel = desk.spent(desk.accept(desk.fund(move), held, 1_000), 1_000)
+    before = bank.balance("alice")
+    run(leaving.ask_to_close(book, desk.payer, held), desk.world)
+    bank.advance(past_s)
+    stopped = session.request_close(channel, time.time())
+    assert isinstance(stopped, session.Channel)
+    closing = session.close(stopped, None, desk.rules)
+    assert isinstance(closing, session.Close)
+
+    def meanwhile(at: str) -> None:
+        if at == "leaving.withdrawn":
+            desk.pay_out((stopped, closing, True))
+
+    drive.arm_failpoints(meanwhile)
+    try:
+        left = run(leaving.withdraw(book, desk.payer, held), desk.world)
+    finally:
+        drive.arm_failpoints(None)
+    assert left is not None
+    assert left.missing == (flavour == "v2")
+    assert left.missing or (left.held.standing, left.state.settled_units) == (Standing.CLOSED, 1_000)
+    assert bank.balance("alice") == before + 9_000
 
 
 def test_nothing_is_withdrawn_before_its_time(desk: Desk, book: MemoryBook) -> None:

@@ -126,6 +126,9 @@ def withdraw(book: Book, payer: SessionPayer, held: Held) -> Flow[Seen | None]:
             failpoint("leaving.withdrawn")
             yield from payer.send(signed.raw)
         except (NoPayableOffer, RpcRefused) as error:
+            again = yield from _seen(book, payer, seen.held)
+            if again.held.standing in ENDED or again.missing:  # its payee closed it while we signed
+                return again
             if early or isinstance(error, NoPayableOffer):
                 return None
             raise
