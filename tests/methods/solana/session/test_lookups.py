@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from coinslot.chains.solana.lookup import (
 from coinslot.chains.solana.message import MAX_BYTES, build_message, read_transaction, sign_partially
 from coinslot.chains.solana.programs import LOOKUP_PROGRAM, TOKEN_PROGRAM
 from coinslot.devnet.channels.solana.program import PROGRAM_ID
-from coinslot.drive import run
+from coinslot.drive import RealWorld, run
 from coinslot.errors import BadTransaction, LedgerError, RpcUnreachable, UsageError
 from coinslot.intents import session
 from coinslot.intents.acts import Done, Sendable
@@ -34,9 +35,18 @@ from coinslot.intents.session import Stage
 from coinslot.methods.solana.session.distribution import MAX_SPLITS, Split
 from coinslot.methods.solana.session.lookups import IN_USE_SLOTS
 from coinslot.methods.solana.session.parcel import read_parcel
-from coinslot.methods.solana.session.program import read_distribute, read_settle_and_seal
+from coinslot.methods.solana.session.program import (
+    Reclaim,
+    build_reclaim,
+    read_distribute,
+    read_settle_and_seal,
+)
+from coinslot.store.book_memory import MemoryBook
+from coinslot.transports.httpx import session as session_of
+from support.solanaleaving import payer_of
 from support.solanaopening import key
-from support.solanatill import COST, PURSE, USDC, Buyer, SolanaTill, holding, send
+from support.solanasession import DOLLAR, client_of, only, owner_of, paying, shop
+from support.solanatill import COST, PURSE, USDC, Buyer, SolanaTill, holding, key_of, send
 from support.strike import struck_at
 from support.svm import SvmChain
 from support.till import SetWorld
@@ -288,3 +298,25 @@ def test_tables_are_read_strictly() -> None:
     ):
         with pytest.raises(BadTransaction):
             read_table(program, wrong)
+
+
+def test_a_payer_reads_what_its_channel_paid_through_a_table(svm: SvmChain) -> None:
+    """Over HTTP, with slots that pass by themselves: closed by its server, freed, and known by the chain's record."""
+    pair, owner, book = client_of(svm, lamports=10**9), owner_of(svm), MemoryBook()
+    splits = [{"recipient": one.recipient, "bps": one.share_bps} for one in shares(MAX_SPLITS)]
+    with (
+        shop(svm, owner, session_splits=splits) as url,
+        paying(svm, pair, book, []) as client,
+        session_of(client, url, max_deposit="0.01") as paid,
+    ):
+        assert [paid.get().status_code for _ in range(3)] == [200] * 3
+        paid.close()
+    held = only(book)
+    assert (held.settled_units, svm.balance(str(pair.pubkey()))) == (3 * COST, 5 * DOLLAR - 3 * COST)
+    svm.running.advance_slots(1_501)
+    call = build_reclaim(PROGRAM_ID, Reclaim(held.channel_id, str(owner.pubkey())))
+    key_of_owner = key_of(owner)
+    send(svm, sign_partially(build_message(key_of_owner.address, [call], svm.blockhash()), (key_of_owner,)))
+    with closing(RealWorld()) as world:
+        state = run(payer_of(svm, pair, world).look(held), world)
+    assert (state.exists, state.closed, state.settled_units) == (False, True, 3 * COST)
