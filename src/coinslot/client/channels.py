@@ -45,9 +45,27 @@ def ready(visit: Visit, fields: Mapping[str, str]) -> Flow[Held]:
     if not found:
         found = yield from introduced(visit)
     for held in found:
-        if held.deposit_units - held.signed_units >= visit.terms.amount_units:
+        if _has_room(visit, held):
             return held
-    return found[0] if found else (yield from _opened(visit))
+    for held in found:  # what takes more deposit, only the chain knows: a server closes channels that are silent
+        known = yield from _looked_at(visit, held)
+        if known.standing is Standing.OPEN:
+            return known
+    return (yield from _opened(visit))
+
+
+def _has_room(visit: Visit, held: Held) -> bool:
+    """Whether a unit can be bought without more deposit, as far as we know."""
+    used_units = held.signed_units if visit.payer.signs(held) else held.spent_units
+    return held.deposit_units - used_units >= visit.terms.amount_units
+
+
+def _looked_at(visit: Visit, held: Held) -> Flow[Held]:
+    """As the chain has it; as it is on record where the chain can't be asked."""
+    try:
+        return (yield from look_again(visit, held))
+    except ChainError:
+        return held
 
 
 def _known(visit: Visit, fields: Mapping[str, str]) -> Flow[list[Held]]:
