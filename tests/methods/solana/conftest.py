@@ -26,3 +26,10 @@ def faulty_svm(svm: SvmChain) -> Iterator[FaultyNode]:
     node = FaultyNode(svm.rpc_url)
     yield node
     node.close()
+
+
+@pytest.fixture(scope="module")
+def hall(shared_svm: SvmChain) -> Iterator[SolanaShop]:
+    """One chain for all of this file."""
+    with httpx.Client() as client:
+        yield SolanaShop(shared_svm, RealWorld(client))

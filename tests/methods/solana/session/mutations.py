@@ -104,13 +104,14 @@ TRANSACTION, SELLER, LOOKING, RESUME, PAYOUT, RECORD, CONFIGURE, SPONSORING, REC
         "configure", "sponsoring", "recent", "verifying",
     )
 )  # fmt: skip
-READING, OPENING, BUYING, CLOSING, SELLING, RECORDS = (
-    f"{HERE}/test_{name}.py" for name in ("transaction", "opening", "buying", "closing", "selling", "record")
+READING, OPENING, BUYING, PAYING_OUT, ON_CHAIN, SELLING, RECORDS = (
+    f"{HERE}/test_{name}.py"
+    for name in ("transaction", "opening", "buying", "paying_out", "on_chain", "selling", "record")
 )
 DOES_MORE = f"{READING}::test_an_opening_that_does_more_is_refused"
 SAID = f"{READING}::test_what_is_said_of_an_opening_must_be_what_it_does"
 ANOTHER = f"{READING}::test_an_opening_of_another_channel_than_was_asked_for_is_refused"
-NOT_OURS = f"{CLOSING}::test_what_is_not_our_channel_is_a_fault_and_no_news"
+NOT_OURS = f"{ON_CHAIN}::test_what_is_not_our_channel_is_a_fault_and_no_news"
 
 MUTATIONS += [
     Mutation(
@@ -248,14 +249,14 @@ MUTATIONS += [
         LOOKING,
         "return OnChain(channel.key, False, 0, 0)",
         "return OnChain(channel.key, True, 0, 0, closed=True)",
-        f"{CLOSING}::test_a_gift_to_a_channel_that_is_gone_does_not_bring_it_back",
+        f"{ON_CHAIN}::test_a_gift_to_a_channel_that_is_gone_does_not_bring_it_back",
     ),
     Mutation(
         "T27",
         LOOKING,
         "if state.status is Status.CLOSING:",
         "if state.status is None:",
-        f"{CLOSING}::test_channels_are_seen_as_the_chain_has_them",
+        f"{ON_CHAIN}::test_channels_are_seen_as_the_chain_has_them",
     ),
     Mutation(
         "T27",
@@ -276,21 +277,21 @@ MUTATIONS += [
         PAYOUT,
         "if state.settled_units < settled or (closes and state.status is not Status.DISTRIBUTED):",
         "if state.settled_units < 0:",
-        f"{CLOSING}::test_a_node_that_is_behind_confirms_nothing",
+        f"{PAYING_OUT}::test_a_node_that_is_behind_confirms_nothing",
     ),
     Mutation(
         "T28",
         PAYOUT,
         "elif each.name != PAYER and what in (Trouble.FROZEN, Trouble.SPOILT):",
         "elif what == 7:",
-        f"{CLOSING}::test_who_is_frozen_is_not_forfeited",
+        f"{PAYING_OUT}::test_who_is_frozen_is_not_forfeited",
     ),
     Mutation(
         "T28",
         PAYOUT,
         "if each.name == PAYER and what in (Trouble.MISSING, Trouble.FROZEN):",
         "if what == 7:",
-        f"{CLOSING}::test_who_closed_its_token_account_is_refunded_when_it_is_back",
+        f"{PAYING_OUT}::test_who_closed_its_token_account_is_refunded_when_it_is_back",
     ),
     Mutation(
         "F11",
@@ -318,14 +319,14 @@ MUTATIONS += [
         PAYOUT,
         "if case.in_time or state.status is Status.DISTRIBUTED:",
         "if state.status is Status.DISTRIBUTED:",
-        f"{CLOSING}::test_the_rent_of_a_channel_that_its_payer_abandoned_comes_back",
+        f"{ON_CHAIN}::test_the_rent_of_a_channel_that_its_payer_abandoned_comes_back",
     ),
     Mutation(
         "T31",
         SELLER,
         "if first is not None and self.config.refunds is not None:",
         "if first is None and self.config.refunds is not None:",
-        f"{CLOSING}::test_new_accounts_for_refunds_are_not_given_without_end",
+        f"{PAYING_OUT}::test_new_accounts_for_refunds_are_not_given_without_end",
     ),
     Mutation(
         "F09",
@@ -353,7 +354,7 @@ MUTATIONS += [
         PAYOUT,
         "or nothing_due or case.waits_for_payer:",
         "or nothing_due:",
-        f"{CLOSING}::test_a_payer_that_leaves_without_an_account_is_waited_for_a_day",
+        f"{PAYING_OUT}::test_a_payer_that_leaves_without_an_account_is_waited_for_a_day",
     ),
     Mutation(
         "F11",

@@ -113,7 +113,7 @@ MUTATIONS = [
         FUNDING,
         "if found.signer != sent.signer:",
         "if False:",
-        f"{FUNDED}::test_a_node_that_names_other_parties_is_not_believed",
+        f"{HERE}/test_funding_outcome.py::test_a_node_that_names_other_parties_is_not_believed",
     ),
     Mutation(
         "T08",
