@@ -305,6 +305,18 @@ def test_an_unknown_outcome_is_settled_before_anything_else_is_paid(theirs: Mete
     assert (only(book).acknowledged_units, only(book).spent_units) == (2 * COST + 3_000, COST + 3_000)
 
 
+@pytest.mark.guard("T37")
+def test_a_commit_in_doubt_waits_for_its_own_site(theirs: Meterer, book: SqliteBook) -> None:
+    """Another site of the same payee may be paid meanwhile, from the same channel, and gets no voucher posted."""
+    theirs.answers = [500] * MAX_POSTS
+    with Site(theirs) as site, Site(theirs) as sister, client_of(theirs, book) as client:
+        with pytest.raises(PaymentOutcomeUnknown):
+            client.get(f"{site.url}/words")
+        assert client.get(f"{sister.url}/other").status_code == 200
+        assert [one for one in sister.seen if one.path.startswith(COMMIT_PATH)] == []
+        assert len(theirs.commits) == MAX_POSTS
+
+
 @pytest.mark.guard("T24")
 @pytest.mark.parametrize(
     ("answer", "reason"),

@@ -192,6 +192,20 @@ MUTATIONS = [
         SERVER + "test_a_challenge_that_is_over_reserves_nothing",
     ),
     Mutation(
+        "T26",
+        COMMITS,
+        "if fruitless and not self._flood.allows(asked.channel.key, at_s):  # T26",
+        "if False:",
+        SERVER + "test_a_flood_of_commits_that_pay_nothing_is_told_to_wait",
+    ),
+    Mutation(
+        "T37",
+        POSTING,
+        "if origin_of(commit.url) != visit.origin:  # T37",
+        "if False:",
+        PAYER + "test_a_commit_in_doubt_waits_for_its_own_site",
+    ),
+    Mutation(
         "T41",
         "transports/committing.py",
         "if len(body) > MAX_BODY:  # T41",

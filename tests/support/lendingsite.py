@@ -53,13 +53,12 @@ def lending(
     bank: Bank,
     items: Callable[[], Any] = ten,
     store: str | SessionStore = "memory:",
-    expires_in_s: int = 300,
     **toy: Any,
 ) -> Iterator[LendingSite]:
     """One that runs; `toy` adds to the seller's settings."""
     table = {"bank": bank.path, "recipient": "shop", "sessions": True, "credit_units": CREDIT, **toy}
     secret = "a stream of 0123456789 letters, for tests"
-    with closing(Slot("shop.example", store=store, toy=table, secret_key=secret, expires_in_s=expires_in_s)) as slot:
+    with closing(Slot("shop.example", store=store, toy=table, secret_key=secret)) as slot:
         site = LendingSite("", slot, items)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:

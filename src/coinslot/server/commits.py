@@ -33,6 +33,7 @@ from coinslot.errors import (
     Problem,
     StoreError,
     StoreUnavailable,
+    TooManyVouchers,
     UsageError,
     VerificationFailed,
 )
@@ -52,6 +53,7 @@ from coinslot.intents.session_problems import problem_of
 from coinslot.method import SessionSeller
 from coinslot.server.answer import Answer, refusal
 from coinslot.server.events import Bought, Event
+from coinslot.server.flood import Flood
 from coinslot.server.issue import Issuer, expires_at_s
 from coinslot.server.request import Incoming
 from coinslot.server.teller import RETRY_IN_FLIGHT_S
@@ -99,6 +101,7 @@ class Commits:
     store: SessionStore
     sellers: Sequence[SessionSeller]
     tell: Callable[[Event], None] | None = field(default=None, repr=False)
+    _flood: Flood = field(default_factory=Flood, init=False, repr=False)
 
     def answer(self, request: Incoming) -> Flow[Answer]:
         """The answer, whatever was asked. Raises nothing of ours."""
@@ -191,6 +194,9 @@ class Commits:
         asked.seller.verify(paying, asked.channel, asked.claimed, at_s)  # T13 T15
         rules = asked.seller.rules(asked.terms)
         paid = yield from wait(self.store.pay_delivery(asked.channel.key, delivery_id, paying.voucher, rules))
+        fruitless = isinstance(paid, Declined | session.Refused) or paid.replayed
+        if fruitless and not self._flood.allows(asked.channel.key, at_s):  # T26
+            raise TooManyVouchers("commits that pay nothing come faster than they are answered", retry_after_s=1)
         if isinstance(paid, Declined | session.Refused):
             _refuse(paid)
         owed = paid.owed
