@@ -31,8 +31,12 @@ MUTATIONS = [
         "tests/faults/test_trail.py::test_a_stream_that_is_run_again_takes_a_higher_voucher",
     ),
     Mutation(
-        "F17", "store/sql.py", "if tries == 0 or ended.cancelled()", "if True or ended.cancelled()",
-        GIVEN_BACK,
+        "F17", "store/sql.py", "if ended.cancelled() or not isinstance(ended.exception(), StoreBroken):",
+        "if True:", GIVEN_BACK,
+    ),
+    Mutation(
+        "F16", "store/sql.py", "            self._returns.remind()", "            pass",
+        "tests/faults/test_full_disk.py::test_what_is_held_when_the_disk_is_full_is_given_back_afterwards",
     ),
     Mutation(
         "F07", "server/resolver.py", "    if turn % SWEEP_EVERY == 0:\n", "    if False:\n",

@@ -17,8 +17,8 @@ from coinslot.store.protocol import Lease, Store
 
 T = TypeVar("T")
 
-# Each try waits in the store for as long as the store waits for its disk: minutes in all, longer than any stall that
-# the process itself survives.
+# Where a store is busy each try waits for as long as the store does: minutes in all, longer than any stall that the
+# process itself survives. What fails at once, as on a full disk, the store asks for again later (store/returns.py).
 RELEASE_TRIES = 20
 
 

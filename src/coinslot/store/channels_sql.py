@@ -27,6 +27,7 @@ from coinslot.store.channels import (
 )
 from coinslot.store.operations import Db
 from coinslot.store.protocol import Claim, Delivery
+from coinslot.store.returns import Returns
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class SqlChannels(ABC):
 
     def __init__(self) -> None:
         self._written: channel_operations.Written = {}
+        self._returns = Returns()
 
     @abstractmethod
     def _write(self, run: Callable[[Db], T], name: str = "", *, atomic: bool = True) -> Future[T]: ...
@@ -50,6 +52,14 @@ class SqlChannels(ABC):
 
     @abstractmethod
     def _lively(self, run: Callable[[Db, str, str], T], name: str = "", *, atomic: bool) -> Future[T]: ...
+
+    @abstractmethod
+    def _give_back(
+        self, name: tuple[object, ...], run: Callable[[Db], None], *, atomic: bool = True
+    ) -> Future[None]: ...
+
+    def _later(self, run: Callable[[Db], None]) -> Callable[[], Future[None]]:
+        return lambda: self._write(run, atomic=False)
 
     @property
     @abstractmethod
@@ -142,9 +152,11 @@ class SqlChannels(ABC):
     def keep_answer(self, key: str, idempotency_key: str, answer: Delivery | None) -> Future[None]:
         """Keep the answer to a keyed request."""
         large = answer is not None and answer.body is not None and len(answer.body) > SMALL_KEPT_BODY
-        return self._write(
-            lambda db: keyed.keep(db, key, idempotency_key, answer), "store.channel.answer", atomic=large
-        )
+        owner, name = self._owner, (key, idempotency_key)
+        kept = self._write(lambda db: keyed.keep(db, *name, answer), "store.channel.answer", atomic=large)
+        free = self._later(lambda db: keyed.free(db, owner, *name))
+        self._returns.give(("answer", *name), kept, free)
+        return kept
 
     # --- metered use
 
@@ -240,7 +252,7 @@ class SqlChannels(ABC):
     def release_job(self, lease: JobLease) -> Future[None]:
         """Drop the lease; no error if it was lost."""
         owner = self._owner
-        return self._write(lambda db: outbox_operations.release(db, owner, lease), atomic=False)
+        return self._give_back(("job", lease), lambda db: outbox_operations.release(db, owner, lease), atomic=False)
 
     # --- the watcher
 

@@ -104,6 +104,15 @@ def keep(db: Db, key: str, idempotency_key: str, given: Delivery | None) -> None
         _make_room(db, key)
 
 
+def free(db: Db, owner: str, key: str, idempotency_key: str) -> None:
+    """After an answer could not be kept: the request is paid, and may be run again. One that was kept stays."""
+    db.change(
+        "UPDATE coinslot_keyed SET lease_owner = NULL WHERE channel = :key AND idempotency_key = :idempotency_key"
+        " AND lease_owner = :owner",
+        {"key": key, "idempotency_key": idempotency_key, "owner": owner},
+    )
+
+
 def _make_room(db: Db, key: str) -> None:
     """Of the larger bodies the newest stay; the others' keys stay as those of answers too large to keep. F28"""
     total = 0

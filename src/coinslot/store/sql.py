@@ -12,10 +12,11 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from coinslot.core.receipt import Receipt
-from coinslot.errors import StoreBroken, StoreBusy, StoreError, UsageError
+from coinslot.errors import StoreBroken, StoreError, UsageError
 from coinslot.intents.charge import Prepared
 from coinslot.ledger import Entry
 from coinslot.store import operations
@@ -25,13 +26,12 @@ from coinslot.store.disowning import disown
 from coinslot.store.heart import Heart
 from coinslot.store.operations import Db
 from coinslot.store.protocol import Claim, ClaimResult, Delivery, Lease, Payment, Query
+from coinslot.store.returns import Returns
 
 T = TypeVar("T")
 
 # Shorter leases would need heartbeats faster than a busy disk can write them.
 MIN_LEASE_S = 0.2
-# As often as leases are given back (server/holding.py): longer than any stall that the process itself survives.
-DISOWN_TRIES = 20
 
 
 class SqlStore(SqlChannels, SqlDeliveries, ABC):
@@ -90,11 +90,18 @@ class SqlStore(SqlChannels, SqlDeliveries, ABC):
             operations.beat(db, owner, self._lease_s)
             operations.sweep(db)
 
-        return self._write(run)
+        beaten = self._write(run)
+        beaten.add_done_callback(self._beaten)
+        return beaten
+
+    def _beaten(self, ended: Future[None]) -> None:
+        if not ended.cancelled() and ended.exception() is None:
+            self._returns.remind()  # F16
 
     def after_fork(self) -> None:
         """In a child: be a new owner, so that parent and child never hold one lease both."""
         self._handle_lock = threading.Lock()
+        self._returns = Returns()
         self._heart = Heart(self._write_beat, self._lease_s)
         self._forked()
 
@@ -112,17 +119,22 @@ class SqlStore(SqlChannels, SqlDeliveries, ABC):
         granted.add_done_callback(lambda ended: self._disown(heart.owner, token, ended))
         return granted
 
-    def _disown(self, owner: str, token: str, ended: Future[Any], tries: int = DISOWN_TRIES) -> None:
+    def _disown(self, owner: str, token: str, ended: Future[Any]) -> None:
         """After a commit that failed, or did not: what it granted is nobody's. F17 F19"""
-        if tries == 0 or ended.cancelled() or not isinstance(ended.exception(), StoreBroken | StoreBusy):
+        if ended.cancelled() or not isinstance(ended.exception(), StoreBroken):
             return
-        if tries == DISOWN_TRIES and isinstance(ended.exception(), StoreBusy):
-            return  # nothing was written
-        try:
-            again = self._write(lambda db: disown(db, owner, token))
-        except StoreError:  # closed: what its owner held ended with it
-            return
-        again.add_done_callback(lambda later: self._disown(owner, token, later, tries - 1))
+        with suppress(StoreError):  # closed: what its owner held ended with it
+            self._give_back(("step", token), lambda db: disown(db, owner, token))
+
+    def _give_back(self, name: tuple[object, ...], run: Callable[[Db], None], *, atomic: bool = True) -> Future[None]:
+        """Run what gives something back: now, or once the store can be written. F16 F17"""
+
+        def ask() -> Future[None]:
+            return self._write(run, atomic=atomic)
+
+        given = ask()
+        self._returns.give(name, given, ask)
+        return given
 
     # --- the protocol
 
@@ -171,7 +183,7 @@ class SqlStore(SqlChannels, SqlDeliveries, ABC):
     def release(self, lease: Lease) -> Future[None]:
         """Drop the lease; no error if it was lost."""
         owner = self._heart.owner
-        return self._write(lambda db: operations.release(db, owner, lease), atomic=False)
+        return self._give_back(("lease", lease), lambda db: operations.release(db, owner, lease), atomic=False)
 
     def unresolved(self, limit: int) -> Future[Sequence[Payment]]:
         """Payments in stage `prepared` on which nobody works, oldest first."""
