@@ -140,7 +140,7 @@ MUTATIONS = [
     Mutation(
         "T25",
         "transports/sse.py",
-        "            if not meter.meter.take(event.units):\n",
+        "            if lent is None and not meter.meter.take(event.units):\n",
         "            if False:\n",
         f"{_SSE}::test_a_dry_stream_asks_pauses_and_goes_on_over_the_same_connection",
     ),

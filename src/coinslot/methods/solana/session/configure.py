@@ -83,9 +83,7 @@ def session_config(accept: Accept, commitment: Commitment) -> Flow[SessionConfig
         asset=currency.asset,
         token_program=token_program,
         recipient=recipient,
-        till=Till(
-            key, key if sponsor is None else sponsor.key, treasury, accept.session_unit_price
-        ),
+        till=Till(key, key if sponsor is None else sponsor.key, treasury, accept.session_unit_price),
         grace_s=accept.grace_s,
         idle_s=accept.idle_timeout_s,
         commitment=commitment,
@@ -103,6 +101,7 @@ def session_config(accept: Accept, commitment: Commitment) -> Flow[SessionConfig
         lag_s=accept.lag_s,
         clock_skew_s=accept.clock_skew_s,
         voucher_life_s=accept.voucher_life_s,
+        credit_units=accept.credit_units,
     )
 
 

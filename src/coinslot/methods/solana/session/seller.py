@@ -104,6 +104,7 @@ class SessionConfig:
     opening or top-up, `refunds` bounds what closing costs. `operator` signs the vouchers, where payers leave it to us.
     `min_top_up_units` is the least that we pay the fee of adding for; None: by what is asked (terms.least_top_up).
     `voucher_life_s`: how much longer a voucher must be good than now, `clock_skew_s` by how much clocks may differ.
+    `credit_units`: what a channel may owe for deliveries.
     """
 
     rpc_url: str = field(repr=False)  # providers put keys into it
@@ -130,16 +131,17 @@ class SessionConfig:
     lag_s: int = 30
     clock_skew_s: int = 30
     voucher_life_s: int = 7_200
+    credit_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SolanaSessionSeller:
     """Takes sessions in one token on one channel program for one recipient."""
 
-    config: SessionConfig
-    _recent: Recent = field(init=False, repr=False)
     method: ClassVar[str] = NAME
     intent: ClassVar[str] = session.INTENT
+    config: SessionConfig
+    _recent: Recent = field(init=False, repr=False)
     _resumable: Resumable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -156,6 +158,11 @@ class SolanaSessionSeller:
     def grace_s(self) -> float:
         """How long after asking to close a payer must wait, on channels of these settings."""
         return float(self.config.grace_s)
+
+    @property
+    def credit_units(self) -> int:
+        """What a channel may owe for deliveries, in base units."""
+        return self.config.credit_units
 
     # --- what is asked ---------------------------------------------------------------------------
 
