@@ -146,4 +146,8 @@ MUTATIONS = [
         "T38", "core/record.py", "_shown([one.name for one in told if one.repr])", "_shown([one.name for one in told])",
         "tests/attacks/test_record_secrets.py::test_printers_show_no_more_of_a_record_than_its_repr",
     ),
+    Mutation(
+        "T24", "client/streaming.py", "received - self.streams.asked_units", "received",
+        "tests/attacks/test_stream_paid_twice.py::test_words_that_were_signed_for_while_they_came_are_not_due_once_more",
+    ),
 ]  # fmt: skip

@@ -6,7 +6,8 @@
 
 The most that the deliveries of one answer may come to (T24), whatever the directives and the usages say:
 
-    what any stream may ask   price of a unit x (units received + the policy's window)
+    what any stream may ask   price of a unit x (units received + the policy's window), less what was signed for the
+                              streams on this channel while they came
     the limit for a request   with the price of the request, the policy's max_per_request or the asset's own limit
 
 and, as for every voucher, the budgets, `max_deposit` and `max_locked`. Beyond them nothing is signed.
@@ -105,6 +106,8 @@ class Deliveries:
 
     def pay(self, held: Held, received_units: int) -> Flow[Held | None]:
         """Pay the running delivery, if one runs that cost something; it is over then. The channel's new record.
+
+        `received_units` is what came and nothing else was signed for; less than 0 where more was signed than came.
 
         Raises PolicyRefused, PaymentRefused, PaymentOutcomeUnknown, ChainError, StoreError.
         """

@@ -73,7 +73,7 @@ class Pieces(Tap):
             total = min(most, held.deposit_units)
             if total > held.signed_units:
                 self.held = yield from sign(self.visit, held, total)
-                self.streams.signed_units = total
+                self.streams.asked(total)
                 yield from self._send()
         finally:
             lease.release()

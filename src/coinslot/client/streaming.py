@@ -140,7 +140,7 @@ class Tap:
     def end(self) -> Flow[None]:
         """The stream came to its end: the delivery that ran is paid. Raises as Deliveries.pay."""
         received, _ = self.streams.running.get(id(self), (0, 0))
-        paid = yield from self._deliveries.pay(self.held, received)
+        paid = yield from self._deliveries.pay(self.held, received - self.streams.asked_units)  # T24
         if paid is not None:
             self.held, self.streams.signed_units = paid, paid.signed_units
 
@@ -205,7 +205,7 @@ class Tap:
                 total = self.streams.flowing().answer(required, held.deposit_units)
                 held = yield from channels.covered(self.visit, held, total)
                 held = yield from sign(self.visit, held, total)
-                self.streams.signed_units = held.signed_units
+                self.streams.asked(held.signed_units)
             self.held = held
             yield from self._send()
         finally:

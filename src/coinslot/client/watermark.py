@@ -111,11 +111,13 @@ class Streams:
     """What runs on one channel of this process: `signed_units` is the total that its basis was last moved by.
 
     `running` maps each stream to what it received and may receive ahead, in base units; only its own reader changes it.
+    `asked_units` is what was signed for them while they came: a delivery is not paid for that once more.
     """
 
     basis_units: int
     signed_units: int
     running: dict[int, tuple[int, int]] = field(default_factory=dict)
+    asked_units: int = 0
 
     def begin(self, stream: int, ahead_units: int) -> None:
         """One more."""
@@ -130,6 +132,11 @@ class Streams:
         """One of them is over: what it received stays paid for."""
         received, _ = self.running.pop(stream, (0, 0))
         self.basis_units += received
+
+    def asked(self, signed_units: int) -> None:
+        """They have asked for a higher total, which was signed. T24"""
+        self.asked_units += max(0, signed_units - self.signed_units)
+        self.signed_units = signed_units
 
     def beside(self, signed_units: int, own_units: int = 0) -> None:
         """Others have signed on the same channel meanwhile: what they bought is not the streams'. `own_units` of it are
