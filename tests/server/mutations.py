@@ -476,7 +476,7 @@ MUTATIONS = [
     Mutation(
         "T27",
         SESSIONS,
-        "if case.presented.act is not Act.CLOSE:",
+        "if case.presented.act is not Act.CLOSE and not self._watched_lately(case.seller, at_s):",
         "if False:",
         VOUCHERS + "test_without_a_watcher_nothing_is_sold",
     ),
@@ -511,15 +511,15 @@ MUTATIONS = [
     Mutation(
         "F26",
         SESSIONS,
-        "if ago_s is None or ago_s > may_be_s:",
+        "if ago_s is None or ago_s > seller.grace_s / LOOKS_PER_GRACE:",
         "if False:",
         VOUCHERS + "test_without_a_watcher_nothing_is_sold",
     ),
     Mutation(
         "F26",
         SESSIONS,
-        " or ago_s + aged_s > may_be_s:",
-        ":",
+        "return ago_s + aged_s <= seller.grace_s / LOOKS_PER_GRACE",
+        "return True",
         VOUCHERS + "test_a_watch_that_has_aged_is_asked_for_again",
     ),
     Mutation(

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from coinslot.drive import Flow, wait
+from coinslot.drive import Flow, Wait
 from coinslot.errors import StoreBroken, StoreBusy, StoreError
 from coinslot.store.channels import Opened
 from coinslot.store.protocol import Lease, Store
@@ -85,7 +85,7 @@ def unless_given_up(future: Future[T], give_back: Callable[[T], None]) -> Flow[T
     """
     answered = False
     try:
-        answer = yield from wait(future)
+        answer = future.result() if future.done() else (yield Wait(future))  # as `wait`, without a generator more
         answered = True
         return answer
     finally:

@@ -47,13 +47,17 @@ class Asked:
 @quick
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An asked request with whom it pays and what it presents."""
+    """An asked request with whom it pays and what it presents.
+
+    `payee` is who is paid in what at this seller: the recipient, the asset's key, and the seller's identity.
+    """
 
     asked: Asked
     seller: SessionSeller
     claimed: Claimed
     presented: Presented
     rules: Rules
+    payee: tuple[str, str, int]
 
     @property
     def voucher(self) -> Voucher | None:
