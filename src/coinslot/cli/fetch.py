@@ -212,50 +212,56 @@ def _send(client: httpx.Client | Session, ask: _Ask, handle: Callable[[httpx.Res
         raise ServerUnreachable(f"{ask.url}: {type(error).__name__}: {error}") from None
 
 
+HeaderOption = Annotated[
+    list[str], typer.Option("-H", "--header", metavar="'NAME: VALUE'", help="A header. Repeatable.")
+]
+DataOption = Annotated[list[str], typer.Option("-d", "--data", metavar="TEXT|@FILE|@-", help="A body; makes it POST.")]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="Write the body here.", show_default=False)]
+LocationOption = Annotated[
+    bool, typer.Option("-L", "--location", help="Follow redirects; pays within one origin only.")
+]
+VerboseOption = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Tell the story of the payment on standard error.")
+]
+MaxTimeOption = Annotated[float, typer.Option("-m", "--max-time", help="Seconds to wait for an answer.")]
+MaxSpendOption = Annotated[
+    str | None, typer.Option(help="Most that this request may cost, in whole dollars.", show_default="1")
+]
+SessionOption = Annotated[
+    bool, typer.Option("--session", help="Pay from a channel where that is offered: opened once, used again.")
+]
+MaxDepositOption = Annotated[
+    str | None,
+    typer.Option(help="Most that a channel may hold, in whole tokens; allows channels.", show_default="max-spend"),
+]
+CloseOption = Annotated[
+    bool, typer.Option("--close", help="Close the channel afterwards: what was not spent comes back.")
+]
+IntentOption = Annotated[
+    str | None, typer.Option(metavar="charge|session", help="Pay in this way only.", show_default=False)
+]
+MaxWindowOption = Annotated[int, typer.Option(help="Units of a metered answer that may be paid before they come.")]
+
+
 def fetch(
     url: Annotated[str, typer.Argument(help="What to get.")],
     request: Annotated[str | None, typer.Option("-X", "--request", help="HTTP method.", show_default=False)] = None,
-    header: Annotated[
-        list[str], typer.Option("-H", "--header", metavar="'NAME: VALUE'", help="A header. Repeatable.")
-    ] = [],  # noqa: B006
-    data: Annotated[
-        list[str], typer.Option("-d", "--data", metavar="TEXT|@FILE|@-", help="A body; makes it POST.")
-    ] = [],  # noqa: B006
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the body here.", show_default=False)
-    ] = None,
+    header: HeaderOption = [],  # noqa: B006
+    data: DataOption = [],  # noqa: B006
+    output: OutputOption = None,
     include: Annotated[bool, typer.Option("-i", "--include", help="Show the answer's headers too.")] = False,
     head: Annotated[bool, typer.Option("-I", "--head", help="HEAD: headers only.")] = False,
-    location: Annotated[
-        bool, typer.Option("-L", "--location", help="Follow redirects; pays within one origin only.")
-    ] = False,
+    location: LocationOption = False,
     silent: Annotated[bool, typer.Option("-s", "--silent", help="Say nothing on standard error but errors.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Tell the story of the payment on standard error.")
-    ] = False,
+    verbose: VerboseOption = False,
     fail: Annotated[bool, typer.Option("-f", "--fail", help="Exit with 1 if the answer is an HTTP error.")] = False,
-    max_time: Annotated[
-        float, typer.Option("-m", "--max-time", help="Seconds to wait for an answer.")
-    ] = DEFAULT_TIMEOUT_S,
-    max_spend: Annotated[
-        str | None, typer.Option(help="Most that this request may cost, in whole dollars.", show_default="1")
-    ] = None,
-    with_session: Annotated[
-        bool, typer.Option("--session", help="Pay from a channel where that is offered: opened once, used again.")
-    ] = False,
-    max_deposit: Annotated[
-        str | None,
-        typer.Option(help="Most that a channel may hold, in whole tokens; allows channels.", show_default="max-spend"),
-    ] = None,
-    close: Annotated[
-        bool, typer.Option("--close", help="Close the channel afterwards: what was not spent comes back.")
-    ] = False,
-    intent: Annotated[
-        str | None, typer.Option(metavar="charge|session", help="Pay in this way only.", show_default=False)
-    ] = None,
-    max_window: Annotated[
-        int, typer.Option(help="Units of a metered answer that may be paid before they come.")
-    ] = DEFAULT_WINDOW,
+    max_time: MaxTimeOption = DEFAULT_TIMEOUT_S,
+    max_spend: MaxSpendOption = None,
+    with_session: SessionOption = False,
+    max_deposit: MaxDepositOption = None,
+    close: CloseOption = False,
+    intent: IntentOption = None,
+    max_window: MaxWindowOption = DEFAULT_WINDOW,
     book: BookOption = None,
     wallet: WalletOption = None,
     passphrase_file: PassphraseOption = None,
@@ -283,15 +289,11 @@ def fetch(
     live = not (silent or as_json) and sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     spending = Spending(chosen, live, as_json)
     story = _Story(verbose, silent, spending)
-    body = _body(data)
-    verb = request or ("HEAD" if head else "POST" if body is not None else "GET")
-    given = _headers(header, body)
+    ask = _asked(url, request or ("HEAD" if head else None), header, data)
     if intent is not None:
-        given.append(("Accept-Payment", f"{chosen}/{intent}"))
-    ask = _Ask(verb.upper(), url, given, body)
-    client = httpx.Client(follow_redirects=location, timeout=max_time)
-    pay(client, purse, _policy(sessions, story, dry_run), story, book)
-
+        ask.headers.append(("Accept-Payment", f"{chosen}/{intent}"))
+    plain = httpx.Client(follow_redirects=location, timeout=max_time)
+    client = pay(plain, purse, _policy(sessions, story, dry_run), story, book)
     answers: list[httpx.Response] = []
 
     def handle(response: httpx.Response) -> None:
@@ -314,14 +316,26 @@ def fetch(
             _dry(story.quotes, ask, as_json, None)
         finally:
             spending.end()
-    for response in answers:
-        if as_json and not dry_run:
+    if as_json and not dry_run:
+        for response in answers:
             _as_json(response, spending)
-        if fail and response.is_error:
-            sys.stderr.write(f"Error: the server answered {response.status_code} {response.reason_phrase}.\n")
-            raise typer.Exit(ExitCode.FAILURE)
+    if fail:
+        _require_success(answers)
     if (verbose or sys.stderr.isatty()) and not (silent or as_json) and (line := spending.summary()):
         sys.stderr.write(f"* {line}\n")
+
+
+def _asked(url: str, verb: str | None, header: list[str], data: list[str]) -> _Ask:
+    body = _body(data)
+    return _Ask((verb or ("GET" if body is None else "POST")).upper(), url, _headers(header, body), body)
+
+
+def _require_success(answers: list[httpx.Response]) -> None:
+    """Raises typer.Exit, after the reason was said."""
+    for response in answers:
+        if response.is_error:
+            sys.stderr.write(f"Error: the server answered {response.status_code} {response.reason_phrase}.\n")
+            raise typer.Exit(ExitCode.FAILURE)
 
 
 def _fetched(

@@ -90,62 +90,67 @@ def _announce(config: GateConfig, url: str, as_json: bool) -> None:
     out.print(f"Payments are kept in {config.store.rpartition('@')[2]}. Ctrl-C stops after open requests are done.")
 
 
+FreeOption = Annotated[list[str], typer.Option(metavar="'METHOD PATH'", help="A route that passes unpaid. Repeatable.")]
+SellsOption = Annotated[
+    str | None,
+    typer.Option(help="Payment method; else COINSLOT_METHOD, or what the node speaks.", show_default=False),
+]
+DepositOption = Annotated[
+    str | None,
+    typer.Option(help="Suggest this deposit to clients, whole tokens.", rich_help_panel=SESSIONS, show_default=False),
+]
+WindowOption = Annotated[
+    int | None,
+    typer.Option(help="Units of a stream set aside at once.", rich_help_panel=SESSIONS, show_default=False),
+]
+MinimumOption = Annotated[
+    int | None, typer.Option(help="Least units of a metered answer.", rich_help_panel=SESSIONS, show_default="1")
+]
+UsageOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Field of the answer's JSON that tells its units, such as usage.total_tokens.",
+        rich_help_panel=SESSIONS,
+        show_default=False,
+    ),
+]
+MaxUnitsOption = Annotated[
+    int | None,
+    typer.Option(help="With --usage: most units of an answer.", rich_help_panel=SESSIONS, show_default=False),
+]
+SettlerOption = Annotated[
+    bool,
+    typer.Option(
+        "--settler/--no-settler",
+        help="Settle, close and watch channels here; without it `coinslot settler` must run.",
+        rich_help_panel=SESSIONS,
+    ),
+]
+CheckOption = Annotated[bool, typer.Option("--check", help="Check the configuration, chain and store, then exit.")]
+
+
 def gate(
     config: Annotated[Path | None, typer.Argument(help="A CONFIG.toml instead of flags.", show_default=False)] = None,
     upstream: Annotated[str | None, typer.Option(help="URL of the API to charge for.", show_default=False)] = None,
     price: Price = [],  # noqa: B006 - typer copies it
-    free: Annotated[
-        list[str], typer.Option(metavar="'METHOD PATH'", help="A route that passes unpaid. Repeatable.")
-    ] = [],  # noqa: B006
-    method: Annotated[
-        str | None,
-        typer.Option(help="Payment method; else COINSLOT_METHOD, or what the node speaks.", show_default=False),
-    ] = None,
+    free: FreeOption = [],  # noqa: B006
+    method: SellsOption = None,
     realm: Annotated[str, typer.Option(help="Name of your service in challenges.", show_default="the address")] = "",
     store: Annotated[str, typer.Option(help="Where payments are recorded.")] = DEFAULT_STORE,
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")] = (
-        DEFAULT_LISTEN
-    ),
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+    ] = DEFAULT_LISTEN,
     tls_cert: Annotated[str | None, typer.Option(help="PEM certificate chain.", show_default=False)] = None,
     tls_key: Annotated[str | None, typer.Option(help="PEM private key.", show_default=False)] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
-    deposit: Annotated[
-        str | None,
-        typer.Option(
-            help="Suggest this deposit to clients, whole tokens.", rich_help_panel=SESSIONS, show_default=False
-        ),
-    ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option(help="Units of a stream set aside at once.", rich_help_panel=SESSIONS, show_default=False),
-    ] = None,
-    minimum: Annotated[
-        int | None, typer.Option(help="Least units of a metered answer.", rich_help_panel=SESSIONS, show_default="1")
-    ] = None,
-    usage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Field of the answer's JSON that tells its units, such as usage.total_tokens.",
-            rich_help_panel=SESSIONS,
-            show_default=False,
-        ),
-    ] = None,
-    max_units: Annotated[
-        int | None,
-        typer.Option(help="With --usage: most units of an answer.", rich_help_panel=SESSIONS, show_default=False),
-    ] = None,
-    settler: Annotated[
-        bool,
-        typer.Option(
-            "--settler/--no-settler",
-            help="Settle, close and watch channels here; without it `coinslot settler` must run.",
-            rich_help_panel=SESSIONS,
-        ),
-    ] = True,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check the configuration, chain and store, then exit.")
-    ] = False,
+    deposit: DepositOption = None,
+    window: WindowOption = None,
+    minimum: MinimumOption = None,
+    usage: UsageOption = None,
+    max_units: MaxUnitsOption = None,
+    settler: SettlerOption = True,
+    check: CheckOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
     flags: dict[str, Any] = {},  # noqa: B006
 ) -> None:

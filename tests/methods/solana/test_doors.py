@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -151,26 +151,27 @@ def test_a_task_gets_what_it_paid_for_after_a_lost_answer(solshop: SolanaShop) -
 
 @pytest.mark.guard("T47")
 @pytest.mark.spec("SCHG-186", "SCHG-188")
-def test_the_purse_pays_only_those_whom_its_owner_names(solshop: SolanaShop) -> None:
+@pytest.mark.parametrize(
+    ("names", "path", "paid"),
+    [
+        (("payee", "other"), "/shared", True),
+        (("payee",), "/shared", False),
+        (("other",), "/paid/report", False),
+    ],
+)
+def test_the_purse_pays_only_those_whom_its_owner_names(
+    solshop: SolanaShop, names: tuple[str, ...], path: str, paid: bool
+) -> None:
     """The recipient, and every payee of a split: a share for somebody else is refused as a whole."""
     stand, other = Stand(solshop), solshop.payee()
     shared = stand.slot.price("0.25", splits={other: "0.05"})
     app = CoinslotMiddleware(page, stand.slot, {"GET /paid/*": "0.25", "GET /shared": shared})
-    both = {stand.recipient, other}
-    with asgi_server(app, lifespan="on") as url:
-        for named, path, paid in (
-            (both, "/shared", True),
-            ({stand.recipient}, "/shared", False),
-            ({other}, "/paid/report", False),
-        ):
-            policy = Policy(max_per_request="0.5", recipients=named)
-            with pay(httpx.Client(), stand.purse(), policy) as client:
-                if paid:
-                    assert client.get(f"{url}{path}").text == "paid for"
-                else:
-                    with pytest.raises(PolicyRefused, match="recipients"):
-                        client.get(f"{url}{path}")
-    assert stand.earned == DOLLAR // 5
+    people = {"payee": stand.recipient, "other": other}
+    policy = Policy(max_per_request="0.5", recipients={people[name] for name in names})
+    refused: AbstractContextManager[Any] = nullcontext() if paid else pytest.raises(PolicyRefused, match="recipients")
+    with asgi_server(app, lifespan="on") as url, pay(httpx.Client(), stand.purse(), policy) as client, refused:
+        assert client.get(f"{url}{path}").text == "paid for"
+    assert stand.earned == (DOLLAR // 5 if paid else 0)
 
 
 @pytest.mark.spec("SCHG-180")

@@ -256,20 +256,17 @@ def test_a_request_that_fails_on_its_way_counts_once(svm: SvmChain) -> None:
         host, port = url.removeprefix("http://").split(":")
         proxy = CuttingProxy((host, int(port)))
         there = f"http://127.0.0.1:{proxy.port}/"
-        try:
-            with paying(svm, pair, book, []) as client:
+        with closing(proxy), paying(svm, pair, book, []) as client:
+            assert client.get(there).status_code == 200
+            for lose in (proxy.lose_question, proxy.lose_answer):
+                lose(b"Authorization: Payment")
+                with pytest.raises(PaymentOutcomeUnknown) as caught:
+                    client.get(there)
+                before = only(book)
+                assert caught.value.reference == before.channel_id
                 assert client.get(there).status_code == 200
-                for lose in (proxy.lose_question, proxy.lose_answer):
-                    lose(b"Authorization: Payment")
-                    with pytest.raises(PaymentOutcomeUnknown) as caught:
-                        client.get(there)
-                    before = only(book)
-                    assert caught.value.reference == before.channel_id
-                    assert client.get(there).status_code == 200
-                    after = only(book)
-                    assert after.signed_units - before.signed_units <= COST
-        finally:
-            proxy.close()
+                after = only(book)
+                assert after.signed_units - before.signed_units <= COST
     assert only(book).signed_units <= 5 * COST
     assert only(book).spent_units <= only(book).signed_units
 
