@@ -201,7 +201,7 @@ MUTATIONS = [
     Mutation(
         "T37",
         POSTING,
-        "if origin_of(commit.url) != visit.origin:  # T37",
+        "if origin_of(commit.url) != visit.origin:",
         "if False:",
         PAYER + "test_a_commit_in_doubt_waits_for_its_own_site",
     ),
