@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -307,8 +308,43 @@ def test_never_for_reasons_that_are_switched_off(memory: SessionTill) -> None:
     assert (report.planned, report.stopped, buyer.record.stage) == (0, 0, Stage.OPEN)
 
 
+def test_age_alone_settles_no_dust(memory: SessionTill) -> None:
+    """One unit less than the least waits, however old; a threshold takes it, and so does a close."""
+    few, many = memory.buyer(), memory.buyer()
+    memory.serve(few.voucher(COST))
+    memory.serve(many.voucher(COST))
+    memory.serve(many.voucher(2 * COST))
+    memory.world.at_s += 2 * SETTLE_AFTER_S
+    floor = Policy(close_idle_after_s=None, min_settle_units=COST + 1)
+    assert settle(memory, floor).settled == 1
+    assert (few.record.settled, many.record.settled) == (0, 2 * COST)
+    memory.world.at_s += 9 * SETTLE_AFTER_S
+    assert settle(memory, floor).planned == 0
+    assert settle(memory, replace(floor, min_settle_units=COST)).settled == 1
+    conserved(memory, few, many)
+
+
+def test_dust_is_taken_by_a_threshold_and_by_a_close(memory: SessionTill) -> None:
+    """The least is for age alone."""
+    one, other = memory.buyer(), memory.buyer()
+    memory.serve(one.voucher(COST))
+    assert settle(memory, Policy(settle_units=COST, min_settle_units=10 * COST)).settled == 1
+    memory.serve(other.voucher(COST))
+    memory.world.at_s += 10 * CLOSE_IDLE_AFTER_S
+    assert settle(memory, Policy(min_settle_units=10 * COST)).closed == 2
+    assert (one.record.settled, other.record.settled) == (COST, COST)
+    conserved(memory, one, other)
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"settle_units": 0}, {"settle_after_s": 0.0}, {"close_idle_after_s": -1.0}, {"batch": 0}]
+    "wrong",
+    [
+        {"settle_units": 0},
+        {"settle_after_s": 0.0},
+        {"close_idle_after_s": -1.0},
+        {"batch": 0},
+        {"min_settle_units": -1},
+    ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     """Zero and less mean nothing here."""

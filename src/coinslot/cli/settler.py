@@ -46,6 +46,10 @@ def settler(
             metavar="SECONDS", help="Settle what was bought at that age; 0: never.", show_default=f"{SETTLE_AFTER_S:g}"
         ),
     ] = None,
+    min_settle_units: Annotated[
+        int | None,
+        typer.Option(metavar="UNITS", help="Age alone settles no less than that many base units.", show_default="0"),
+    ] = None,
     close_idle_after: Annotated[
         float | None,
         typer.Option(
@@ -92,6 +96,7 @@ def settler(
     asked = {
         "settle_units": settle_units,
         "settle_after_s": settle_after,
+        "min_settle_units": min_settle_units,
         "close_idle_after_s": close_idle_after,
         "batch": batch,
         "every_s": every,

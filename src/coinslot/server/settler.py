@@ -6,10 +6,10 @@
     4 work     jobs of the outbox, in batches: bytes and hash on record before anything is sent (payout.py). F09 F11
     5 tidy     now and then: what closed channels left on the chain (rent) is collected
 
-A channel is settled when what was bought and not paid out reaches a threshold or an age. It is closed when its payer
-asked the chain to close it, when somebody asked us to, or when nobody used it for long; also where nothing is owed, so
-that the deposit becomes free. What closing takes is the method's rule: what was spent, or what was settled already if
-that is more; or, where a chain knows only vouchers, all that the highest one says.
+A channel is settled when what was bought and not paid out reaches a threshold, or an age if it is no dust. It is closed
+when its payer asked the chain to close it, when somebody asked us to, or when nobody used it for long; also where
+nothing is owed, so that the deposit becomes free. What closing takes is the method's rule: what was spent, or what was
+settled already if that is more; or, where a chain knows only vouchers, all that the highest one says.
 
 Any number of settlers may share a store: each job has one live row per channel and a lease. A network that does not
 answer is left alone for the rest of the round, and is not noted as watched.
@@ -73,19 +73,23 @@ AHEAD_PART = 1000
 class Policy:
     """When to settle and close. Units are base units of a channel's asset; None: never for that reason.
 
-    Raises UsageError.
+    `min_settle_units`: age alone settles no less than that, since each settlement costs a fee. A voucher that expires
+    is settled whatever it says, and a close needs no minimum. Raises UsageError.
     """
 
     settle_units: int | None = None
     settle_after_s: float | None = SETTLE_AFTER_S
     close_idle_after_s: float | None = CLOSE_IDLE_AFTER_S
     batch: int = BATCH
+    min_settle_units: int = 0
 
     def __post_init__(self) -> None:
         if self.settle_units is not None and self.settle_units < 1:
             raise UsageError("a threshold for settling is 1 base unit or more")
         if any(each is not None and each <= 0 for each in (self.settle_after_s, self.close_idle_after_s)):
             raise UsageError("ages for settling and closing are more than 0 seconds")
+        if self.min_settle_units < 0:
+            raise UsageError("the least that age alone settles is 0 base units or more")
         if self.batch < 1:
             raise UsageError("a batch is 1 channel or more")
 
@@ -288,7 +292,8 @@ def wish(channel: Channel, policy: Policy, rules: Rules, at_s: float, grace_s: f
     """
     if channel.stage is Stage.OPEN:
         reached = policy.settle_units is not None and channel.unsettled >= policy.settle_units
-        aged = policy.settle_after_s is not None and at_s - channel.opened_at_s >= policy.settle_after_s
+        old = policy.settle_after_s is not None and at_s - channel.opened_at_s >= policy.settle_after_s
+        aged = old and channel.unsettled >= policy.min_settle_units
         wanted = session.settlement(channel, rules) if channel.unsettled and (reached or aged) else None
         return None if wanted is None or _ahead(channel, wanted) else (JobKind.SETTLE, wanted)
     if channel.stage is not Stage.CLOSING:

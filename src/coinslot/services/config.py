@@ -50,6 +50,7 @@ class SettlerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     inside: bool = True
     settle_units: int = 0
     settle_after_s: float = SETTLE_AFTER_S
+    min_settle_units: int = 0
     close_idle_after_s: float = CLOSE_IDLE_AFTER_S
     batch: int = BATCH
     every_s: float = EVERY_S
@@ -57,7 +58,11 @@ class SettlerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def policy(self) -> Policy:
         """As the settler takes it. Raises UsageError."""
         return Policy(
-            self.settle_units or None, self.settle_after_s or None, self.close_idle_after_s or None, self.batch
+            self.settle_units or None,
+            self.settle_after_s or None,
+            self.close_idle_after_s or None,
+            self.batch,
+            self.min_settle_units,
         )
 
 
