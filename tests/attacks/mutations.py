@@ -150,4 +150,14 @@ MUTATIONS = [
         "T24", "client/streaming.py", "received - self.streams.asked_units", "received",
         "tests/attacks/test_stream_paid_twice.py::test_words_that_were_signed_for_while_they_came_are_not_due_once_more",
     ),
+    Mutation(
+        "T24", "transports/sse.py",
+        'if lent is not None and (event.event or "").strip().lower() == DONE_EVENT:  # T24', "if False:",
+        "tests/attacks/test_delivery_last_word.py::test_what_clients_take_for_the_end_comes_after_the_usage[at_our_door]",
+    ),
+    Mutation(
+        "T24", "services/metered.py", "if self.till.meter.lent is not None and event.ends:", "if False:",
+        "tests/attacks/test_delivery_last_word.py"
+        "::test_what_clients_take_for_the_end_comes_after_the_usage[behind_the_gate]",
+    ),
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from coinslot.errors import CoinslotError
+from coinslot.intents.deliveries import DONE_EVENT
 
 CONTENT_TYPE = "text/event-stream"
 # No chunk of a language model comes near; an upstream that never ends an event must not fill our memory. F28
@@ -53,14 +54,21 @@ class UpstreamEvent:
         """Whether it pretends to be one of ours, also to readers that are lenient about spaces and case, or end lines
         where Unicode may. What an upstream relays of strangers (JSON does not escape U+2028) says no event of ours. T44
         """
-        if not any(name in line.lower() for line in self.lines for name in _OURS):
-            return False
+        ours = any(name in line.lower() for line in self.lines for name in _OURS)
+        return ours and any(name.startswith(_OUR_NAMES) for name in self._names())
+
+    @property
+    def ends(self) -> bool:
+        """Whether a client that pays afterwards takes it for the end of what it pays for. T24"""
+        return any(b"done" in line.lower() for line in self.lines) and DONE_EVENT in self._names()
+
+    def _names(self) -> Iterator[str]:
+        """What readers may take for its name."""
         for line in self.lines:
             for part in line.decode("utf-8", "replace").splitlines():
                 name, _, value = part.partition(":")
-                if name.strip().lower() == "event" and value.strip().lower().startswith(_OUR_NAMES):
-                    return True
-        return False
+                if name.strip().lower() == "event":
+                    yield value.strip().lower()
 
     def encode(self) -> bytes:
         """Its bytes, every line ended by us."""

@@ -148,6 +148,7 @@ class _Passing:
         self.begun = False
         self._events: EventReader | None = None
         self._told = False
+        self._ending = b""
 
     async def send(self, message: Message) -> None:
         """The send of the upstream's side. Raises _Over."""
@@ -198,12 +199,15 @@ class _Passing:
             return  # the last word is ours
         encoded = event.encode()
         await self.pay(self.units(event, encoded), out)
-        out.append(encoded)
+        if self.till.meter.lent is not None and event.ends:  # T24
+            self._ending = encoded
+        else:
+            out.append(encoded)
 
     async def _last_event(self) -> bytes:
         receipt = await self.till.meter.finish()
         if self.till.meter.lent is not None:
-            return encode_end(self.till.meter.lent)
+            return encode_end(self.till.meter.lent, self._ending)
         return encode_event(RECEIPT, msgspec.json.encode(receipt.members()))
 
     async def pay(self, units: int, out: list[bytes]) -> None:

@@ -22,7 +22,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from coinslot.errors import ChannelFinalized, ChannelNotFound, UsageError
-from coinslot.intents.deliveries import DIRECTIVE_EVENT, DONE_DATA, USAGE_EVENT
+from coinslot.intents.deliveries import DIRECTIVE_EVENT, DONE_DATA, DONE_EVENT, USAGE_EVENT
 from coinslot.server.lending import LentMeter
 from coinslot.transports.metering import AsyncMeter, Metered, SyncMeter
 
@@ -94,9 +94,11 @@ def encode_directive(lent: LentMeter) -> bytes:
     return _ours(DIRECTIVE_EVENT, lent.directive.members())
 
 
-def encode_end(lent: LentMeter) -> bytes:
-    """The events that end one: what it came to, and that nothing else comes."""
-    return _ours(USAGE_EVENT, lent.usage.members()) + f"data: {DONE_DATA}\n\n".encode()
+def encode_end(lent: LentMeter, ending: bytes = b"") -> bytes:
+    """The events that end one: what it came to, and that nothing else comes. `ending` is an event of the application's
+    that clients take for the end: before the usage it would cost them all that it may cost. T24
+    """
+    return _ours(USAGE_EVENT, lent.usage.members()) + ending + f"data: {DONE_DATA}\n\n".encode()
 
 
 def _pauses(patience_s: float) -> Iterator[float]:
@@ -143,7 +145,7 @@ async def asse(metered: Metered, items: AsyncIterable[Item] | Iterable[Item]) ->
     meter = metered.asynchronous
     source = items if isinstance(items, AsyncIterable) else in_threads(items)
     events = aiter(source)
-    lent = meter.lent
+    lent, ending = meter.lent, b""
     try:
         if lent is not None:
             yield encode_directive(lent)
@@ -157,9 +159,12 @@ async def asse(metered: Metered, items: AsyncIterable[Item] | Iterable[Item]) ->
                     yield told
                 if not dry.paid:
                     break
-            yield event.encode()
+            if lent is not None and (event.event or "").strip().lower() == DONE_EVENT:  # T24
+                ending = event.encode()
+            else:
+                yield event.encode()
         receipt = await meter.finish()
-        yield _ours(RECEIPT, receipt.members()) if lent is None else encode_end(lent)
+        yield _ours(RECEIPT, receipt.members()) if lent is None else encode_end(lent, ending)
     finally:
         close = getattr(events, "aclose", None)
         if close is not None:
