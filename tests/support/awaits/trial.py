@@ -226,7 +226,10 @@ def count(plan: Plan, town: Town) -> None:
         assert went <= 1 or wish.streams, f"I5: {wish.name} was delivered {went} times"
         delivered += COST * went
         cost += COST * (went if wish.streams else 1)
-    least, most = cost if plan.returns else delivered, cost + plan.more_units + rail.step_units
+    least, most = (
+        cost if plan.returns else delivered,
+        cost + plan.more_units + rail.step_units * len(store.list_channels(ChannelQuery()).result()),
+    )
     assert least <= rail.paid <= most, f"I1 I2: {rail.paid} was paid, and {delivered} delivered for {cost}"
     assert rail.paid == rail.earned, "what was paid is not what was earned"
     journal = {name: units for accounts in store.balances().result().values() for name, units in accounts.items()}
