@@ -436,12 +436,15 @@ def test_a_watcher_that_looks_often_is_not_missed(bank: Bank, alice: Wallet) -> 
 def test_a_busy_store_is_answered_with_503_and_retry_after(bank: Bank, alice: Wallet, tmp_path: Path) -> None:
     """Somebody holds the file: never a hang, no fresh challenge, and the same voucher is good afterwards."""
     path = str(tmp_path / "payments.db")
-    till = SessionTill(bank, alice, SqliteStore(path, wait_s=0.2))
+    store = SqliteStore(path)
+    till = SessionTill(bank, alice, store)
     buyer = till.buyer()
     credential = buyer.voucher(COST)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("begin immediate")
+    patience_s, store._wait_s = store._wait_s, 0.2
     answer = till.serve(credential)
+    store._wait_s = patience_s
     assert (answer.status, first(answer, "retry-after"), offered(answer)) == (503, "1", [])
     other.execute("rollback")
     other.close()

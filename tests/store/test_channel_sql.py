@@ -200,7 +200,7 @@ def proxy(postgres_db: str) -> Iterator[CuttingProxy]:
 def far(postgres_db: str, proxy: CuttingProxy) -> Iterator[PostgresStore]:
     """A store behind that line, with an open channel and 50 accepted."""
     path = urlsplit(postgres_db).path
-    made = PostgresStore(f"postgresql://postgres@127.0.0.1:{proxy.port}{path}", wait_s=3.0)
+    made = PostgresStore(f"postgresql://postgres@127.0.0.1:{proxy.port}{path}", wait_s=15.0)
     opened(made)
     made.accept_and_spend(order("c", 50, 0)).result()
     yield made

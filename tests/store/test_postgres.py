@@ -30,8 +30,8 @@ pytestmark = pytest.mark.postgres
 
 @pytest.fixture
 def store(postgres_db: str) -> Iterator[PostgresStore]:
-    """A store that waits only shortly."""
-    made = PostgresStore(postgres_db, wait_s=0.5)
+    """A store."""
+    made = PostgresStore(postgres_db)
     yield made
     made.close()
 
@@ -47,13 +47,24 @@ def proxy(postgres_db: str) -> Iterator[CuttingProxy]:
 
 @pytest.fixture
 def far(postgres_db: str, proxy: CuttingProxy) -> Iterator[PostgresStore]:
-    """A store behind that line."""
+    """A store behind that line; it has time to find another one."""
     parts = urlsplit(postgres_db)
-    made = PostgresStore(f"postgresql://postgres@127.0.0.1:{proxy.port}{parts.path}", wait_s=3.0)
+    made = PostgresStore(f"postgresql://postgres@127.0.0.1:{proxy.port}{parts.path}", wait_s=15.0)
     yield made
     made.close()
 
 
+@pytest.fixture
+def hasty(postgres_db: str, proxy: CuttingProxy) -> Iterator[PostgresStore]:
+    """The same, soon tired of waiting."""
+    parts = urlsplit(postgres_db)
+    made = PostgresStore(f"postgresql://postgres@127.0.0.1:{proxy.port}{parts.path}", wait_s=HASTE_S)
+    yield made
+    made.close()
+
+
+# What a frozen line may cost.
+HASTE_S = 3.0
 STEPS: dict[str, tuple[bytes, Callable[[PostgresStore], Future[Any]]]] = {
     "claim": (b"INTO coinslot_payments", lambda far: far.claim(claim("a"))),
     "claim with budget": (
@@ -136,12 +147,12 @@ def test_another_ones_claim_is_not_taken_for_ones_own(
     assert proxy.strikes == 1
 
 
-def test_a_server_that_says_nothing_is_given_up(far: PostgresStore, proxy: CuttingProxy) -> None:
+def test_a_server_that_says_nothing_is_given_up(hasty: PostgresStore, proxy: CuttingProxy) -> None:
     """A frozen line ends in an error that says the outcome is open, in bounded time, for reads and writes alike."""
-    leased(far, claim("warm"))
+    leased(hasty, claim("warm"))
     proxy.freeze()
     started = time.monotonic()
-    asked: list[Future[Any]] = [far.claim(claim("a")), far.find("id-warm")]
+    asked: list[Future[Any]] = [hasty.claim(claim("a")), hasty.find("id-warm")]
     for each in asked:
         with pytest.raises((StoreBroken, StoreBusy)):
             each.result(20)
@@ -149,17 +160,17 @@ def test_a_server_that_says_nothing_is_given_up(far: PostgresStore, proxy: Cutti
 
 
 @pytest.mark.guard("F19")
-def test_a_line_that_freezes_before_it_is_set_up_is_given_up(far: PostgresStore, proxy: CuttingProxy) -> None:
+def test_a_line_that_freezes_before_it_is_set_up_is_given_up(hasty: PostgresStore, proxy: CuttingProxy) -> None:
     """A connection whose very first question gets no answer ends as any other, and so does closing the store."""
     proxy.freeze(at=b"SHOW fsync")
-    busy = [far._write(lambda db: db.rows("SELECT pg_sleep(1)", {})) for _ in range(2)]
+    busy = [hasty._write(lambda db: db.rows("SELECT pg_sleep(1)", {})) for _ in range(2)]
     started = time.monotonic()
     for each in busy:
         with pytest.raises((StoreBroken, StoreBusy)):
             each.result(20)
-    far.close()
-    assert time.monotonic() - started < 3.0 + GRACE_S + 8
-    assert not [one for one in far._workers._threads if one.is_alive()]
+    hasty.close()
+    assert time.monotonic() - started < HASTE_S + GRACE_S + 15
+    assert not [one for one in hasty._workers._threads if one.is_alive()]
 
 
 @pytest.mark.guard("F19")
@@ -184,11 +195,10 @@ def test_closing_waits_for_a_stuck_step_no_longer_than_it_may_take(
 def test_a_locked_table_is_waited_for_and_no_longer(store: PostgresStore, postgres_db: str) -> None:
     """Within the wait comes StoreBusy; nothing changed, and later the same claim works."""
     leased(store, claim("warm"))
-    heart_at_rest(store)
-    with psycopg.connect(postgres_db) as blocker:
+    with closing(PostgresStore(postgres_db, wait_s=0.5)) as soon_tired, psycopg.connect(postgres_db) as blocker:
         blocker.execute("LOCK TABLE coinslot_payments IN SHARE MODE")
         started = time.monotonic()
-        asked = [store.claim(claim(f"{n}")) for n in range(20)]
+        asked = [soon_tired.claim(claim(f"{n}")) for n in range(20)]
         for each in asked:
             with pytest.raises(StoreBusy):
                 each.result(10)

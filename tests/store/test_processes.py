@@ -86,7 +86,7 @@ def test_two_busy_writers_starve_nobody(disk_url: str, opened: Opener, child: Ch
     drains = [threading.Thread(target=rest, args=(worker,)) for worker in workers]
     for drain in drains:
         drain.start()
-    store = opened(wait_s=2.0)
+    store = opened(wait_s=10.0)
     for n in range(50):
         leased(store, claim(f"third-{n}"))
     assert [worker.poll() for worker in workers] == [None, None]

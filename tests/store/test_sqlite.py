@@ -35,8 +35,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    """A store that waits only shortly."""
-    made = SqliteStore(str(path), wait_s=0.4)
+    """A store."""
+    made = SqliteStore(str(path))
     yield made
     made.close()
 
@@ -171,12 +171,14 @@ def writer(path: Path, store: SqliteStore) -> Iterator[Callable[[], None]]:
 @pytest.mark.guard("F16")
 def test_a_busy_file_is_waited_for_and_no_longer(store: SqliteStore, writer: Callable[[], None]) -> None:
     """Within the wait comes StoreBusy; nothing changed, reading goes on, and later the same claim works."""
+    patience_s, store._wait_s = store._wait_s, 0.4
     started = time.monotonic()
     asked = [store.claim(claim(f"{n}")) for n in range(5)]
     for each in asked:
         with pytest.raises(StoreBusy):
             each.result(10)
     assert 0.3 < time.monotonic() - started < 10.0
+    store._wait_s = patience_s
     assert store.find("id-0").result() is None
     writer()
     assert isinstance(store.claim(claim("0")).result(), Lease)
@@ -185,12 +187,14 @@ def test_a_busy_file_is_waited_for_and_no_longer(store: SqliteStore, writer: Cal
 
 def test_who_comes_later_waits_as_long(store: SqliteStore, writer: Callable[[], None]) -> None:
     """A late operation isn't refused with an early one: it has its own time, and uses it."""
+    patience_s, store._wait_s = store._wait_s, 0.4
     early = store.claim(claim("early"))
-    with pytest.raises(StoreBusy):
-        early.result(5)
+    store._wait_s = patience_s
     late = [store.claim(claim(f"late-{n}")) for n in range(3)]
+    with pytest.raises(StoreBusy):
+        early.result(10)
     writer()
-    assert all(isinstance(each.result(5), Lease) for each in late)
+    assert all(isinstance(each.result(10), Lease) for each in late)
 
 
 # --- broken --------------------------------------------------------------------------------------
