@@ -70,6 +70,17 @@ def test_private_is_said_where_the_handler_said_nothing(till: Till) -> None:
     assert dict(paid_headers([("cache-control", "no-store")], receipt))["cache-control"] == "private, no-store"
 
 
+def test_what_is_not_recorded_is_not_remembered(till: Till) -> None:
+    """Of a bought answer without a key nothing is kept; that it ends before its length is refused all the same."""
+    watching = Delivering(till.admitted(till.bought()).receipt, reported=False)
+    watching.begin(200, [("content-length", "5")])
+    watching.add(b"word")
+    with pytest.raises(StoreError):
+        watching.finish()
+    watching.add(b"s")
+    assert (watching.whole, watching.finish(), watching.interrupted()) == (True, None, None)
+
+
 def test_an_answer_that_ends_short_is_no_delivery(till: Till) -> None:
     """Half of what Content-Length promised is not recorded, and not replayed as if it had been all."""
     credential = till.bought()

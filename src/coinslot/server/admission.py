@@ -22,6 +22,11 @@ class ChargeAdmission:
     lease: Lease
     headers: Headers = field(default=(), repr=False)
 
+    @property
+    def reported(self) -> bool:
+        """Whether anything is recorded of its answer: always."""
+        return True
+
 
 @quick
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,11 @@ class SessionAdmission:
     idempotency_key: str | None = None
     meter: Meter | None = field(default=None, repr=False)
     headers: Headers = field(default=(), repr=False)
+
+    @property
+    def reported(self) -> bool:
+        """Whether anything is recorded of its answer: its units, or the answer itself."""
+        return self.meter is not None or self.idempotency_key is not None
 
 
 # Paid for: the handler may run. The door says `delivered` or `abandoned` to the gate, once. `asset` is the key of what

@@ -23,14 +23,15 @@ from coinslot.store.protocol import MAX_KEPT_BODY, Delivery
 
 
 class Delivering:
-    """Watches one answer go by."""
+    """Watches one answer go by. Not `reported`: nothing of it will be recorded, so nothing is remembered either."""
 
-    def __init__(self, receipt: Receipt, extra: Headers = ()) -> None:
+    def __init__(self, receipt: Receipt, extra: Headers = (), *, reported: bool = True) -> None:
         self._receipt = receipt
         self._extra = extra
+        self._reported = reported
         self._status = 0
         self._headers: Headers = ()
-        self._kept: list[bytes] | None = []
+        self._kept: list[bytes] | None = [] if reported else None
         self._size = 0
         self._expected: int | None = None
         self._ended = False
@@ -78,6 +79,8 @@ class Delivering:
         self._ended = True
         if self._expected is not None and 0 < self._size < self._expected:
             raise StoreError("an answer that ended before its promised length is no delivery")
+        if not self._reported:
+            return None
         body = b"".join(self._kept) if self._kept is not None else None
         return Delivery(self._status, kept_headers(self._headers), body)
 
@@ -86,6 +89,6 @@ class Delivering:
 
         None after `finish`: then the answer did come to its end, and only the record of it failed.
         """
-        if not self.counts or self._ended:
+        if not self.counts or self._ended or not self._reported:
             return None
         return Delivery(self._status, kept_headers(self._headers), None)

@@ -30,6 +30,7 @@ from typing import Protocol, TypeAlias
 
 from coinslot.core.challenge import Challenge
 from coinslot.core.receipt import Receipt
+from coinslot.core.record import quick
 from coinslot.intents.charge import Budget, Prepared
 from coinslot.ledger import Entry
 
@@ -77,6 +78,7 @@ class Lease:
     number: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A delivered answer: status, headers in order, and its body, or None where it was too large or not whole."""

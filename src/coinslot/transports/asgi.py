@@ -248,7 +248,7 @@ class Handover:
         self._admission = admission
         self._scope = scope
         self._send = send
-        self._delivering = Delivering(admission.receipt, admission.headers)
+        self._delivering = Delivering(admission.receipt, admission.headers, reported=admission.reported)
         self._start: Message | None = None
         self._over = False
         self.refused = False
