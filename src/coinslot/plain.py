@@ -1,17 +1,20 @@
-"""Bases for payment methods of the plain kind: what they answer to the questions that only other kinds need.
+"""What payment methods of the plain kind share: bases that answer the questions that only other kinds need, and the
+members that requests of every method have.
 
 A method may derive its sellers and payers from these, or answer all of the protocols in method.py by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow
 from coinslot.errors import Problem
 from coinslot.intents import acts, session
+from coinslot.method import Extras
+from coinslot.money import Asset, to_units
 
 
 class PlainSeller:
@@ -96,3 +99,47 @@ class PlainSessionPayer:
         """Nothing."""
         yield from ()
         return ()
+
+
+def charge_request(
+    asset: Asset,
+    recipient: str,
+    amount_units: int,
+    details: Mapping[str, Any],
+    extras: Extras,
+    parse_address: Callable[[str], str],
+) -> dict[str, Any]:
+    """The request object of a charge (CHG "Shared Fields"). `details` are the method's own members, which splits join.
+
+    Raises UsageError for splits that are no addresses or amounts.
+    """
+    shares = [
+        {"recipient": parse_address(who), "amount": str(to_units(share, asset.decimals or 0))}
+        for who, share in extras.splits
+    ]
+    request: dict[str, Any] = {
+        "amount": str(amount_units),
+        "currency": asset.id,
+        "recipient": recipient,
+        "methodDetails": {**details, "splits": shares} if shares else dict(details),
+    }
+    if extras.external_id is not None:
+        request["externalId"] = extras.external_id
+    if extras.description is not None:
+        request["description"] = extras.description
+    return request
+
+
+def session_request(terms: acts.Terms, details: Mapping[str, Any]) -> dict[str, Any]:
+    """The request object of a session (SES "Shared Fields"). `details` are the method's own members."""
+    request: dict[str, Any] = {
+        "amount": str(terms.amount_units),
+        "currency": terms.asset.id,
+        "recipient": terms.recipient,
+        "methodDetails": dict(details),
+    }
+    if terms.unit_type is not None:
+        request["unitType"] = terms.unit_type
+    if terms.suggested_deposit_units is not None:
+        request["suggestedDeposit"] = str(terms.suggested_deposit_units)
+    return request

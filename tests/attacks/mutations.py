@@ -112,7 +112,8 @@ MUTATIONS = [
         LYING + "test_a_cheap_charge_buys_no_accounts_for_its_payees",
     ),
     Mutation(
-        "T05", "methods/solana/charge_seller.py", "if is_reference(extras.external_id):", "if False:",
+        "T05", "methods/solana/charge_seller.py",
+        "if extras.external_id is not None and is_reference(extras.external_id):", "if False:",
         "tests/attacks/test_solana_references.py::"
         "test_an_external_id_of_a_route_is_never_taken_for_a_reference_of_ours",
     ),

@@ -43,6 +43,7 @@ from coinslot.methods.solana.source import require_source
 from coinslot.methods.solana.sponsor import Sponsor
 from coinslot.methods.solana.terms import PULL, PUSH, SolanaTerms, read_terms
 from coinslot.money import Asset, to_units
+from coinslot.plain import charge_request
 
 NAME = "solana"
 # What one look at the chain serves: offers made within so many seconds share its blockhash (good for sixty or more).
@@ -99,23 +100,10 @@ class SolanaChargeSeller:
             details |= {"decimals": decimals, "tokenProgram": config.token_program}
         if config.sponsor is not None:  # SCHG-024
             details |= {"feePayer": True, "feePayerKey": config.sponsor.address}
-        if extras.splits:
-            details["splits"] = [
-                {"recipient": parse_address(who), "amount": str(to_units(share, decimals))}
-                for who, share in extras.splits
-            ]
-        request: dict[str, Any] = {
-            "amount": str(amount),
-            "currency": config.asset.id,
-            "recipient": config.recipient,
-            "methodDetails": details,
-        }
-        if extras.external_id is not None:
-            if is_reference(extras.external_id):  # T05: only what nobody could know before ties a payment by itself
-                raise UsageError("an external id must not look like a reference that is made up for one challenge")
-            request["externalId"] = extras.external_id
-        if extras.description is not None:
-            request["description"] = extras.description
+        # T05: only what nobody could know before ties a payment by itself
+        if extras.external_id is not None and is_reference(extras.external_id):
+            raise UsageError("an external id must not look like a reference that is made up for one challenge")
+        request = charge_request(config.asset, config.recipient, amount, details, extras, parse_address)
         self._read(request)  # SCHG-031 to SCHG-035: never offer what no client may pay
         return request
 

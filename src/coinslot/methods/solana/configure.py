@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import cast
 
 from coinslot.chains.solana.address import parse_address
 from coinslot.chains.solana.ata import derive_ata
 from coinslot.chains.solana.instruction import U64_MAX
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
-from coinslot.chains.solana.rpc import account, genesis_hash, minimum_balance
+from coinslot.chains.solana.rpc import Commitment, account, genesis_hash, minimum_balance
 from coinslot.chains.solana.tokens import TOKEN_ACCOUNT_BYTES, TokenState, read_mint, read_token_account
 from coinslot.drive import Flow
 from coinslot.errors import BadTransaction, ConfigError, UsageError
@@ -29,6 +30,7 @@ from coinslot.settings import setting
 
 # A token account of Token-2022 grows with its mint's extensions: those that we take need 20 bytes or so.
 _ACCOUNT_EXTENSIONS = 64
+_COMMITMENTS = ("confirmed", "finalized")
 
 
 # --- both sides ----------------------------------------------------------------------------------
@@ -144,6 +146,13 @@ def sponsor_of(accept: Accept, token_program: str | None) -> Flow[Sponsor | None
             lamports("sponsor_payer_daily", accept.sponsor_payer_daily), lamports("sponsor_daily", accept.sponsor_daily)
         ),
     )
+
+
+def commitment_of(accept: Accept) -> Commitment:
+    """When a payment counts."""
+    if accept.commitment not in _COMMITMENTS:
+        raise ConfigError(f"commitment: one of {', '.join(_COMMITMENTS)}")
+    return cast("Commitment", accept.commitment)
 
 
 # --- payers --------------------------------------------------------------------------------------

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import msgspec
 
-from coinslot.chains.solana.rpc import Commitment
 from coinslot.drive import Flow
 from coinslot.errors import ConfigError, UsageError
 from coinslot.method import ChargePayer, ChargeSeller, Keyed, Sessions
 from coinslot.methods.solana.charge_payer import SolanaChargePayer
 from coinslot.methods.solana.charge_seller import NAME, SellerConfig, SolanaChargeSeller
-from coinslot.methods.solana.configure import asked_currency, own_cluster, payer_config, require_payable, sponsor_of
+from coinslot.methods.solana.configure import (
+    asked_currency,
+    commitment_of,
+    own_cluster,
+    payer_config,
+    require_payable,
+    sponsor_of,
+)
 from coinslot.methods.solana.keys import KEYS
 from coinslot.methods.solana.reading import read_recorded
 from coinslot.methods.solana.session.method import SESSIONS
 from coinslot.methods.solana.settings import Accept, Wallet
 from coinslot.methods.solana.terms import MODES, PULL
 from coinslot.methods.solana.tokens import known_asset
-
-_COMMITMENTS = ("confirmed", "finalized")
 
 
 class SolanaMethod:
@@ -69,13 +72,6 @@ class SolanaMethod:
         if not isinstance(wallet, Wallet):
             raise UsageError("not settings of a solana wallet")
         return (SolanaChargePayer((yield from payer_config(wallet))),)
-
-
-def commitment_of(accept: Accept) -> Commitment:
-    """When a payment counts."""
-    if accept.commitment not in _COMMITMENTS:
-        raise ConfigError(f"commitment: one of {', '.join(_COMMITMENTS)}")
-    return cast("Commitment", accept.commitment)
 
 
 def _modes(accept: Accept) -> tuple[str, ...]:

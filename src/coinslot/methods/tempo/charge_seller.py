@@ -41,7 +41,7 @@ from coinslot.methods.tempo.terms import MAX_AMOUNT, MODES, TempoTerms, read_ter
 from coinslot.methods.tempo.tokens import asset as asset_of
 from coinslot.methods.tempo.tokens import network, pinned
 from coinslot.money import Asset, to_units
-from coinslot.plain import PlainSeller
+from coinslot.plain import PlainSeller, charge_request
 
 NAME = "tempo"
 
@@ -77,8 +77,7 @@ class TempoChargeSeller(PlainSeller):
     def offer(self, price: Decimal, extras: Extras) -> Mapping[str, Any]:
         """The request object (TCHG "Request Schema"); a price of zero asks for a proof. Raises UsageError."""
         config = self.config
-        decimals = config.asset.decimals or 0
-        amount = to_units(price, decimals)
+        amount = to_units(price, config.asset.decimals or 0)
         if not 0 <= amount <= MAX_AMOUNT:
             raise UsageError("the price is not in the range of the token")
         details: dict[str, Any] = {"chainId": config.chain_id}
@@ -88,21 +87,7 @@ class TempoChargeSeller(PlainSeller):
             details["feePayer"] = True
         if amount and config.memo is not None:
             details["memo"] = to_hex(config.memo)
-        if extras.splits:
-            details["splits"] = [
-                {"recipient": parse_address(who), "amount": str(to_units(share, decimals))}
-                for who, share in extras.splits
-            ]
-        request: dict[str, Any] = {
-            "amount": str(amount),
-            "currency": config.asset.id,
-            "recipient": config.recipient,
-            "methodDetails": details,
-        }
-        if extras.external_id is not None:
-            request["externalId"] = extras.external_id
-        if extras.description is not None:
-            request["description"] = extras.description
+        request = charge_request(config.asset, config.recipient, amount, details, extras, parse_address)
         self._read(request)  # TCHG-014 to TCHG-019: never offer what no client may pay
         return request
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import msgspec
 
-from coinslot.chains.solana.rpc import Commitment
 from coinslot.drive import Flow
-from coinslot.errors import ConfigError, UsageError
+from coinslot.errors import UsageError
 from coinslot.method import SessionPayer, SessionSeller
+from coinslot.methods.solana.configure import commitment_of
 from coinslot.methods.solana.session.configure import session_config
 from coinslot.methods.solana.session.payer import SolanaSessionPayer
 from coinslot.methods.solana.session.seller import SolanaSessionSeller
 from coinslot.methods.solana.session.wallet import session_payer_config
 from coinslot.methods.solana.settings import Accept, Wallet
-
-_COMMITMENTS = ("confirmed", "finalized")
 
 
 class SolanaSessions:
@@ -30,9 +27,7 @@ class SolanaSessions:
         """
         if not isinstance(accept, Accept):
             raise UsageError("not settings of a solana seller")
-        if accept.commitment not in _COMMITMENTS:
-            raise ConfigError(f"commitment: one of {', '.join(_COMMITMENTS)}")
-        config = yield from session_config(accept, cast("Commitment", accept.commitment))
+        config = yield from session_config(accept, commitment_of(accept))
         return () if config is None else (SolanaSessionSeller(config),)
 
     def payers(self, wallet: msgspec.Struct) -> Flow[Sequence[SessionPayer]]:

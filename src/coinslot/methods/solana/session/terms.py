@@ -25,6 +25,7 @@ from coinslot.methods.solana.session.fields import (
     read_units,
 )
 from coinslot.money import Asset
+from coinslot.plain import session_request
 
 INTENT = "session"
 NETWORKS = ("mainnet", "devnet", "localnet")
@@ -239,16 +240,7 @@ def write_session_request(terms: SessionTerms) -> dict[str, Any]:
         ("recentSlot", None if terms.recent_slot is None else str(terms.recent_slot)),
     )
     details |= {name: value for name, value in optional if value is not None}
-    request: dict[str, Any] = {
-        "amount": str(terms.amount_units),
-        "currency": terms.mint,
-        "recipient": terms.recipient,
-        "methodDetails": details,
-    }
-    if terms.unit_type is not None:
-        request["unitType"] = terms.unit_type
-    if terms.suggested_deposit_units is not None:
-        request["suggestedDeposit"] = str(terms.suggested_deposit_units)
+    request = session_request(terms, details)
     if terms.minimum_deposit_units:
         request["minimumDeposit"] = str(terms.minimum_deposit_units)
     if read_session_terms(request, lambda _network, _mint, _decimals: terms.asset) != terms:

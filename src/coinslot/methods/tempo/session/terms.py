@@ -23,6 +23,7 @@ from coinslot.methods.tempo.session.fields import (
 )
 from coinslot.methods.tempo.session.snapshot import Snapshot, read_snapshot
 from coinslot.money import Asset
+from coinslot.plain import session_request
 
 INTENT = "session"
 # A name such as "llm_token"; longer text is no name.
@@ -143,16 +144,7 @@ def write_session_request(terms: SessionTerms) -> dict[str, Any]:
         details["feePayer"] = True
     if terms.snapshot is not None:
         details["sessionSnapshot"] = terms.snapshot.members()
-    request: dict[str, Any] = {
-        "amount": str(terms.amount_units),
-        "currency": terms.token,
-        "recipient": terms.recipient,
-        "methodDetails": details,
-    }
-    if terms.unit_type is not None:
-        request["unitType"] = terms.unit_type
-    if terms.suggested_deposit_units is not None:
-        request["suggestedDeposit"] = str(terms.suggested_deposit_units)
+    request = session_request(terms, details)
     if read_session_terms(request, lambda _chain, _token: terms.asset) != terms:  # never offer what no client may pay
         raise UsageError("these terms can't be written as a request")
     return request
