@@ -202,10 +202,11 @@ def test_a_stream_that_breaks_off_keeps_its_watermark(bank: Bank, alice: Wallet,
 @pytest.mark.guard("F29")
 def test_a_cancelled_purchase_keeps_its_watermark_and_gives_its_turn_back(shop: SessionShop, book: SqliteBook) -> None:
     """A task that is cancelled while it waits for its answer: unknown, on record, and nobody waits for its lock."""
-    hang = [False]
+    hang, hung = [False], [False]
 
     def answer(seen: Seen) -> Reply:
         if seen.credential and seen.method == "GET" and hang[0]:
+            hung[0] = True
             return Reply(200, drop="hang")
         return shop(seen)
 
@@ -214,8 +215,9 @@ def test_a_cancelled_purchase_keeps_its_watermark_and_gives_its_turn_back(shop: 
             await client.get(url)
             hang[0] = True
             task = asyncio.create_task(client.get(url))
-            while (await asyncio.wrap_future(book.all()))[0].signed_units < 2 * COST:
+            while not hung[0]:  # it has come there, and was signed before
                 await asyncio.sleep(0.01)
+            assert (await asyncio.wrap_future(book.all()))[0].signed_units >= 2 * COST
             task.cancel()
             with pytest.raises(PaymentOutcomeUnknown):
                 await task

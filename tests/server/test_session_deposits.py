@@ -139,6 +139,7 @@ def test_an_open_that_met_our_own_trouble_may_come_again(till: SessionTill) -> N
     assert till.serve(credential).status == 503
     assert buyer.record.stage is Stage.OPENING
     till.seller.empty = False
+    drained(till.store)
     assert till.serve(credential).body == b"words"
     assert buyer.sums == (COST, COST, 0)
 
