@@ -6,16 +6,13 @@ processor time of the last two thousand vouchers of a channel beside that of its
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from bench.store import _postgres, _row
+from bench.store import _row, each_store
 from coinslot.core.challenge import Challenge
 from coinslot.intents.session import Channel, Rules, Spent, Voucher
 from coinslot.store.channels import Order, SessionStore
-from coinslot.store.open import open_store
 from coinslot.store.protocol import Claim
 
 # Long enough to see checkpoints, short enough for a bench of everything.
@@ -97,15 +94,7 @@ def _store_rows(kind: str, store: SessionStore) -> list[dict[str, object]]:
 
 def rows() -> list[dict[str, object]]:
     """One row per figure: name, value, unit, peer, peer_value, ratio (no peer here)."""
-    made: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as folder, _postgres() as postgres:
-        for kind, url in (("memory", "memory:"), ("sqlite", f"sqlite:///{Path(folder)}/x.db"), ("postgres", postgres)):
-            if url is None:
-                continue
-            store = open_store(url)
-            made += _store_rows(kind, store)
-            store.close()
-    return made
+    return [row for kind, store in each_store() for row in _store_rows(kind, store)]
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from coinslot.core.challenge import Challenge
+from coinslot.store.channels import SessionStore
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Claim, Store
 
@@ -103,17 +104,19 @@ def _postgres() -> Iterator[str | None]:
         server.remove()
 
 
-def rows() -> list[dict[str, object]]:
-    """One row per figure: name, value, unit, peer, peer_value, ratio (no peer here)."""
-    made: list[dict[str, object]] = []
+def each_store() -> Iterator[tuple[str, SessionStore]]:
+    """One of each kind, empty, by its kind's name."""
     with tempfile.TemporaryDirectory() as folder, _postgres() as postgres:
         for kind, url in (("memory", "memory:"), ("sqlite", f"sqlite:///{folder}/x.db"), ("postgres", postgres)):
             if url is None:
                 continue
-            store = open_store(url)
-            made += _store_rows(kind, store)
-            store.close()
-    return made
+            with closing(open_store(url)) as store:
+                yield kind, store
+
+
+def rows() -> list[dict[str, object]]:
+    """One row per figure: name, value, unit, peer, peer_value, ratio (no peer here)."""
+    return [row for kind, store in each_store() for row in _store_rows(kind, store)]
 
 
 if __name__ == "__main__":

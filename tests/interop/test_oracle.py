@@ -32,7 +32,8 @@ from coinslot.core.credential import decode_credential, encode_credential
 from coinslot.core.digest import body_digest, same_body
 from coinslot.core.receipt import Receipt, decode_receipt
 from coinslot.methods.tempo.memo import attribution_memo
-from coinslot.methods.tempo.proof import proof_digest, read_source, source_of
+from coinslot.methods.tempo.proof import proof_digest
+from coinslot.methods.tempo.source import read_source, source_of
 from support.peers import Peer
 
 pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("interop")]

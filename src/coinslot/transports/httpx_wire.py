@@ -11,8 +11,9 @@ from coinslot.client.events import Paid, Presented
 from coinslot.client.journey import Journey
 from coinslot.client.presenting import Answer, Ask, Tapped
 from coinslot.client.purse import Purse
-from coinslot.drive import RealAsyncWorld, RealWorld, Send, run, run_async
+from coinslot.drive import RealAsyncWorld, RealWorld, Send, run_async
 from coinslot.errors import PaymentOutcomeUnknown
+from coinslot.transports.tapping import tapped
 
 # The least patience with a paid request, in seconds: settlement waits for a block or two.
 PAID_READ_S = 60.0
@@ -252,14 +253,7 @@ class _TappedStream(httpx.SyncByteStream):
         self._inner, self._tap, self._world = inner, tap, world
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._inner:
-            passed = run(self._tap.feed(chunk), self._world)
-            if passed:
-                yield passed
-        run(self._tap.end(), self._world)
-        rest = self._tap.finish()
-        if rest:
-            yield rest
+        yield from tapped(self._inner, self._tap, self._world)
 
     def close(self) -> None:
         self._tap.finish()

@@ -52,6 +52,7 @@ from coinslot.method import Payer
 from coinslot.money import parse_decimal
 from coinslot.store.book import Book
 from coinslot.store.book_open import book_opener
+from coinslot.transports.tapping import tapped
 
 # The least patience with a paid request, in seconds: settlement waits for a block or two.
 PAID_READ_S = 60.0
@@ -236,14 +237,7 @@ class _TappedBody:
 
     def stream(self, *arguments: Any, **options: Any) -> Iterator[bytes]:
         """As urllib3's. Raises PaymentError."""
-        for chunk in self._inner.stream(*arguments, **options):
-            passed = run(self._tap.feed(chunk), self._world)
-            if passed:
-                yield passed
-        run(self._tap.end(), self._world)
-        rest = self._tap.finish()
-        if rest:
-            yield rest
+        yield from tapped(self._inner.stream(*arguments, **options), self._tap, self._world)
 
     def close(self) -> None:
         """As urllib3's."""

@@ -13,7 +13,8 @@ from coinslot.chains.evm.signature import PrivateKey
 from coinslot.core.challenge import Challenge
 from coinslot.errors import VerificationFailed
 from coinslot.intents.charge import Settled
-from coinslot.methods.tempo.proof import proof_digest, read_source, source_of, verify_proof
+from coinslot.methods.tempo.proof import proof_digest, verify_proof
+from coinslot.methods.tempo.source import read_source, source_of
 from support.temposhop import Shop
 
 KEY = PrivateKey(bytes([1] * 32))

@@ -34,7 +34,8 @@ from coinslot.methods.tempo.paying import (
     sign_as_account,
     valid_before,
 )
-from coinslot.methods.tempo.proof import proof_digest, source_of
+from coinslot.methods.tempo.proof import proof_digest
+from coinslot.methods.tempo.source import source_of
 from coinslot.methods.tempo.sponsor import GAS_PER_KEY_AUTHORIZATION
 from coinslot.methods.tempo.terms import PUSH, TempoTerms, read_terms
 from coinslot.methods.tempo.tip20 import transfer_call

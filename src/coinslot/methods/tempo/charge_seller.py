@@ -32,10 +32,11 @@ from coinslot.intents.charge import INTENT, Budget, Checked, Outcome, Prepared, 
 from coinslot.method import Extras
 from coinslot.methods.tempo.legs import Binding
 from coinslot.methods.tempo.preflight import preflight, require_fresh, require_key
-from coinslot.methods.tempo.proof import read_source, require_source, verify_proof
+from coinslot.methods.tempo.proof import verify_proof
 from coinslot.methods.tempo.pull import Pulled, check_pull, read_pull
 from coinslot.methods.tempo.push import check_push, read_hash, require_push
 from coinslot.methods.tempo.settle import broadcast_raw, confirm_paid
+from coinslot.methods.tempo.source import read_source, require_source
 from coinslot.methods.tempo.sponsor import Sponsor
 from coinslot.methods.tempo.terms import MAX_AMOUNT, MODES, TempoTerms, read_terms
 from coinslot.methods.tempo.tokens import asset as asset_of

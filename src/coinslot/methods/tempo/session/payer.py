@@ -41,7 +41,6 @@ from coinslot.methods.tempo.paying import (
     sign_as_account,
     valid_before,
 )
-from coinslot.methods.tempo.proof import source_of
 from coinslot.methods.tempo.session.calls import OpenCall, RequestCloseCall, WithdrawCall
 from coinslot.methods.tempo.session.escrow import V1, VERSIONS, WITHDRAW_AFTER_S, Escrow, pinned_escrow
 from coinslot.methods.tempo.session.exit import exit_transaction, require_there, require_withdrawable
@@ -54,6 +53,7 @@ from coinslot.methods.tempo.session.reserve import ChainChannel, read_channel
 from coinslot.methods.tempo.session.suggestion import believed, names, told_snapshot
 from coinslot.methods.tempo.session.terms import INTENT, SessionTerms, read_session_terms, require_terms
 from coinslot.methods.tempo.session.transaction import Funding, open_transaction, top_up_transaction
+from coinslot.methods.tempo.source import source_of
 from coinslot.methods.tempo.tokens import PATH_USD, fee_units, network
 from coinslot.methods.tempo.transaction.build import serialise, transaction_hash
 from coinslot.methods.tempo.transaction.fields import TempoTransaction

@@ -32,7 +32,6 @@ from coinslot.intents.charge import Prepared
 from coinslot.intents.dry import NeedVoucher
 from coinslot.method import Extras
 from coinslot.methods.tempo.paying import NAME
-from coinslot.methods.tempo.proof import require_source
 from coinslot.methods.tempo.session import payout
 from coinslot.methods.tempo.session.channel import StreamChannel
 from coinslot.methods.tempo.session.escrow import CLOSE_GRACE_S, V1, Escrow
@@ -65,6 +64,7 @@ from coinslot.methods.tempo.session.terms import (
 from coinslot.methods.tempo.session.transaction import Opening, ToppingUp, read_opening, read_top_up
 from coinslot.methods.tempo.session.voucher import VoucherScheme
 from coinslot.methods.tempo.settle import broadcast_raw
+from coinslot.methods.tempo.source import require_source
 from coinslot.methods.tempo.sponsor import Sponsor
 from coinslot.methods.tempo.tokens import asset as asset_of
 from coinslot.methods.tempo.tokens import network, pinned
