@@ -363,4 +363,11 @@ MUTATIONS += [
         "if not transaction.raw:",
         f"{LOOKUPS}::test_a_table_that_is_not_to_be_seen_yet_is_waited_for",
     ),
+    Mutation(
+        "T30",
+        PAYOUT,
+        "yield from require_filled(url, parcel.tables, commitment)",
+        "pass",
+        f"{LOOKUPS}::test_two_payouts_of_one_slot_do_not_use_each_others_table",
+    ),
 ]

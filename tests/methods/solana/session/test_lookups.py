@@ -28,10 +28,12 @@ from coinslot.chains.solana.message import MAX_BYTES, build_message, read_transa
 from coinslot.chains.solana.programs import LOOKUP_PROGRAM, TOKEN_PROGRAM
 from coinslot.devnet.channels.solana.program import PROGRAM_ID
 from coinslot.drive import RealWorld, run
-from coinslot.errors import BadTransaction, LedgerError, RpcUnreachable, UsageError
+from coinslot.errors import BadTransaction, ChainError, LedgerError, RpcUnreachable, UsageError
 from coinslot.intents import session
 from coinslot.intents.acts import Done, Sendable
+from coinslot.intents.charge import Refused
 from coinslot.intents.session import Stage
+from coinslot.methods.solana.session.channel import Status
 from coinslot.methods.solana.session.distribution import MAX_SPLITS, Split
 from coinslot.methods.solana.session.lookups import IN_USE_SLOTS
 from coinslot.methods.solana.session.parcel import read_parcel
@@ -100,12 +102,14 @@ def bought(till: SolanaTill) -> Buyer:
     return buyer
 
 
-def made(till: SolanaTill, buyer: Buyer) -> tuple[tuple[session.Channel, session.Close, bool], Sendable]:
-    """The close of a channel, signed, nothing sent."""
+def made(
+    till: SolanaTill, buyer: Buyer, *, closes: bool = True
+) -> tuple[tuple[session.Channel, session.Close, bool], Sendable]:
+    """The close of a channel, or its settlement, signed, nothing sent."""
     record = buyer.record
     wanted = session.close(record, None, till.seller.rules(till.seller.terms(buyer.request)))
     assert isinstance(wanted, session.Close)
-    job = (record, wanted, True)
+    job = (record, wanted, closes)
     return job, run(till.seller.pay_out([job]), till.world)
 
 
@@ -203,6 +207,37 @@ def test_a_table_that_is_not_to_be_seen_yet_is_waited_for(crowded: Tills) -> Non
     still.close()
     run(till.seller.send(sent.raw), till.world)
     assert isinstance(run(till.seller.paid_out(*job, sent), till.world), Done)
+
+
+@pytest.mark.guard("T30")
+def test_two_payouts_of_one_slot_do_not_use_each_others_table(crowded: Tills) -> None:
+    """Their table has one address: sent all the same, the second would pay out the first's channel, and never end."""
+    till = crowded()
+    jobs = []
+    for buyer in (bought(till), bought(till)):
+        buyer.ask_to_close()
+        settled, sent = made(till, buyer, closes=False)
+        run(till.seller.send(sent.raw), till.world)
+        assert isinstance(run(till.seller.paid_out(*settled, sent), till.world), Done)  # sealed, and not paid out
+        jobs.append(buyer)
+    till.svm.running.advance_slots(3)
+    (first, sent), (second, late) = (made(till, buyer) for buyer in jobs)
+    parcel, other = read_parcel(sent.raw)[0], read_parcel(late.raw)[0]
+    assert parcel.tables[0].address == other.tables[0].address
+    with struck_at("solana.sent"):
+        run(till.seller.send(sent.raw), till.world)
+    with pytest.raises(ChainError, match="filled by another payout"):
+        run(till.seller.send(late.raw), till.world)
+    assert [one.on_chain.status for one in jobs if one.on_chain] == [Status.SEALED, Status.SEALED]
+    run(till.seller.send(sent.raw), till.world)
+    assert isinstance(run(till.seller.paid_out(*first, sent), till.world), Done)
+    till.svm.running.warp_seconds(200)
+    till.svm.running.expire_blockhashes()
+    till.svm.running.advance_slots(40)
+    assert isinstance(run(till.seller.paid_out(*second, late), till.world), Refused)
+    again, anew = made(till, jobs[1])
+    run(till.seller.send(anew.raw), till.world)
+    assert isinstance(run(till.seller.paid_out(*again, anew), till.world), Done)
 
 
 @pytest.mark.guard("F09")

@@ -30,11 +30,11 @@ from coinslot.chains.solana.lookup import (
 )
 from coinslot.chains.solana.message import Table, build_message, sign_partially
 from coinslot.chains.solana.programs import LOOKUP_PROGRAM
-from coinslot.chains.solana.rpc import Commitment, Memcmp, latest_blockhash, program_accounts, slot
+from coinslot.chains.solana.rpc import Commitment, Memcmp, accounts, latest_blockhash, program_accounts, slot
 from coinslot.chains.solana.sending import await_status, send_transaction
 from coinslot.chains.solana.signature import Key
 from coinslot.drive import Flow
-from coinslot.errors import BadTransaction
+from coinslot.errors import BadTransaction, ChainError, RpcUnreachable
 from coinslot.methods.solana.session.channel import event_authority
 from coinslot.methods.solana.session.parcel import Step
 
@@ -64,6 +64,24 @@ def plan_table(program: str, steps: Sequence[Step], authority: str, at_slot: int
         extend = build_extend_table(address, authority, addresses[first : first + EXTEND_AT_ONCE])
         making.append(Step((extend,), TABLE_UNITS))
     return Table(address, addresses), making
+
+
+def require_filled(url: str, tables: Sequence[Table], commitment: Commitment) -> Flow[None]:
+    """That the chain's tables say what was meant. Two payouts that were made in one slot have a table of one address,
+    and who filled it second would be paying out another channel: it must not be sent, and is made anew when it is dead.
+
+    Raises RpcUnreachable for one that is not to be seen yet, ChainError for one that says something else.
+    """
+    found = yield from accounts(url, [one.address for one in tables], commitment=commitment)
+    for table, account in zip(tables, found, strict=True):
+        if account is None:
+            raise RpcUnreachable(f"the lookup table {table.address} is not to be seen yet")
+        try:
+            listed = read_table(account.owner, account.data).addresses
+        except BadTransaction as error:
+            raise ChainError(f"the lookup table {table.address} can't be read: {error}") from None
+        if listed[: len(table.addresses)] != table.addresses:  # T30
+            raise ChainError(f"the lookup table {table.address} was filled by another payout; this one is made anew")
 
 
 def collect_tables(url: str, program: str, payer: Key, commitment: Commitment) -> Flow[int]:

@@ -56,7 +56,7 @@ from coinslot.methods.solana.session.beneficiaries import (
 from coinslot.methods.solana.session.channel import ChannelAccount, Status, escrow_account
 from coinslot.methods.solana.session.landing import find_end
 from coinslot.methods.solana.session.looking import own_state, read_states
-from coinslot.methods.solana.session.lookups import plan_table
+from coinslot.methods.solana.session.lookups import plan_table, require_filled
 from coinslot.methods.solana.session.parcel import Paper, Parcel, Seen, Step, fits, pack, read_parcel
 from coinslot.methods.solana.session.program import (
     Seal,
@@ -345,6 +345,7 @@ def send(url: str, raw: bytes, commitment: Commitment) -> Flow[None]:
     for place, (each, transaction) in enumerate(zip(parcel.transactions, transactions, strict=True), start=1):
         if transaction.lookups:  # F11: what is written to a table can be looked up from the next slot on
             yield from await_slot(url, landed_slot + 1, commitment=commitment, wait_s=STEP_WAIT_S)
+            yield from require_filled(url, parcel.tables, commitment)
         yield from send_transaction(url, each, commitment=commitment)
         failpoint("solana.sent")
         if place < len(transactions):
