@@ -33,7 +33,7 @@ from support.awaits.acts import (
 from support.awaits.life import Clock
 from support.awaits.solana import Node, SolanaRail
 from support.awaits.town import COST, WINDOW
-from support.awaits.trial import Plan, Points, Tally, both_sides, distinct, every_await, quick_folder
+from support.awaits.trial import Plan, Points, Tally, both_sides, calls, distinct, every_await, quick_folder
 
 OWN, OPERATOR, SPLITS = {"sponsored": False}, {"operator": True}, {"splits": 8}
 CHARGE, PUSH = {"charges": True}, {"charges": True, "push": True, **OWN}
@@ -118,6 +118,25 @@ def test_whoever_dies_at_whatever_await_everybody_gets_their_own(name: str) -> N
     """The same at every await, reads included, in every variant."""
     tally = tried(ALL[name], both_sides)
     assert tally.crashes == 2 * tally.awaits
+
+
+def lossy(name: str) -> Tally:
+    """A plan whose victim lives on, and misses one answer."""
+    return tried(replace(ALL[name], loses=True), calls)
+
+
+@pytest.mark.guard("F11")
+@pytest.mark.parametrize("name", ["server-close", "server-charge", "client-open-own", "settler-settle"])
+def test_whatever_answer_is_lost_everybody_gets_their_own(name: str) -> None:
+    """A node's or a server's, or the call itself: nothing is paid, sent or sold twice for that."""
+    assert lossy(name).crashes > 1
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", [name for name in ALL if not name.endswith("-gone")])
+def test_whatever_answer_is_lost_in_whatever_act_everybody_gets_their_own(name: str) -> None:
+    """The same in every variant; not all of them call anybody."""
+    lossy(name)
 
 
 def test_who_pushes_and_dies_before_it_presents_pays_again() -> None:

@@ -11,7 +11,8 @@ from coinslot.intents.acts import Held
 from coinslot.method import SessionPayer
 from coinslot.services import leaving
 from coinslot.store.book import ENDED, Book
-from support.awaits.town import EAGER, Client, Gone, Town
+from support.awaits.life import Gone
+from support.awaits.town import EAGER, Client, Town
 
 Act = Callable[[Town], None]
 Leaving = Callable[[Book, SessionPayer, Held], Flow[Any]]

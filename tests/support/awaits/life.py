@@ -16,6 +16,7 @@ from random import Random as Chance
 from typing import Any, Protocol, TypeVar
 
 from coinslot.drive import Call, Effect, Flow, Now, Random, Rpc, Send, Sleep, Wait
+from coinslot.errors import RpcUnreachable
 
 T = TypeVar("T")
 
@@ -27,6 +28,10 @@ ERA_S = 100_000.0
 
 class Died(BaseException):
     """The process is dead. No `except Exception` sees it."""
+
+
+class Gone(Exception):
+    """The connection broke, or nobody listened."""
 
 
 class Side(StrEnum):
@@ -57,12 +62,15 @@ class Clock:
 
 @dataclass
 class Life:
-    """One process from its start to its end. `at`: the number of the step it dies at, 0 for none."""
+    """One process from its start to its end. `at`: the number of the step it dies at, 0 for none. With `loses` it lives
+    on, and that step fails: a call that did not reach its node or server, or whose answer got lost.
+    """
 
     at: int = 0
     side: Side = Side.BEFORE
     passed: list[str] = field(default_factory=list)
     dead: bool = False
+    loses: bool = False
 
     def step(self, name: str, act: Callable[[], T]) -> T:
         """One await. Raises Died, now and for ever, if that was to be the last one."""
@@ -70,6 +78,10 @@ class Life:
             raise Died
         self.passed.append(name)
         last = len(self.passed) == self.at
+        if last and self.loses:
+            if self.side is Side.AFTER:
+                act()
+            raise Gone("the call got lost") if name == "send" else RpcUnreachable("the call got lost")
         if last and self.side is Side.BEFORE:
             self.die()
         try:

@@ -43,7 +43,7 @@ from coinslot.store.heart import Heart
 from coinslot.store.sqlite import SqliteStore
 from coinslot.transports.sse import HEADERS, RECEIPT, _ours
 from coinslot.transports.sse import NEED as DRY
-from support.awaits.life import Clock, Died, Here, Life, Mortal
+from support.awaits.life import Clock, Died, Gone, Here, Life, Mortal
 from support.till import REALM, SECRET
 
 T = TypeVar("T")
@@ -118,10 +118,6 @@ class Store(SqliteStore):
         if not self._closed:
             self._closed = True
             self._close()
-
-
-class Gone(Exception):
-    """The connection broke, or nobody listened."""
 
 
 @dataclass

@@ -46,6 +46,7 @@ class Plan:
     more_units: int = 0
     leaves: bool = True  # the client closes its channels in the end; else they are closed for being silent
     returns: bool = True  # the client comes back for what it wished for
+    loses: bool = False  # calls of the victim get lost, and it lives on
 
 
 @contextmanager
@@ -109,6 +110,14 @@ def distinct(names: list[str]) -> Iterator[tuple[int, Side]]:
             yield at, Side.AFTER
 
 
+def calls(names: list[str]) -> Iterator[tuple[int, Side]]:
+    """Every call to a node or a server: lost on its way there, or on its way back."""
+    for at, name in enumerate(names, start=1):
+        if name == "send" or name.startswith("rpc."):
+            yield at, Side.BEFORE
+            yield at, Side.AFTER
+
+
 def attempt(plan: Plan, clock: Clock, rail: Callable[..., Rail], folder: Path, at: int, side: Side) -> list[str]:
     """One history."""
     label = f"{plan.name}-{at}-{side}"
@@ -116,7 +125,7 @@ def attempt(plan: Plan, clock: Clock, rail: Callable[..., Rail], folder: Path, a
     home.mkdir()
     clock.begins_anew()
     town = Town(rail(label, **plan.rail), clock, home)
-    life = Life(at, side)
+    life = Life(at, side, loses=plan.loses)
     try:
         town.settling().round()
         town.serving()
@@ -128,7 +137,7 @@ def attempt(plan: Plan, clock: Clock, rail: Callable[..., Rail], folder: Path, a
         except Died:
             assert life.dead
         passed = list(life.passed)
-        assert life.dead == bool(at)
+        assert life.dead == (bool(at) and not plan.loses)
         granted = all(wish.body is not None for wish in town.wishes)
         assert granted or at, "an undisturbed act grants its wishes"
         recover(plan, town)
@@ -136,7 +145,7 @@ def attempt(plan: Plan, clock: Clock, rail: Callable[..., Rail], folder: Path, a
         name = life.passed[at - 1] if 0 < at <= len(life.passed) else "nothing"
         history = "\n  ".join(town.told)
         raise AssertionError(
-            f"{plan.name}: {plan.victim} died {side} await {at} ({name}): {error}\n  {history}"
+            f"{plan.name}: {plan.victim} was struck {side} await {at} ({name}): {error}\n  {history}"
         ) from error
     finally:
         town.close()
