@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, Phase, settings
 
 _SUPPORT = Path(__file__).parent / "support"
@@ -16,6 +17,10 @@ pytest_plugins = [
 ]
 # They import each other, in any order; each must be known as a plugin before the first of them is imported.
 pytest.register_assert_rewrite(*pytest_plugins)
+
+# httpx gives up after five seconds. On a busy machine an answer may take longer, and nothing is wrong with that.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
 
 IN_CI = os.environ.get("CI", "") == "true"
 SOAKING = os.environ.get("COINSLOT_SOAK", "") == "1"

@@ -19,7 +19,7 @@ from coinslot.client.wallet import Wallet
 from coinslot.transports import httpx as httpx_door
 from coinslot.transports import requests as requests_door
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 
 Kind = TypeVar("Kind", bound=Event)
 

@@ -82,7 +82,7 @@ class _Listening(httpx.HTTPTransport):
 def _pay(story: Story, scene: Scene, url: str, listening: _Listening) -> Paid:
     buyer = scene.chain.accounts[BUYER]
     settings = {**scene.chain.settings, "rpc_url": scene.chain.rpc_url, "private_key": buyer.private_key}
-    with pay(httpx.Client(transport=listening), wallet(**{scene.method: settings})) as client:
+    with pay(httpx.Client(transport=listening, timeout=30), wallet(**{scene.method: settings})) as client:
         began = time.monotonic()
         response = client.get(url + PATH)
         took_ms = (time.monotonic() - began) * 1000
