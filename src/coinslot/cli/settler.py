@@ -22,6 +22,27 @@ from coinslot.services.settler import SettlerService, members
 from coinslot.store.open import open_store
 from coinslot.transports.settling import EVERY_S
 
+SettleUnitsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="UNITS", help="Settle a channel when that many base units were bought; 0: never.", show_default="0"
+    ),
+]
+SettleAfterOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="Settle what was bought at that age; 0: never.", show_default=f"{SETTLE_AFTER_S:g}"
+    ),
+]
+CloseIdleOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Close a channel that was not used for so long; 0: never.",
+        show_default=f"{CLOSE_IDLE_AFTER_S:g}",
+    ),
+]
+
 
 def settler(
     config: Annotated[
@@ -34,30 +55,13 @@ def settler(
     store: Annotated[
         str | None, typer.Option(envvar="COINSLOT_STORE", help="The gate's store; by default the one in CONFIG.toml.")
     ] = None,
-    settle_units: Annotated[
-        int | None,
-        typer.Option(
-            metavar="UNITS", help="Settle a channel when that many base units were bought; 0: never.", show_default="0"
-        ),
-    ] = None,
-    settle_after: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="Settle what was bought at that age; 0: never.", show_default=f"{SETTLE_AFTER_S:g}"
-        ),
-    ] = None,
+    settle_units: SettleUnitsOption = None,
+    settle_after: SettleAfterOption = None,
     min_settle_units: Annotated[
         int | None,
         typer.Option(metavar="UNITS", help="Age alone settles no less than that many base units.", show_default="0"),
     ] = None,
-    close_idle_after: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="Close a channel that was not used for so long; 0: never.",
-            show_default=f"{CLOSE_IDLE_AFTER_S:g}",
-        ),
-    ] = None,
+    close_idle_after: CloseIdleOption = None,
     batch: Annotated[
         int | None, typer.Option(help="At most that many channels in one transaction.", show_default=str(BATCH))
     ] = None,

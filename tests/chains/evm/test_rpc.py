@@ -10,8 +10,9 @@ import pytest
 from coinslot.chains.evm import rpc
 from coinslot.chains.evm.hexdata import to_hex
 from coinslot.chains.evm.keccak import keccak256
-from coinslot.drive import Flow, Rpc, Send, run
+from coinslot.drive import Flow, run
 from coinslot.errors import RpcRefused, RpcUnreachable
+from support.scripted import ScriptedNode
 
 URL = "http://node.invalid"
 RAW = b"\x76 signed bytes"
@@ -19,39 +20,6 @@ HASH = to_hex(keccak256(RAW))
 A, B = "0x" + "aa" * 20, "0x" + "bb" * 20
 WORD = "0x" + "01" * 32
 UNKNOWN_METHOD = RpcRefused("no such method", code=-32601)
-
-
-class Node:
-    """A node that plays answers back, a tuple one by one, with a clock that only sleeping moves."""
-
-    def __init__(self, **answers: object) -> None:
-        self.answers = {name: list(each) if isinstance(each, tuple) else [each] for name, each in answers.items()}
-        self.asked: list[tuple[str, object]] = []
-        self.time = 1000.0
-
-    def rpc(self, effect: Rpc) -> object:
-        self.asked.append((effect.method, list(effect.params)))
-        answers = self.answers[effect.method]
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def send(self, effect: Send) -> object:
-        raise NotImplementedError
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-    def now(self) -> float:
-        return self.time
-
-    def random(self, size: int) -> bytes:
-        return bytes(size)
-
-    def methods(self) -> list[str]:
-        """The methods asked for, in order."""
-        return [method for method, _ in self.asked]
 
 
 def receipt(**changes: object) -> dict[str, object]:
@@ -70,14 +38,14 @@ SENT = rpc.Receipt(HASH, True, 16, WORD, A, (rpc.Log(A, (b"\x01" * 32,) * 2, b"\
 def test_a_receipt_is_read_into_types() -> None:
     """Numbers, hashes, addresses in lower case, logs."""
     checksummed = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
-    node = Node(eth_getTransactionReceipt=receipt(**{"from": checksummed, "status": "0x0"}))
+    node = ScriptedNode(eth_getTransactionReceipt=receipt(**{"from": checksummed, "status": "0x0"}))
     found = run(rpc.get_receipt(URL, HASH), node)
     assert found == rpc.Receipt(HASH, False, 16, WORD, checksummed.lower(), SENT.logs)
 
 
 def test_no_receipt_is_none() -> None:
     """A transaction that is not in a block has none, which is no error."""
-    assert run(rpc.get_receipt(URL, HASH), Node(eth_getTransactionReceipt=None)) is None
+    assert run(rpc.get_receipt(URL, HASH), ScriptedNode(eth_getTransactionReceipt=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +65,7 @@ def test_no_receipt_is_none() -> None:
 def test_a_malformed_receipt_is_no_answer(answer: object) -> None:
     """What can't be a receipt says nothing about the payment: unknown, neither paid nor refused."""
     with pytest.raises(RpcUnreachable, match="eth_getTransactionReceipt: "):
-        run(rpc.get_receipt(URL, HASH), Node(eth_getTransactionReceipt=answer))
+        run(rpc.get_receipt(URL, HASH), ScriptedNode(eth_getTransactionReceipt=answer))
 
 
 @pytest.mark.guard("T33")
@@ -112,7 +80,7 @@ def test_an_answer_about_another_transaction_is_no_answer() -> None:
     ]
     for flow, answers in asks:
         with pytest.raises(RpcUnreachable, match="another transaction"):
-            run(flow, Node(**answers))
+            run(flow, ScriptedNode(**answers))
 
 
 SIMPLE: list[tuple[Callable[[], Flow[object]], str, object, object]] = [
@@ -138,18 +106,18 @@ def test_each_question_reads_its_answer_and_refuses_others(
     ask: Callable[[], Flow[object]], method: str, answer: object, read: object
 ) -> None:
     """A right answer becomes a typed value; a wrong one is RpcUnreachable; a refusal stays a refusal."""
-    assert run(ask(), Node(**{method: answer})) == read
+    assert run(ask(), ScriptedNode(**{method: answer})) == read
     wrongs: tuple[object, ...] = ("", "0xzz", 7, [], {}, True, "0x" + "0" * 300000)
     for wrong in wrongs:
         with pytest.raises(RpcUnreachable, match=f"{method}: "):
-            run(ask(), Node(**{method: wrong}))
+            run(ask(), ScriptedNode(**{method: wrong}))
     with pytest.raises(RpcRefused):
-        run(ask(), Node(**{method: RpcRefused("no", code=3)}))
+        run(ask(), ScriptedNode(**{method: RpcRefused("no", code=3)}))
 
 
 def test_a_block_that_is_not_there_is_none_but_the_latest_must_be() -> None:
     """A node without a latest block answers nothing we could use."""
-    node = Node(eth_getBlockByNumber=None)
+    node = ScriptedNode(eth_getBlockByNumber=None)
     assert run(rpc.get_block(URL, 16), node) is None
     assert node.asked == [("eth_getBlockByNumber", ["0x10", False])]
     with pytest.raises(RpcUnreachable):
@@ -158,7 +126,7 @@ def test_a_block_that_is_not_there_is_none_but_the_latest_must_be() -> None:
 
 def test_questions_can_be_pinned_to_a_block() -> None:
     """A balance is asked at the block it is needed for."""
-    node = Node(eth_call="0x" + "00" * 32)
+    node = ScriptedNode(eth_call="0x" + "00" * 32)
     run(rpc.balance_of(URL, A, B, block=16), node)
     run(rpc.balance_of(URL, A, B), node)
     data = "0x70a08231" + "00" * 12 + "bb" * 20
@@ -167,20 +135,20 @@ def test_questions_can_be_pinned_to_a_block() -> None:
 
 def test_sending_is_one_call_where_the_node_can() -> None:
     """eth_sendRawTransactionSync, with one parameter, answers with the receipt."""
-    node = Node(eth_sendRawTransactionSync=receipt())
+    node = ScriptedNode(eth_sendRawTransactionSync=receipt())
     assert run(rpc.send_raw_sync(URL, RAW), node) == SENT
     assert node.asked == [("eth_sendRawTransactionSync", [to_hex(RAW)])]
 
 
 def test_sending_falls_back_to_asking_for_the_receipt() -> None:
     """A node without the method takes the bytes by the older one, and is asked until the receipt is there."""
-    node = Node(
+    node = ScriptedNode(
         eth_sendRawTransactionSync=UNKNOWN_METHOD,
         eth_sendRawTransaction=HASH,
         eth_getTransactionReceipt=(None, RpcUnreachable("busy"), RpcRefused("indexing", code=-32000), receipt()),
     )
     assert run(rpc.send_raw_sync(URL, RAW), node) == SENT
-    assert node.methods() == [
+    assert node.methods == [
         "eth_sendRawTransactionSync", "eth_sendRawTransaction", *["eth_getTransactionReceipt"] * 4,
     ]  # fmt: skip
     assert node.time == 1000 + 3 * rpc.POLL_S
@@ -191,9 +159,9 @@ def test_sending_falls_back_to_asking_for_the_receipt() -> None:
 )
 def test_a_node_that_ran_out_of_patience_has_not_refused(refusal: RpcRefused) -> None:
     """The transaction is with the node: it is waited for, and if it doesn't come its end is unknown."""
-    node = Node(eth_sendRawTransactionSync=refusal, eth_getTransactionReceipt=(None, receipt()))
+    node = ScriptedNode(eth_sendRawTransactionSync=refusal, eth_getTransactionReceipt=(None, receipt()))
     assert run(rpc.send_raw_sync(URL, RAW), node) == SENT
-    never = Node(eth_sendRawTransactionSync=refusal, eth_getTransactionReceipt=None)
+    never = ScriptedNode(eth_sendRawTransactionSync=refusal, eth_getTransactionReceipt=None)
     with pytest.raises(RpcUnreachable, match=HASH):
         run(rpc.send_raw_sync(URL, RAW, wait_s=2), never)
     assert never.time == 1002
@@ -207,14 +175,14 @@ def test_bytes_that_the_node_has_already_are_not_refused() -> None:
         {"eth_sendRawTransactionSync": refusal},
         {"eth_sendRawTransactionSync": UNKNOWN_METHOD, "eth_sendRawTransaction": refusal},
     ):
-        node = Node(**answers, eth_getTransactionByHash=known, eth_getTransactionReceipt=receipt())
+        node = ScriptedNode(**answers, eth_getTransactionByHash=known, eth_getTransactionReceipt=receipt())
         assert run(rpc.send_raw_sync(URL, RAW), node) == SENT
 
 
 def test_a_refusal_of_bytes_that_the_node_does_not_know_is_a_refusal() -> None:
     """The node's own error comes through, with its code."""
     refusal = RpcRefused("insufficient funds", code=-32000)
-    node = Node(eth_sendRawTransactionSync=refusal, eth_getTransactionByHash=None)
+    node = ScriptedNode(eth_sendRawTransactionSync=refusal, eth_getTransactionByHash=None)
     with pytest.raises(RpcRefused, match="insufficient") as caught:
         run(rpc.send_raw_sync(URL, RAW), node)
     assert caught.value is refusal
@@ -224,9 +192,9 @@ def test_no_answer_to_sending_is_not_a_refusal_and_nothing_is_sent_again() -> No
     """Once the bytes may be out, a lost answer is unknown; the caller decides."""
     lost = RpcUnreachable("timeout")
     for node in (
-        Node(eth_sendRawTransactionSync=lost),
-        Node(eth_sendRawTransactionSync=RpcRefused("no", code=-1), eth_getTransactionByHash=lost),
-        Node(eth_sendRawTransactionSync=UNKNOWN_METHOD, eth_sendRawTransaction=lost),
+        ScriptedNode(eth_sendRawTransactionSync=lost),
+        ScriptedNode(eth_sendRawTransactionSync=RpcRefused("no", code=-1), eth_getTransactionByHash=lost),
+        ScriptedNode(eth_sendRawTransactionSync=UNKNOWN_METHOD, eth_sendRawTransaction=lost),
     ):
         with pytest.raises(RpcUnreachable):
             run(rpc.send_raw_sync(URL, RAW), node)
