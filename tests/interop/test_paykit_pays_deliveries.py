@@ -57,7 +57,7 @@ def reads(paykit: Peer, shop: Stall, channel: str, **more: Any) -> dict[str, Any
 
 
 def test_its_consumer_pays_what_a_stream_came_to(paykit: Peer, shop: Stall) -> None:
-    """Five words, one commit, one receipt; closing takes what its last voucher says: the words, and a unit for asking."""
+    """Five words, one commit, one receipt; closing takes what its last voucher says: the words, and one for asking."""
     payer = shop.svm.keypair(lamports=0, USDC=DOLLAR)
     before, channel = shop.received(), opens(paykit, shop, payer)
     read = reads(paykit, shop, channel)
