@@ -161,4 +161,8 @@ MUTATIONS = [
         "tests/attacks/test_delivery_last_word.py"
         "::test_what_clients_take_for_the_end_comes_after_the_usage[behind_the_gate]",
     ),
+    Mutation(
+        "T26", "server/sessions.py", "meter.forget()  # T26", "pass",
+        CREDIT + "test_a_stream_that_never_began_keeps_no_room",
+    ),
 ]  # fmt: skip

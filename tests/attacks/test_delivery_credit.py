@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from coinslot.drive import run
 from coinslot.intents.owing import Declined, Not, Owed, Paid, Wish
+from coinslot.server.request import Incoming
 from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
 from coinslot.store.open import open_store
 from coinslot.store.sql import SqlStore
 from support.channel_cases import RULES, found, opened, voucher
+from support.drained import drained
 from support.lapse import lapse, owner_of
+from support.lendingsite import PRICE, WINDOW, Committer, lending
+from support.toybank import Bank
 
 KEY = "net:1/c"
 CREDIT = 300
@@ -103,3 +110,22 @@ def test_a_stream_whose_server_died_gives_its_room_back(tmp_path: Path) -> None:
     assert begun(living) is not None
     living.close()
     dead.close()
+
+
+@pytest.mark.guard("T26", "F29")
+def test_a_stream_that_never_began_keeps_no_room(bank: Bank, alice: dict[str, Any]) -> None:
+    """Its server's own observer fails between the room and the handler: the channel is trusted with all as before."""
+
+    def broken(_: object) -> None:
+        raise LookupError("the observer")
+
+    with lending(bank) as site:
+        client = Committer(alice, site.stream)
+        gate = replace(site.slot.gate, observe=broken)
+        price = site.slot.metered(PRICE, unit="word", window=WINDOW)
+        for total in range(1, 5):
+            headers = {name.lower(): (value,) for name, value in client.voucher(total).items()}
+            with pytest.raises(LookupError):
+                run(gate.admit(Incoming("GET", "/words", "", headers, b"", commits=True), price), site.slot.world)
+        drained(site.slot.store)
+        assert client.get(5).status_code == 200

@@ -267,11 +267,12 @@ class Sessions:
             unit = case.claimed.terms.amount_units
             reserved = self.store.reserve(order, metering.least * unit, metering.window * unit)
             result = yield from unless_given_up(reserved, take_back)  # F29
-        answered = False
+        answered, meter = False, None
         try:
             failpoint("session.spent")
             if type(result) is Spent and not about_channel:
-                meter = (yield from self._lent(case, metering, result.channel)) if lends and metering else None
+                if lends and metering is not None:
+                    meter = yield from self._lent(case, metering, result.channel)
                 answer: Answer | SessionAdmission = self._bought(case, payer, order, result.channel, at_s, meter)
             else:
                 answer = yield from self._answer(case, payer, order, result, at_s)
@@ -279,6 +280,8 @@ class Sessions:
             return answer
         finally:
             if not answered:
+                if meter is not None:
+                    meter.forget()  # T26
                 take_back(result)
 
     def _lends(self, case: Case) -> bool:
