@@ -1,6 +1,6 @@
 """Kill one process at one await of one act, let everybody recover, end everything, and count the money.
 
-    every_await(plan, node, folder)      counts the awaits of the undisturbed act, then dies at each, before and after
+    every_await(plan, clock, rail, ...)  counts the awaits of the undisturbed act, then dies at each, before and after
 
 What a plan's victim did until it died must be enough for the others, and for whoever starts in its place, to grant
 every wish once, for its price, and to give everything else back.
@@ -34,8 +34,8 @@ MINUTE_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """An act and who dies in it: "server", "client" or "settler". `before` is what happened until then; `cost_units`
-    is what the wishes cost in all, which is what is paid; `more_units` may be paid besides.
+    """An act and who dies in it: "server", "client" or "settler". `before` is what happened until then. What is paid in
+    the end is what the wishes cost, or at most `more_units` besides.
     """
 
     name: str
