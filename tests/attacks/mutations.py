@@ -149,7 +149,13 @@ MUTATIONS = [
     ),
     Mutation(
         "T24", "client/streaming.py", "received - self.streams.asked_units", "received",
-        "tests/attacks/test_stream_paid_twice.py::test_words_that_were_signed_for_while_they_came_are_not_due_once_more",
+        "tests/attacks/test_stream_paid_twice.py"
+        "::test_words_that_were_signed_for_while_they_came_are_not_due_once_more[True-10000]",
+    ),
+    Mutation(
+        "T24", "client/visit.py", "return 0 if self.terms.unit_type == WHOLE_ANSWER else", "return",
+        "tests/attacks/test_stream_paid_twice.py"
+        "::test_words_that_were_signed_for_while_they_came_are_not_due_once_more[False-0]",
     ),
     Mutation(
         "T24", "transports/sse.py",

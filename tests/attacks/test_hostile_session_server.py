@@ -37,7 +37,7 @@ Wallet = dict[str, Any]
 @pytest.fixture
 def shop(bank: Bank, alice: Wallet) -> SessionShop:
     """An honest shop, around which mischief is put."""
-    return SessionShop(SessionTill(bank, alice))
+    return SessionShop(SessionTill(bank, alice, counting=True))
 
 
 @pytest.fixture

@@ -20,11 +20,10 @@ from coinslot.client.wallet import wallet
 from coinslot.errors import CoinslotError, MalformedHeader, PaymentOutcomeUnknown, PaymentRefused, PolicyRefused
 from coinslot.intents.acts import Held
 from coinslot.intents.deliveries import COMMIT_PATH
-from coinslot.server.price import Price
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import pay, session
 from support.sessionsite import SessionShop
-from support.sessiontill import SessionTill
+from support.sessiontill import Counting, SessionTill
 from support.site import Reply, Seen, Site
 from support.toybank import Bank
 
@@ -95,7 +94,7 @@ class Meterer:
 @pytest.fixture
 def theirs(bank: Bank, alice: Wallet) -> Meterer:
     """One that streams a word and wants three thousand units for it."""
-    made = Meterer(SessionShop(SessionTill(bank, alice)))
+    made = Meterer(SessionShop(SessionTill(bank, alice, counting=True)))
     made.events = [made.directive(), ("", {"word": 1})]
     return made
 
@@ -233,7 +232,7 @@ def test_a_budget_is_asked_before_anything_is_deposited(theirs: Meterer, book: S
     """A delivery for which the deposit is too small, and the day's budget, too: no top-up is made for it."""
     events: list[Event] = []
     till = theirs.shop.till
-    till.price = Price("0.001", till.price.sellers, deposit=Decimal("0.02"))
+    till.price = Counting("0.001", till.price.sellers, deposit=Decimal("0.02"))
     theirs.events[0] = theirs.directive("90000")
     client = client_of(theirs, book, events, max_per_day="0.05")
     with Site(theirs) as site, client, pytest.raises(PolicyRefused, match="budget"):

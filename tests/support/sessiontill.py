@@ -48,6 +48,15 @@ NETWORK = "toy:main"
 PATIENCE_S = 30.0
 
 
+class Counting(Price):
+    """A price that says of itself to be of a word, whoever counts them."""
+
+    __slots__ = ()
+
+    def _tariff(self) -> acts.Tariff:
+        return acts.Tariff("word", self.deposit)
+
+
 class SessionTill:
     """One gate, one price that channels pay (and charges, with `charge=True`), one payer."""
 
@@ -60,6 +69,7 @@ class SessionTill:
         price: Amount | Pricing = PRICE,
         metering: Metering | None = None,
         charge: bool = False,
+        counting: bool = False,
         patience_s: float = 1.0,
         watched: bool = True,
         **table: Any,
@@ -73,7 +83,7 @@ class SessionTill:
         self.events: list[Event] = []
         self.gate = Gate(Issuer(REALM, KeyRing((SECRET,))), self.store, patience_s, self.events.append)
         sellers = (self.seller, toy_seller(bank)) if charge else (self.seller,)
-        self.price = Price(price, sellers, Extras(), metering=metering)
+        self.price = (Counting if counting else Price)(price, sellers, Extras(), metering=metering)
         self.runs = 0
         self._lock = threading.Lock()
         if watched:

@@ -7,7 +7,7 @@
 The most that the deliveries of one answer may come to (T24), whatever the directives and the usages say:
 
     what any stream may ask   price of a unit x (units received + the policy's window), less what was signed for the
-                              streams on this channel while they came
+                              streams on this channel while they came; nothing where the price is the whole answer's
     the limit for a request   with the price of the request, the policy's max_per_request or the asset's own limit
 
 and, as for every voucher, the budgets, `max_deposit` and `max_locked`. Beyond them nothing is signed.
@@ -93,7 +93,7 @@ class Deliveries:
         """That the caller agreed to the running delivery, and the ones before. Raises PolicyRefused. T24"""
         terms, policy = self.visit.terms, self.visit.purse.policy
         limit = policy.limit(terms.asset)
-        streamed = received_units + policy.max_window * terms.amount_units
+        streamed = received_units + self.visit.ahead_units
         of_request = 0 if limit is None else max(0, units_of(limit, terms.asset) - terms.amount_units)
         total = self._paid_units + self.due_units
         if total > min(streamed, of_request):  # T24

@@ -114,7 +114,7 @@ class Tap:
 
     def __post_init__(self) -> None:
         self._deliveries = Deliveries(self.visit)
-        self.streams.begin(id(self), self.visit.purse.policy.max_window * self.visit.terms.amount_units)
+        self.streams.begin(id(self), self.visit.ahead_units)
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
         """What the reader gets of a chunk; payment events in it are answered before that.
@@ -168,7 +168,7 @@ class Tap:
     def _count(self, event: bytes, data: bytes) -> None:
         if not data:
             return  # a comment that keeps the line open is nothing delivered
-        per_event = self.visit.purse.policy.units_per_event
+        per_event = self.visit.purse.policy.units_per_event if self.visit.ahead_units else 0  # T24
         units = len(event) if self.visit.terms.unit_type == BYTE else per_event
         self.streams.receive(id(self), units * self.visit.terms.amount_units)
         self._idle = 0

@@ -9,7 +9,8 @@ from coinslot.intents.session import INTENT
 from coinslot.method import SessionPayer
 
 # Units that are requests: everything else is counted while it is delivered.
-WHOLE = (None, "request")
+WHOLE_ANSWER = "request"
+WHOLE = (None, WHOLE_ANSWER)
 
 
 def as_charge(terms: acts.Terms) -> charge.Terms:

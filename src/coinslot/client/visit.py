@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from coinslot.client.events import Authorized, Recovered
 from coinslot.client.purse import Purse, units_of
-from coinslot.client.terms import WHOLE, as_charge
+from coinslot.client.terms import WHOLE, WHOLE_ANSWER, as_charge
 from coinslot.client.watermark import Purchase
 from coinslot.core.challenge import ALTERNATE_HEADER, Challenge
 from coinslot.core.credential import encode_credential
@@ -59,6 +59,13 @@ class Visit:
     def window(self) -> int:
         """How many units may be paid before they come: of what is counted while it is delivered, the policy's."""
         return 1 if self.terms.unit_type in WHOLE else self.purse.policy.max_window
+
+    @property
+    def ahead_units(self) -> int:
+        """Base units that an answer which is counted while it comes may be paid ahead: nothing, where the price that
+        was agreed to is the whole answer's. T24
+        """
+        return 0 if self.terms.unit_type == WHOLE_ANSWER else self.purse.policy.max_window * self.terms.amount_units
 
     def purchase(self, held: Held) -> Purchase:
         """A request that begins now, on this channel."""
