@@ -79,6 +79,18 @@ def test_a_channel_whose_server_signs_is_used_refilled_and_closed(svm: SvmChain,
     book.close()
 
 
+@pytest.mark.spec("SSES-094")
+def test_a_channel_whose_server_signs_buys_on_all_paths_of_its_shop(svm: SvmChain) -> None:
+    """One opening; every other path is paid by the same proof."""
+    payer, book = client_of(svm), MemoryBook()
+    with (
+        shop(svm, owner_of(svm), **SERVER_SIGNS) as url,
+        paying(svm, payer, book, [], purse={"operator_deposit": "0.01"}) as client,
+    ):
+        assert [client.get(f"{url}/{n}").status_code for n in range(3)] == [200] * 3
+    assert only(book).spent_units == 3 * COST
+
+
 @pytest.mark.guard("T22")
 @pytest.mark.parametrize("limit", ["max_per_day", "max_per_day_and_origin", "budget"])
 @pytest.mark.parametrize(("most", "deposited", "bought"), [("0.001", 0, 0), ("0.003", 2 * COST, 2)])

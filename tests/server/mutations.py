@@ -392,6 +392,20 @@ MUTATIONS = [
     Mutation(
         "T03",
         SESSIONS,
+        "if echo.elsewhere and presented.act is not Act.USE:",
+        "if False:",
+        "tests/methods/solana/session/test_buying.py::test_only_a_proof_comes_under_a_challenge_of_elsewhere",
+    ),
+    Mutation(
+        "T03",
+        SESSIONS,
+        "elsewhere = _Echo(offers, challenge, seller, current,",
+        "elsewhere = _Echo(offers, challenge, seller, terms,",
+        "tests/methods/solana/session/test_buying.py::test_a_proof_buys_on_every_path_at_that_paths_price",
+    ),
+    Mutation(
+        "T03",
+        SESSIONS,
         "if _same(terms, current):",
         "if True:",
         VOUCHERS + "test_the_price_is_the_routes_at_this_moment",
@@ -399,8 +413,8 @@ MUTATIONS = [
     Mutation(
         "T03",
         GATE,
-        'fits, body_matches = bound.get("s") == path_scope(request), True',
-        "fits, body_matches = True, True",
+        'fits = bound.get("s") == path_scope(request) or says(credential, Act.USE)',
+        "fits = True",
         VOUCHERS + "test_a_challenge_of_another_path_is_refused",
     ),
     Mutation(

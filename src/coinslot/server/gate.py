@@ -44,6 +44,7 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents import session
+from coinslot.intents.acts import Act
 from coinslot.intents.charge import Checked, Outcome, Pending, Prepared, Recognised, Refused, Settled, Terms, receipt_of
 from coinslot.ledger import post_charge
 from coinslot.method import ChargeSeller, Seller, sells_charges
@@ -53,7 +54,7 @@ from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
 from coinslot.server.holding import Hold, let_go, obtain
 from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values, silent
-from coinslot.server.presented import asked_of, credential_hash, idempotency_key, tops_up
+from coinslot.server.presented import asked_of, credential_hash, idempotency_key, says
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, path_scope, request_hash, scope
 from coinslot.server.sessions import REMEMBERED_ECHOES, Sessions
@@ -146,7 +147,9 @@ class Gate:
         try:
             credential, bound = self._authenticate(credential, request, price)
         except InvalidChallenge as problem:
-            raise ChallengeNotFound(problem.detail) if of_session and tops_up(credential) else problem from None
+            if of_session and says(credential, Act.TOP_UP):
+                raise ChallengeNotFound(problem.detail) from None
+            raise
         if of_session:
             return (yield from self._counter.serve(asked_of(request, price, credential)))
         if PROOF in bound:
@@ -184,8 +187,10 @@ class Gate:
     ) -> tuple[Credential, Mapping[str, str]]:
         """Issued by us, for this realm, method, path, query and body. Raises a Problem. T03 T04 T12
 
-        A session's challenge is for a path only: many requests echo it. The credential comes back without its
-        description, the one member that our key does not vouch for; with it what we bound in `opaque`.
+        A session's challenge is for a path only: many requests echo it. A proof of who pays echoes the one that its
+        channel was opened under, on whatever path; what that costs is the path's own affair (SSES-094). The credential
+        comes back without its description, the one member that our key does not vouch for; with it what we bound in
+        `opaque`.
         """
         echo = credential.challenge
         known = self._echoed.get(echo.id)
@@ -197,7 +202,8 @@ class Gate:
         try:
             bound = echo.opaque_map()
             if echo.intent == session.INTENT:
-                fits, body_matches = bound.get("s") == path_scope(request), True
+                fits = bound.get("s") == path_scope(request) or says(credential, Act.USE)
+                body_matches = True
             else:
                 fits = bound.get("s") == scope(request)
                 body_matches = same_body(echo.digest, request.body or b"") if echo.digest else not request.body

@@ -77,10 +77,10 @@ def asked_of(request: Incoming, price: Price, credential: Credential) -> Asked:
     return Asked(request, price, credential, idempotency_key(request))
 
 
-def tops_up(credential: Credential) -> bool:
-    """Whether a credential of a session says that it is a top-up, whatever else is right about it."""
+def says(credential: Credential, act: Act) -> bool:
+    """Whether a credential of a session says that it is this act, whatever else is right about it."""
     try:
-        return credential.payload_object().get("action") == Act.TOP_UP
+        return credential.payload_object().get("action") == act
     except MalformedCredential:
         return False
 

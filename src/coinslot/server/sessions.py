@@ -107,24 +107,39 @@ class _Echo:
     rules: Rules
     expires_at_s: float
     payee: tuple[str, str, int]
+    elsewhere: bool
 
 
 def _read_echo(asked: Asked, offers: tuple[Offer, ...]) -> _Echo:
-    """Under our own terms, as the route asks them now. Raises MethodUnsupported, InvalidChallenge. T03"""
+    """Under our own terms, as the route asks them now. Raises MethodUnsupported, InvalidChallenge. T03
+
+    A challenge that asked another price of the same seller stands for the route's own terms, `elsewhere`: it may name a
+    channel, and nothing is agreed to by it.
+    """
     challenge = asked.credential.challenge
     found = [(one.seller, one.terms) for one in offers if one.method == challenge.method]
     if not any(sells_sessions(seller) for seller, _ in found):
         raise MethodUnsupported("this route takes no sessions of this payment method")
     request = challenge.request_object()
+    elsewhere = None
     for seller, current in found:
         if not sells_sessions(seller) or current is None:
             continue
         with suppress(InvalidChallenge):
             terms = seller.terms(request)
+            payee = (terms.recipient, terms.asset.key, id(seller))
+            ends_s = expires_at_s(challenge)
             if _same(terms, current):
-                payee = (terms.recipient, terms.asset.key, id(seller))
-                return _Echo(offers, challenge, seller, terms, seller.rules(terms), expires_at_s(challenge), payee)
-    raise InvalidChallenge("what is asked here has changed since this challenge; take a fresh one")
+                return _Echo(offers, challenge, seller, terms, seller.rules(terms), ends_s, payee, False)
+            if payee[:2] == (current.recipient, current.asset.key):
+                elsewhere = _Echo(offers, challenge, seller, current, seller.rules(current), ends_s, payee, True)
+    if elsewhere is None:
+        raise _changed()
+    return elsewhere
+
+
+def _changed() -> InvalidChallenge:
+    return InvalidChallenge("what is asked here has changed since this challenge; take a fresh one")
 
 
 @dataclass(frozen=True)
@@ -195,6 +210,8 @@ class Sessions:
                 raise kind("this challenge has expired; present the same under a fresh one")
         except Problem as problem:
             raise echo.seller.named(problem) from problem.__cause__
+        if echo.elsewhere and presented.act is not Act.USE:  # T03
+            raise _changed()
         claimed = Claimed(credential, echo.terms, echo.expires_at_s)
         return Case(asked, echo.seller, claimed, presented, echo.rules, echo.payee)
 

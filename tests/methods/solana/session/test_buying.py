@@ -15,16 +15,17 @@ from coinslot.drive import run
 from coinslot.errors import SignerMismatch, VerificationFailed
 from coinslot.intents import acts, session
 from coinslot.intents.session import Stage
+from coinslot.method import Extras
 from coinslot.methods.solana.session.bearer import sign_bearer
 from coinslot.methods.solana.session.distribution import Split
 from coinslot.methods.solana.session.record import read_record
 from coinslot.methods.solana.session.voucher import decode_voucher, sign_voucher
 from coinslot.server.answer import Answer
-from coinslot.server.price import Metering
+from coinslot.server.price import Metering, Price
 from coinslot.store.open import open_store
 from coinslot.store.sqlite import SqliteStore
 from support.solanaopening import key
-from support.solanatill import COST, GRACE_S, HEAD, Buyer, SolanaTill, receipt_of
+from support.solanatill import COST, GRACE_S, HEAD, WORDS, Buyer, SolanaTill, receipt_of
 from support.till import offered, problem, rewritten, token_of
 
 Tills = Callable[..., SolanaTill]
@@ -315,6 +316,50 @@ def test_a_channel_is_used_under_the_challenge_that_opened_it(solana_till: Tills
     till.world.at_s += 400
     till.watch()
     assert till.serve(buyer.pay()).status == 200
+
+
+@pytest.mark.spec("SSES-094", "SSES-095")
+@pytest.mark.guard("T03")
+def test_a_proof_buys_on_every_path_at_that_paths_price(solana_till: Tills) -> None:
+    """Under the challenge of the opening, which is for another path, and asked less."""
+    till = solana_till(operator=True)
+    buyer = till.buyer()
+    books = replace(WORDS, path="/paid/books")
+    assert till.serve(buyer.pay(), books).status == 200
+    assert buyer.record.spent == COST
+    till.price = Price("0.003", (till.seller,), Extras())
+    assert till.serve(buyer.pay(), books).status == 200
+    assert till.serve(buyer.pay(), WORDS).status == 200
+    assert buyer.record.spent == 7 * COST
+
+
+@pytest.mark.guard("T03")
+def test_only_a_proof_comes_under_a_challenge_of_elsewhere(solana_till: Tills) -> None:
+    """A voucher, an opening, a top-up and a close belong to the path and price of their challenge."""
+    till = solana_till()
+    buyer, other = till.buyer(), till.client()
+    pay, opening, more = buyer.pay(), other.open(), buyer.top_up(COST)
+    dearer, before = Price("0.003", (till.seller,), Extras()), till.price
+    for path, price in ((replace(WORDS, path="/paid/books"), before), (WORDS, dearer)):
+        till.price = price
+        assert till.answer(pay, path).status == 402
+        assert till.answer(opening, path).status == 402
+        assert till.answer(more, path).status in {402, 410}
+        assert till.answer(buyer.close(), path).status == 402
+    assert (buyer.record.stage, buyer.sums) == (Stage.OPEN, (0, 0, 0))
+    till.price = before
+    assert till.serve(pay).status == 200
+
+
+@pytest.mark.guard("T03", "T15")
+def test_a_proof_of_another_till_buys_nothing_here(solana_till: Tills, tmp_path: Path) -> None:
+    """Of the same store and secret, whose seller is paid elsewhere."""
+    store = open_store(f"sqlite:///{tmp_path}/payments.db")
+    till = solana_till(store=store, operator=True, seed="one")
+    buyer = till.buyer()
+    other = solana_till(store=store, operator=True, seed="two")
+    refused(other, buyer.pay(), "invalid-challenge")
+    assert buyer.record.spent == 0
 
 
 @pytest.mark.spec("SSES-215", "SSES-216")
