@@ -19,6 +19,7 @@ BOOK = "tests/store/test_book.py::"
 CRASH = "tests/faults/test_client_crash.py::"
 HOSTILE = "tests/attacks/test_hostile_session_server.py::"
 SESSION_LOST = "tests/client/test_session_lost.py::"
+AGAIN = "tests/client/test_stream_again.py::"
 SIGNED = "signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02"
 UNSAVED = "signed = __import__('dataclasses').replace(held, signed_units=total_units, voucher=voucher)"
 
@@ -339,5 +340,33 @@ MUTATIONS = [
         "if not is_private(origin_of(url)):  # T37",
         "if False:",
         "tests/client/test_sessions.py::test_no_voucher_goes_over_plain_http",
+    ),
+    Mutation(
+        "F03",
+        BUYING,
+        "_watch(visit, held, answer, resume.agreed, said, again=True)",
+        "pass",
+        f"{AGAIN}test_a_lost_stream_that_comes_again_is_paid_once",
+    ),
+    Mutation(
+        "T24",
+        "client/watermark.py",
+        "return max(self.before_units, signed_units - self.own_units)  # T24",
+        "return signed_units",
+        f"{AGAIN}test_what_was_agreed_to_before_the_loss_is_not_agreed_to_again",
+    ),
+    Mutation(
+        "T24",
+        STREAMING,
+        "self.agreed.asked_units += self.streams.asked(held.signed_units)  # T24",
+        "self.streams.asked(held.signed_units)",
+        f"{AGAIN}test_what_was_agreed_to_before_the_loss_is_not_agreed_to_again",
+    ),
+    Mutation(
+        "T24",
+        "client/deliveries.py",
+        "self.agreed.deliveries[told.delivery_id] = due_units  # T24",
+        "pass",
+        f"{AGAIN}test_a_delivery_that_was_paid_before_the_loss_is_not_paid_again",
     ),
 ]

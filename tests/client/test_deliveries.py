@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,73 +20,15 @@ from coinslot.intents.acts import Held
 from coinslot.intents.deliveries import COMMIT_PATH
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import pay, session
+from support.meterer import Meterer
 from support.sessionsite import SessionShop
 from support.sessiontill import Counting, SessionTill
-from support.site import Reply, Seen, Site
+from support.site import Site
 from support.toybank import Bank
 
 COST = 1_000
 COIN = 1_000_000
 Wallet = dict[str, Any]
-
-
-@dataclass
-class Meterer:
-    """A shop whose streams are paid afterwards, and say what a test wants: `events` in order, `answers` to commits.
-
-    In texts, CHANNEL is the channel that paid the stream.
-    """
-
-    shop: SessionShop
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    answers: list[Any] = field(default_factory=list)
-    commits: list[Seen] = field(default_factory=list)
-    channel: str = ""
-    end: bytes = b"data: [DONE]\n\n"
-
-    def directive(self, amount: object = "3000", **more: Any) -> tuple[str, dict[str, Any]]:
-        """What a delivery may cost."""
-        told = {
-            "deliveryId": "d1",
-            "sessionId": "CHANNEL",
-            "amount": amount,
-            "currency": "coin",
-            "sequence": 1,
-            "expiresAt": int(time.time()) + 600,
-        }
-        return "mpp.metering", {**told, **more}
-
-    def __call__(self, seen: Seen) -> Reply:
-        """A stream, a commit, or whatever the shop says."""
-        if seen.path.startswith(COMMIT_PATH):
-            self.commits.append(seen)
-            return self._commit(json.loads(seen.body))
-        reply = self.shop(seen)
-        if seen.method != "GET" or reply.status != 200 or not seen.path.startswith("/words"):
-            return reply
-        headers = dict(reply.headers)
-        self.channel = headers["payment-session"]
-        pieces = []
-        for name, data in self.events:
-            line = json.dumps(data).replace("CHANNEL", self.channel)
-            pieces.append(f"event: {name}\ndata: {line}\n\n".encode() if name else f"data: {line}\n\n".encode())
-        kept = tuple(pair for pair in reply.headers if pair[0] != "content-type")
-        return Reply(200, b"".join(pieces) + self.end, (*kept, ("content-type", "text/event-stream")))
-
-    def _commit(self, told: dict[str, Any]) -> Reply:
-        answer = self.answers.pop(0) if self.answers else {}
-        if isinstance(answer, int):
-            return Reply(answer, b"{}", (("content-type", "application/json"),))
-        total = told["cumulativeAmount"] if "cumulativeAmount" in told else told["voucher"]["amount"]
-        receipt = {
-            "deliveryId": told["deliveryId"],
-            "sessionId": self.channel,
-            "amount": "3000",
-            "cumulative": str(total),
-            "status": "committed",
-        }
-        body = json.dumps({**receipt, **answer}).replace("CHANNEL", self.channel)
-        return Reply(200, body.encode(), (("content-type", "application/json"),))
 
 
 @pytest.fixture

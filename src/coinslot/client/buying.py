@@ -19,6 +19,8 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from coinslot.client import channels
+from coinslot.client.choose import judged
+from coinslot.client.events import Declined
 from coinslot.client.journey import Journey, Resume
 from coinslot.client.managing import STALE, Said, balance_in, refresh, said_of, say
 from coinslot.client.pieces import Pieces, block_of
@@ -35,14 +37,16 @@ from coinslot.client.presenting import (
 )
 from coinslot.client.purse import Purse
 from coinslot.client.streaming import Tap
+from coinslot.client.text import plain
 from coinslot.client.using import ready_to_use, refilled
 from coinslot.client.visit import Visit, note, sign, turn
-from coinslot.client.watermark import Purchase, Streams
+from coinslot.client.watermark import Agreed, Purchase, Streams
 from coinslot.core.challenge import Challenge
 from coinslot.core.problem import problem_members
 from coinslot.drive import Cancelled, Flow, call, failpoint, random_bytes, wait
-from coinslot.errors import ChainError, PaymentOutcomeUnknown, UsageError
+from coinslot.errors import ChainError, NoPayableOffer, PaymentOutcomeUnknown, PolicyRefused, UsageError
 from coinslot.intents.acts import Balance, Held, Standing
+from coinslot.method import SessionPayer
 from coinslot.money import parse_units
 from coinslot.store.book import Word
 
@@ -164,7 +168,8 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
 
 
 def _resume(attempts: _Attempts, errand: Errand) -> Resume:
-    visit = attempts.visit
+    visit, purchase = attempts.visit, attempts.purchase
+    start = purchase.basis_units if purchase.opened else purchase.signed_units
     return Resume(
         visit.origin,
         errand.method,
@@ -176,6 +181,8 @@ def _resume(attempts: _Attempts, errand: Errand) -> Resume:
         visit.payer.method,
         (attempts.key,),
         attempts.held.key,
+        visit.challenge,
+        Agreed(start, attempts.held.signed_units - start),
     )
 
 
@@ -203,28 +210,38 @@ def _bought(attempts: _Attempts, answer: Answer, said: Balance | None, journey: 
     visit = attempts.visit
     if answer.fields("payment-receipt"):  # what gives none may be free by now
         visit.purse.desk.remember(visit.verb, visit.url, visit.challenge, visit.expires_at_s)
-    kind = (answer.fields("content-type") or [""])[0].partition(";")[0].strip().lower()
-    coded = (answer.fields("content-encoding") or ["identity"])[0].strip().lower() != "identity"
     concluded = conclude(answer, visit.purse, journey, resume)
-    block = block_of(visit.terms.unit_type)
-    if kind == "text/event-stream" and not coded:
-        answer.watch(Tap(visit, attempts.held, _streams(attempts, said)))
-    elif block is not None:
-        told = (answer.fields("content-length") or [""])[0]
-        length = int(told) if told.isascii() and told.isdigit() and len(told) <= MAX_LENGTH_DIGITS else None
-        answer.watch(Pieces(visit, attempts.held, _streams(attempts, said), block=block, length=length))
+    assert resume.agreed is not None  # noqa: S101 - as _resume made it
+    _watch(visit, attempts.held, answer, resume.agreed, said, again=False)
     return concluded
 
 
-def _streams(attempts: _Attempts, said: Balance | None) -> Streams:
+def _watch(visit: Visit, held: Held, answer: Answer, agreed: Agreed, said: Balance | None, *, again: bool) -> None:
+    """Let what is paid while it comes flow through its tap. `again`: it was agreed to before, and its answer lost."""
+    kind = (answer.fields("content-type") or [""])[0].partition(";")[0].strip().lower()
+    coded = (answer.fields("content-encoding") or ["identity"])[0].strip().lower() != "identity"
+    block = block_of(visit.terms.unit_type)
+    if kind == "text/event-stream" and not coded:
+        answer.watch(Tap(visit, held, _streams(visit, held, agreed, said, again=again), agreed))
+    elif block is not None:
+        told = (answer.fields("content-length") or [""])[0]
+        length = int(told) if told.isascii() and told.isdigit() and len(told) <= MAX_LENGTH_DIGITS else None
+        streams = _streams(visit, held, agreed, said, again=again)
+        answer.watch(Pieces(visit, held, streams, agreed, block=block, length=length))
+
+
+def _streams(visit: Visit, held: Held, agreed: Agreed, said: Balance | None, *, again: bool) -> Streams:
     """What the stream that begins now belongs to: those that run on the same channel."""
-    visit, held, purchase = attempts.visit, attempts.held, attempts.purchase
     streams = visit.purse.desk.streams.get(held.key)
     if streams is None or not streams.running:
         # What the server admits was not used before counts for this stream; more than was signed it can't claim. T24
-        start = purchase.basis_units if purchase.opened else purchase.signed_units
+        start = agreed.start_units(held.signed_units)
         basis = min(start, held.spent_units) if said else start
         streams = visit.purse.desk.streams[held.key] = Streams(basis, held.signed_units)
+        streams.asked_units = agreed.asked_units
+    elif again:
+        streams.beside(held.signed_units)
+        streams.again(agreed)
     else:
         streams.beside(held.signed_units, visit.terms.amount_units)
     return streams
@@ -310,13 +327,37 @@ def _elsewhere(attempts: _Attempts) -> Flow[int | None]:
     return attempts.purchase.first_units if attempts.may_sign else None
 
 
-def resumed(purse: Purse, resume: Resume, answer: Answer) -> Flow[None]:
-    """Write down what a receipt says after a voucher was presented again."""
+def resumed(purse: Purse, errand: Errand, resume: Resume, answer: Answer) -> Flow[None]:
+    """After a voucher was presented again: write down what a receipt says, and pay a stream as it would have been."""
     held = None if resume.channel is None else (yield from wait(purse.desk.book.get(resume.channel)))
     if held is None or held.standing is not Standing.OPEN:
         return
     for payer in (yield from purse.wallet.session_payers()):
-        said = balance_in(payer, answer) if payer.method == resume.payment_method else None
+        if (payer.method, payer.account) != (resume.payment_method, held.payer):
+            continue
+        visit = _visit_again(purse, payer, errand, resume)
+        if visit is not None:
+            purse.tally.begin(held, visit.terms.asset)
+        said = balance_in(payer, answer)
         if said is not None and said.channel_id == held.channel_id:
-            yield from wait(purse.desk.book.note(held.key, Word(said.accepted_units, said.spent_units)))
-            return
+            held = yield from wait(purse.desk.book.note(held.key, Word(said.accepted_units, said.spent_units)))
+        if 200 <= answer.status < 300 and visit is not None and resume.agreed is not None:
+            _watch(visit, held, answer, resume.agreed, said, again=True)
+        return
+
+
+def _visit_again(purse: Purse, payer: SessionPayer, errand: Errand, resume: Resume) -> Visit | None:
+    """What a stream that comes again is paid under: what was agreed, as far as this policy agrees; else None, and
+    nothing more is signed for it.
+    """
+    if resume.challenge is None:
+        return None
+    try:
+        choice = judged(resume.challenge, payer, purse.policy, resume.origin, 0.0)
+    except (NoPayableOffer, PolicyRefused) as error:
+        purse.observe(Declined(resume.origin, plain(str(error))))
+        return None
+    assert choice.session is not None  # noqa: S101 - for the type checker
+    visit = Visit(purse, payer, resume.origin, errand.method, errand.url, resume.challenge, choice.session, 0.0)
+    refresh(visit, resume.challenge)
+    return visit

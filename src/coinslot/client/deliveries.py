@@ -23,7 +23,7 @@ from coinslot.client.committing import MAX_PENDING_S, Commit, post
 from coinslot.client.purse import units_of
 from coinslot.client.text import origin_of
 from coinslot.client.visit import Visit, affordable, sign, turn
-from coinslot.client.watermark import STEP_UNITS
+from coinslot.client.watermark import STEP_UNITS, Agreed
 from coinslot.drive import Flow, failpoint, now, wait
 from coinslot.errors import PaymentRefused, PolicyRefused, UsageError
 from coinslot.intents.acts import Held, Standing
@@ -33,14 +33,23 @@ from coinslot.store.book import SETTLED, Pending, Word
 
 @dataclass
 class Deliveries:
-    """Those of one answer. Used by one thread or task at a time."""
+    """Those of one answer. Used by one thread or task at a time.
+
+    What its request paid before that answer was lost, by `agreed`, counts as paid and is not paid again.
+    """
 
     visit: Visit
+    agreed: Agreed
     _live: Directive | None = None
     _usage: Usage | None = None
     _ended: set[str] = field(default_factory=set)
     _sequence: int = -1
-    _paid_units: int = 0
+    _paid_units: int = field(init=False)
+    _before: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._before = frozenset(self.agreed.deliveries)
+        self._paid_units = sum(self.agreed.deliveries.values())
 
     def begin(self, held: Held, told: Directive, at_s: float) -> None:
         """The delivery that streams from now on. The one before must be paid already.
@@ -54,6 +63,10 @@ class Deliveries:
             raise UsageError("currency is not what this channel holds")
         if told.delivery_id in self._ended or told.sequence <= self._sequence:  # T24
             raise UsageError("deliveryId or sequence comes again")
+        if told.delivery_id in self._before:  # T24: it was paid, and comes again with its answer
+            self._sequence = told.sequence
+            self._ended.add(told.delivery_id)
+            return
         if told.expires_at_s <= at_s:
             raise UsageError("expiresAt is past")
         self._url(told)
@@ -65,6 +78,8 @@ class Deliveries:
 
     def use(self, told: Usage) -> None:
         """What the running delivery came to. Raises UsageError for any other. T24"""
+        if self._live is None and told.delivery_id in self._before:
+            return
         if self._live is None or told.delivery_id != self._live.delivery_id:  # T24
             raise UsageError("deliveryId is not the delivery that streams")
         self._usage = told
@@ -141,12 +156,15 @@ class Deliveries:
             dead_after_s = min(float(told.expires_at_s), (yield from now()) + MAX_PENDING_S)
             pending = Pending(commit.encode(), held.reference, dead_after_s)
             yield from wait(visit.book.note(held.key, Word(pending=pending)))
+            added = total - held.signed_units
             failpoint("client.committing")
             try:
                 held = yield from sign(visit, held, total)  # F01 F02
             except PolicyRefused:
                 yield from wait(visit.book.note(held.key, Word(pending=SETTLED)))
                 raise
+            self.agreed.deliveries[told.delivery_id] = due_units  # T24
+            self.agreed.committed_units += added
             return (yield from post(visit, held, commit))
         finally:
             lease.release()

@@ -302,5 +302,5 @@ def _present_again(errand: Errand, purse: Purse, journey: Journey, resume: Resum
     resume.check(errand.method, errand.url, body)
     answer = yield from present(purse, journey, resume, body, doubt=True)
     if resume.channel is not None and purse.sessions:
-        yield from resumed(purse, resume, answer)
+        yield from resumed(purse, errand, resume, answer)
     return answer

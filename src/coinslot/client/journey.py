@@ -10,6 +10,8 @@ import hashlib
 import weakref
 from dataclasses import dataclass, field
 
+from coinslot.client.watermark import Agreed
+from coinslot.core.challenge import Challenge
 from coinslot.errors import UsageError
 from coinslot.intents.charge import Terms
 
@@ -20,7 +22,8 @@ class Resume:
 
     It holds the credential: whoever has it can collect what was paid for. Keep it like a password, and not for long:
     servers forget challenges when they expire. `digest` is SHA-256 of the body. `more` are headers that belong to it,
-    `channel` the book's key of the channel that paid.
+    `channel` the book's key of the channel that paid, `challenge` the one that it was paid under, and `agreed` counts
+    what was signed for it, so that a stream that comes again is not paid for twice.
     """
 
     origin: str
@@ -33,6 +36,8 @@ class Resume:
     payment_method: str = field(repr=False)
     more: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     channel: str | None = None
+    challenge: Challenge | None = field(default=None, repr=False)
+    agreed: Agreed | None = field(default=None, repr=False, compare=False)
 
     def check(self, method: str, url: str, body: bytes) -> None:
         """Raises UsageError if this was presented for another request: a credential goes nowhere else. T37"""

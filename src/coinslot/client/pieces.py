@@ -57,7 +57,7 @@ class Pieces(Tap):
 
     def finish(self) -> bytes:
         """Nothing is kept back."""
-        self.streams.end(id(self))
+        self.over()
         return b""
 
     def _ahead(self) -> Flow[None]:
@@ -73,7 +73,7 @@ class Pieces(Tap):
             total = min(most, held.deposit_units)
             if total > held.signed_units:
                 self.held = yield from sign(self.visit, held, total)
-                self.streams.asked(total)
+                self.agreed.asked_units += self.streams.asked(total)  # T24
                 yield from self._send()
         finally:
             lease.release()

@@ -18,7 +18,7 @@ from coinslot.client.deliveries import Deliveries
 from coinslot.client.events import Metered
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.visit import Visit, note, sign, turn
-from coinslot.client.watermark import Streams
+from coinslot.client.watermark import Agreed, Streams
 from coinslot.core.canonical import MAX_DEPTH, nested_deeper
 from coinslot.core.receipt import receipt_from
 from coinslot.drive import Flow, now, wait
@@ -103,17 +103,18 @@ def _object(data: bytes) -> dict[str, object]:
 
 @dataclass
 class Tap:
-    """One stream on its way to its reader. Used by one thread or task at a time."""
+    """One stream on its way to its reader. Used by one thread or task at a time. `agreed` is its request's."""
 
     visit: Visit
     held: Held
     streams: Streams
+    agreed: Agreed
     _splitter: Splitter = field(default_factory=Splitter)
     _idle: int = 0
     _deliveries: Deliveries = field(init=False)
 
     def __post_init__(self) -> None:
-        self._deliveries = Deliveries(self.visit)
+        self._deliveries = Deliveries(self.visit, self.agreed)
         self.streams.begin(id(self), self.visit.ahead_units)
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
@@ -162,8 +163,14 @@ class Tap:
 
     def finish(self) -> bytes:
         """The stream is over, or nobody reads it any more. The last bytes, if it ended within an event."""
-        self.streams.end(id(self))
+        self.over()
         return self._splitter.end()
+
+    def over(self) -> None:
+        """Nothing more is received of it."""
+        received, _ = self.streams.running.get(id(self), (0, 0))
+        self.agreed.received_units = max(self.agreed.received_units, received)
+        self.streams.end(id(self))
 
     def _count(self, event: bytes, data: bytes) -> None:
         if not data:
@@ -205,7 +212,7 @@ class Tap:
                 total = self.streams.flowing().answer(required, held.deposit_units)
                 held = yield from channels.covered(self.visit, held, total)
                 held = yield from sign(self.visit, held, total)
-                self.streams.asked(held.signed_units)
+                self.agreed.asked_units += self.streams.asked(held.signed_units)  # T24
             self.held = held
             yield from self._send()
         finally:

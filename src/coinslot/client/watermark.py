@@ -107,6 +107,33 @@ class Flowing:
 
 
 @dataclass
+class Agreed:
+    """What one request agreed to so far, on its channel; it goes along with the request, so that an answer that comes
+    again is counted together with the one that was lost, and nothing is agreed to twice (T24).
+
+    All in base units. `before_units` is the channel's total without it, `bought_units` what its first vouchers added,
+    `asked_units` what was signed while its stream came, which was `received_units` of it; `committed_units` what the
+    vouchers for its `deliveries` added, which maps them to their prices.
+    """
+
+    before_units: int
+    bought_units: int
+    asked_units: int = 0
+    received_units: int = 0
+    committed_units: int = 0
+    deliveries: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def own_units(self) -> int:
+        """What of the channel's total is this request's: another stream may have asked for what this one received."""
+        return max(self.bought_units + self.asked_units, self.received_units) + self.committed_units
+
+    def start_units(self, signed_units: int) -> int:
+        """The total without this request: that of the beginning, and what others have signed since."""
+        return max(self.before_units, signed_units - self.own_units)  # T24
+
+
+@dataclass
 class Streams:
     """What runs on one channel of this process: `signed_units` is the total that its basis was last moved by.
 
@@ -133,10 +160,12 @@ class Streams:
         received, _ = self.running.pop(stream, (0, 0))
         self.basis_units += received
 
-    def asked(self, signed_units: int) -> None:
-        """They have asked for a higher total, which was signed. T24"""
-        self.asked_units += max(0, signed_units - self.signed_units)
+    def asked(self, signed_units: int) -> int:
+        """They have asked for a higher total, which was signed. What it added. T24"""
+        added = max(0, signed_units - self.signed_units)
+        self.asked_units += added
         self.signed_units = signed_units
+        return added
 
     def beside(self, signed_units: int, own_units: int = 0) -> None:
         """Others have signed on the same channel meanwhile: what they bought is not the streams'. `own_units` of it are
@@ -144,6 +173,11 @@ class Streams:
         """
         self.basis_units += max(0, signed_units - self.signed_units - own_units)
         self.signed_units = signed_units
+
+    def again(self, agreed: Agreed) -> None:
+        """One comes again beside others: what it agreed to is its own once more, and will be received once more. T24"""
+        self.basis_units -= agreed.own_units
+        self.asked_units += agreed.asked_units
 
     def flowing(self) -> Flowing:
         """As they stand."""

@@ -1,0 +1,71 @@
+"""A server whose streams are paid after they came: it says what a test wants, and keeps the commits."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from coinslot.intents.deliveries import COMMIT_PATH
+from support.sessionsite import SessionShop
+from support.site import Reply, Seen
+
+
+@dataclass
+class Meterer:
+    """A shop whose streams are paid afterwards, and say what a test wants: `events` in order, `answers` to commits.
+
+    In texts, CHANNEL is the channel that paid the stream.
+    """
+
+    shop: SessionShop
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
+    commits: list[Seen] = field(default_factory=list)
+    channel: str = ""
+    end: bytes = b"data: [DONE]\n\n"
+
+    def directive(self, amount: object = "3000", **more: Any) -> tuple[str, dict[str, Any]]:
+        """What a delivery may cost."""
+        told = {
+            "deliveryId": "d1",
+            "sessionId": "CHANNEL",
+            "amount": amount,
+            "currency": "coin",
+            "sequence": 1,
+            "expiresAt": int(time.time()) + 600,
+        }
+        return "mpp.metering", {**told, **more}
+
+    def __call__(self, seen: Seen) -> Reply:
+        """A stream, a commit, or whatever the shop says."""
+        if seen.path.startswith(COMMIT_PATH):
+            self.commits.append(seen)
+            return self._commit(json.loads(seen.body))
+        reply = self.shop(seen)
+        if seen.method != "GET" or reply.status != 200 or not seen.path.startswith("/words"):
+            return reply
+        headers = dict(reply.headers)
+        self.channel = headers["payment-session"]
+        pieces = []
+        for name, data in self.events:
+            line = json.dumps(data).replace("CHANNEL", self.channel)
+            pieces.append(f"event: {name}\ndata: {line}\n\n".encode() if name else f"data: {line}\n\n".encode())
+        kept = tuple(pair for pair in reply.headers if pair[0] != "content-type")
+        return Reply(200, b"".join(pieces) + self.end, (*kept, ("content-type", "text/event-stream")))
+
+    def _commit(self, told: dict[str, Any]) -> Reply:
+        answer = self.answers.pop(0) if self.answers else {}
+        if isinstance(answer, int):
+            return Reply(answer, b"{}", (("content-type", "application/json"),))
+        total = told["cumulativeAmount"] if "cumulativeAmount" in told else told["voucher"]["amount"]
+        receipt = {
+            "deliveryId": told["deliveryId"],
+            "sessionId": self.channel,
+            "amount": "3000",
+            "cumulative": str(total),
+            "status": "committed",
+        }
+        body = json.dumps({**receipt, **answer}).replace("CHANNEL", self.channel)
+        return Reply(200, body.encode(), (("content-type", "application/json"),))
