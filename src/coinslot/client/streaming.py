@@ -21,7 +21,7 @@ from coinslot.client.visit import Visit, note, sign, turn
 from coinslot.client.watermark import Agreed, Streams
 from coinslot.core.canonical import MAX_DEPTH, nested_deeper
 from coinslot.core.receipt import receipt_from
-from coinslot.drive import Flow, now, wait
+from coinslot.drive import Flow, now, sleep, wait
 from coinslot.errors import MalformedHeader, PaymentRefused, UsageError
 from coinslot.intents import deliveries
 from coinslot.intents.acts import Balance, Held, Standing
@@ -34,6 +34,10 @@ USAGE_EVENT = deliveries.USAGE_EVENT.encode()
 MAX_EVENT_BYTES = 64 * 1024
 # How often a stream may ask again without having delivered anything in between. T46
 MAX_IDLE_NEEDS = 3
+# A server counts what it has sent on all streams of a channel, and the readers of others may be behind: one that asks
+# for more than came waits so long for them, looking so often, before it is refused.
+MAX_BEHIND_S = 5.0
+BEHIND_PAUSE_S = 0.02
 # The unit whose price is counted in bytes of content; every other unit is at most one event's.
 BYTE = "byte"
 
@@ -203,11 +207,20 @@ class Tap:
         self._idle += 1
         if self._idle > MAX_IDLE_NEEDS:  # T46
             raise PaymentRefused("the stream asks again and again and delivers nothing. Nothing was signed.", status=0)
+        waited_s = 0.0
+        while not (yield from self._answered(needed.required_units or 0, patient=waited_s < MAX_BEHIND_S)):
+            yield from sleep(BEHIND_PAUSE_S)
+            waited_s += BEHIND_PAUSE_S
+
+    def _answered(self, required: int, *, patient: bool) -> Flow[bool]:
+        """Whether it was; not yet, where other streams on this channel may have more on its way to their readers."""
         lease = yield from turn(self.visit.book, self.visit.scope)
         try:
             held = (yield from wait(self.visit.book.get(self.held.key))) or self.held
             self.streams.beside(held.signed_units)
-            required = needed.required_units or 0
+            covered = max(held.signed_units, self.streams.flowing().most_units)
+            if patient and required > covered and len(self.streams.running) > 1:
+                return False
             if required > held.signed_units:
                 total = self.streams.flowing().answer(required, held.deposit_units)
                 held = yield from channels.covered(self.visit, held, total)
@@ -215,6 +228,7 @@ class Tap:
                 self.agreed.asked_units += self.streams.asked(held.signed_units)  # T24
             self.held = held
             yield from self._send()
+            return True
         finally:
             lease.release()
 
