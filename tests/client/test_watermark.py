@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinslot.client.watermark import Purchase, Streams
+from coinslot.client.watermark import Agreed, Purchase, Streams
 from coinslot.errors import PolicyRefused
 from coinslot.intents.acts import Held, Standing
 from coinslot.store.book import Draw, Word
@@ -122,3 +122,20 @@ def test_a_metered_request_signs_what_is_missing_up_to_a_window(
 def test_a_server_that_never_tells_gets_the_price_each_time() -> None:
     """Without a word there is nothing to use up."""
     assert Purchase.on(held(20, 0, 0), 10).first_units == 30
+
+
+@pytest.mark.guard("T24")
+@given(st.tuples(*[st.integers(0, 10**9)] * 6), st.booleans())
+def test_a_stream_that_comes_again_may_ask_for_what_it_could_before(
+    sums: tuple[int, int, int, int, int, int], beside: bool
+) -> None:
+    """Whatever it had asked for, received and committed: of the total only what others signed for is added."""
+    before, bought, asked, received, committed, others = sums
+    agreed = Agreed(before, bought, asked, received, committed)
+    signed = before + bought + asked + committed + others
+    assert before <= agreed.start_units(signed) <= before + others
+    if beside:
+        streams = Streams(signed, signed)
+        streams.again(agreed)
+        assert streams.basis_units <= before + others
+        assert streams.asked_units == asked
