@@ -163,7 +163,7 @@ def test_what_was_agreed_to_before_the_loss_is_not_agreed_to_again(bank: Bank, a
         till = shop.shop.till
         record = till.store.find_channel(only(book).key).result()
         assert record is not None
-        need = dict(till.seller.need(record, 2 * cut * COST))
+        need = dict(till.seller.need(record, (cut + WINDOW) * COST + 1))
         yield b"event: payment-need-voucher\ndata: " + json.dumps(need).encode() + b"\n\n"
 
     with Site(answer) as site, pay(httpx.Client(trust_env=False), wallet(toy=alice), LIMITS, book=book) as client:
