@@ -369,4 +369,19 @@ MUTATIONS = [
         "pass",
         f"{AGAIN}test_a_delivery_that_was_paid_before_the_loss_is_not_paid_again",
     ),
+    Mutation(
+        "F10",
+        CHANNELS,
+        "return (yield from _present_move(visit, held, state.deposit_units))",
+        "return (yield from _done(visit, held, state.deposit_units))",
+        SESSION_LOST
+        + "test_a_move_that_the_chain_shows_and_the_server_has_not_recorded_is_gone_on_with[topUp-session.broadcast]",
+    ),
+    Mutation(
+        "F01",
+        "intents/session_problems.py",
+        "if refused.why is Why.OPENING:",
+        "if False:",
+        "tests/server/test_session_deposits.py::test_a_voucher_that_overtakes_its_opening_is_told_to_come_again",
+    ),
 ]

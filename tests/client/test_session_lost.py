@@ -29,6 +29,7 @@ from support.cutting_proxy import CuttingProxy
 from support.sessionsite import SessionShop
 from support.sessiontill import SessionTill
 from support.site import Reply, Seen, Site
+from support.strike import struck_at
 from support.toybank import Bank
 from support.toyproof import ProofSeller, proving_wallet
 
@@ -126,6 +127,39 @@ def test_a_lost_opening_is_gone_on_with(shop: SessionShop, book: SqliteBook, ban
             assert client.get(url).status_code == 200
     held = only(book)
     assert (held.key, held.standing, held.signed_units, held.opening) == (pending.key, Standing.OPEN, COST + 1, b"")
+    assert bank.balance("alice", "coin") == 5_000_000 - held.deposit_units
+
+
+@pytest.mark.guard("F01", "F03", "F10")
+@pytest.mark.parametrize("stop", ["session.broadcast", "funding.noted"])
+@pytest.mark.parametrize("act", ["open", "topUp"])
+def test_a_move_that_the_chain_shows_and_the_server_has_not_recorded_is_gone_on_with(
+    shop: SessionShop, book: SqliteBook, bank: Bank, act: str, stop: str
+) -> None:
+    """The server broke off between them: the next request brings it to its end there, and is served."""
+    strike = [act == "open"]
+
+    def answer(seen: Seen) -> Reply:
+        if seen.credential and strike[0]:
+            strike[0] = False
+            with struck_at(stop):
+                shop(seen)
+            return Reply(drop="all")
+        return shop(seen)
+
+    with Site(answer) as site:
+        if act == "topUp":
+            with client_of(shop, book, Policy(max_deposit="0.001001")) as client:
+                client.get(site.url)
+            strike[0] = True
+        with client_of(shop, book, Policy(max_deposit="0.005")) as client:
+            with pytest.raises(PaymentOutcomeUnknown):
+                client.get(site.url)
+            pending = only(book)
+            assert pending.opening
+            assert client.get(site.url).status_code == 200
+    held = only(book)
+    assert (held.key, held.opening, record(shop, held).deposit) == (pending.key, b"", held.deposit_units)
     assert bank.balance("alice", "coin") == 5_000_000 - held.deposit_units
 
 

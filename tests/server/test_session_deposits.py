@@ -144,6 +144,20 @@ def test_an_open_that_met_our_own_trouble_may_come_again(till: SessionTill) -> N
     assert buyer.sums == (COST, COST, 0)
 
 
+@pytest.mark.guard("F01", "F10")
+def test_a_voucher_that_overtakes_its_opening_is_told_to_come_again(till: SessionTill) -> None:
+    """Its payer saw the channel on the chain before this server had recorded it: 409, not "gone"; later it buys."""
+    buyer, credential = till.open()
+    with struck_at("session.broadcast"):
+        till.present(credential, HEAD)
+    assert till.bank.channel(buyer.held.channel_id) is not None
+    early = till.serve(buyer.voucher(COST))
+    assert (early.status, first(early, "retry-after")) == (409, "1")
+    assert till.answer(credential, HEAD).status == 204
+    assert till.serve(buyer.voucher(COST)).body == b"words"
+    assert buyer.sums == (COST, COST, 0)
+
+
 @pytest.mark.guard("T02", "T06")
 def test_an_old_open_buys_nothing_from_what_was_signed_since(till: SessionTill) -> None:
     """Somebody repeats the opening after other requests were bought: it takes nothing of the balance, and gets what it
@@ -237,7 +251,7 @@ def test_an_open_whose_end_is_unknown_is_pending_and_never_billed_again(till: Se
     answer = till.answer(credential)
     assert (answer.status, offered(answer)) == (503, [])
     assert problem(answer)["reference"] == buyer.held.reference
-    assert till.answer(buyer.voucher(COST)).status == 410  # it is no channel yet
+    assert till.answer(buyer.voucher(COST)).status == 409  # it is no channel yet
     till.bank.release()
     assert till.answer(credential, HEAD).status == 204
     assert (in_channels(till), payments(till)) == (DEPOSIT, [PaymentStage.DELIVERED])

@@ -321,10 +321,11 @@ def _look(visit: Visit, held: Held) -> Flow[OnChain | None]:
 
 
 def resolve(visit: Visit, held: Held) -> Flow[Held]:
-    """Bring a pending opening or top-up to its end: by the chain, else by presenting the same again, word for word.
+    """Bring a pending opening or top-up to its end: by presenting the same again, word for word, and by the chain.
 
-    LOST only where the chain shows nothing after its transaction has been dead for a while, or proves it dead. Raises
-    as `ready` does. A pending commit (committing.py) is posted again.
+    Presented also where the chain shows it: its server may be confirming it still, or have died over it, and would
+    refuse what is signed upon it. LOST only where the chain shows nothing after its transaction has been dead for a
+    while, or proves it dead. Raises as `ready` does. A pending commit (committing.py) is posted again.
     """
     commit = commit_of(held.opening)
     if commit is not None:
@@ -334,7 +335,7 @@ def resolve(visit: Visit, held: Held) -> Flow[Held]:
     if state is not None and state.closed:
         return (yield from wait(visit.book.note(held.key, Word(standing=Standing.CLOSED, pending=SETTLED))))
     if state is not None and _happened(held, state):
-        return (yield from _done(visit, held, state.deposit_units))
+        return (yield from _present_move(visit, held, state.deposit_units))
     at_s = yield from now()
     late = held.dead_after_s is not None and at_s > held.dead_after_s + DEAD_MARGIN_S
     if state is not None and (state.dead or (late and not state.alive)):  # F13

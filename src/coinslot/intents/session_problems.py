@@ -22,7 +22,6 @@ from coinslot.intents.session import Refused, Why
 _PROBLEMS: Mapping[Why, tuple[type[SessionProblem], str]] = MappingProxyType(
     {
         Why.NOT_FOUND: (ChannelNotFound, "no channel of this id is known here"),
-        Why.OPENING: (ChannelNotFound, "the chain doesn't show this channel yet"),
         Why.CLOSING: (ChannelFinalized, "closing this channel was asked for; it takes no more vouchers"),
         Why.CLOSED: (ChannelFinalized, "this channel is closed"),
         Why.LOWER: (DeltaTooSmall, "a higher voucher was accepted before"),
@@ -42,6 +41,8 @@ def problem_of(refused: Refused) -> Problem:
         return KeyReused()
     if refused.why is Why.CROWDED:
         return PaymentInFlight("too many keyed requests of this channel run; nothing was charged", retry_after_s=1)
+    if refused.why is Why.OPENING:  # F01: its payer may have seen it on the chain before we did; it is not gone
+        return PaymentInFlight("the opening of this channel is still being settled", retry_after_s=1)
     if refused.why is Why.RESERVED:
         return PaymentInFlight("a stream on this channel still runs", retry_after_s=1)
     if refused.why is Why.AHEAD:

@@ -201,3 +201,6 @@ class SolanaRail:
         for who, before in self._lamports.items():
             own = before - self.node.lamports(who) - sum(one.fee for one in records if one.keys[0] == who)
             assert 0 <= own <= rent, f"{who} gained or lost {own} lamports besides fees"
+
+    def close(self) -> None:
+        """The node is other towns', too."""

@@ -94,6 +94,9 @@ class Rail(Protocol):
     def all_back(self) -> None:
         """Raises AssertionError if anything is left where nobody needs it."""
 
+    def close(self) -> None:
+        """Nobody comes to it any more."""
+
 
 class _Pulse(Heart):
     """A heart without a thread: each step that gives a lease brings its beat, by the town's clock."""
@@ -465,10 +468,11 @@ class Town:
         self.clock.passes(LEASE_S + 1)
 
     def close(self) -> None:
-        """All processes end."""
+        """All processes end, and what they were paid over."""
         for one in (self.server, self.settler, self.client):
             if one is not None:
                 one.end()
+        self.rail.close()
 
     # --- HTTP
 

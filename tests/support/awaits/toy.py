@@ -46,6 +46,10 @@ class TownBank(Bank):
     def _at_s(self, db: sqlite3.Connection) -> float:
         return self._clock()
 
+    def close(self) -> None:
+        """With all that was in it."""
+        self._db.close()
+
 
 class ToyRail:
     """The parties of one town, with a bank of their own."""
@@ -97,3 +101,7 @@ class ToyRail:
     def all_back(self) -> None:
         """Nothing is left in escrow."""
         assert self.paid == self.earned
+
+    def close(self) -> None:
+        """The bank is gone."""
+        self.bank.close()
