@@ -47,6 +47,7 @@ from coinslot.transports.asgi import (
     meter,
     send_answer,
 )
+from coinslot.transports.committing import CommitDoor
 from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
 from coinslot.transports.sse import HEADERS as EVENTS
@@ -104,7 +105,8 @@ class Gate(GateService):
         self.slot, price = opened(rig, store, channels, self.metrics)
         self.routes = self.slot.routes({"GET /paid/*": price})
         self._counting = {"GET /paid/*": None}
-        self._paying = Paying(self.slot)
+        self._paying = Paying(self.slot, commits=True)
+        self._commits = CommitDoor(self.slot)
         self._proxy = Proxy(upstream)
         self._pages = Pages(self.routes, Service("bench", "1", (), {}))
         self._world = RealAsyncWorld()

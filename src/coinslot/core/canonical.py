@@ -42,7 +42,9 @@ def base64url_encode(raw: bytes) -> str:
 
 def unpadded(text: str) -> str:
     """The text without the padding that some write; whatever else stands at its end stays, and is refused later."""
-    bare = text.rstrip("=") if text[-1:] == "=" else text
+    if text[-1:] != "=":
+        return text
+    bare = text.rstrip("=")
     return bare if len(text) % 4 == 0 and len(text) - len(bare) == -len(bare) % 4 <= 2 else text
 
 
@@ -158,9 +160,12 @@ _sorting = msgspec.json.Encoder(order="deterministic")
 def _plain(value: object) -> bool:
     """Whether a value holds nothing but strings, safe integers, booleans, null, and lists and objects of those."""
     if isinstance(value, dict):
+        if not _NAMES.issuperset(map(type, value)):
+            return False
+        if _SCALARS.issuperset(map(type, value.values())):
+            return True
         # Only what is not plain at first sight is looked at by itself: a call each would cost five times as much.
-        others = [item for item in value.values() if type(item) not in _SCALARS]
-        return _NAMES.issuperset(map(type, value)) and all(map(_plain, others))
+        return all(map(_plain, [item for item in value.values() if type(item) not in _SCALARS]))
     if type(value) in _SCALARS:
         return True
     if isinstance(value, int):

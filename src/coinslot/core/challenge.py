@@ -13,6 +13,7 @@ from typing import Any
 
 from coinslot.core.canonical import base64url_encode, decode_object
 from coinslot.core.header import Part, payment_parts, printable_ascii, quote
+from coinslot.core.record import quick
 from coinslot.errors import MalformedHeader, UsageError
 
 # HMAC-SHA256 gains nothing from more, and is guessable with less (NIST SP 800-107).
@@ -32,6 +33,7 @@ _OPTIONAL = ("expires", "digest", "opaque", "header", "description")
 _WRITTEN = (*_REQUIRED, "description", "digest", "expires", "header", "opaque")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Challenge:
     """What was offered. `request` and `opaque` are base64url text; `expires` is RFC 3339 text; absent is None."""
