@@ -13,8 +13,9 @@ import pytest
 
 from coinslot.drive import RealAsyncWorld, run_async, wait
 from coinslot.store.sqlite import SqliteStore
+from support.patience import within
 
-SOON_S = 30.0
+SOON_S = within(30.0)
 
 
 @pytest.fixture

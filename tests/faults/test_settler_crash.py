@@ -17,6 +17,7 @@ from coinslot.store.channels import JobStage
 from coinslot.store.open import open_store
 from support.failpoints import under
 from support.lapse import LONG_LEASE_S, lapse
+from support.patience import within
 from support.sessiontill import COST, DEPOSIT, Buyer, SessionTill
 from support.settler_child import start
 from support.toybank import Bank
@@ -61,7 +62,7 @@ def settle(till: SessionTill) -> Report:
 
 def until(till: SessionTill, true: Callable[[], bool]) -> None:
     """Rounds until that is so: the dead one's leases lapse meanwhile."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + within(30)
     while not true():
         assert time.monotonic() < deadline
         lapse(till.store)
@@ -190,7 +191,7 @@ def test_a_window_that_a_dead_process_held(open_till: Callable[..., SessionTill]
     process.kill()
     process.communicate()
     billed = 0
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + within(30)
     while not billed and time.monotonic() < deadline:
         lapse(till.store)
         billed += run(settle_round(till.store, [till.seller], Policy(None, None, None)), till.world).billed

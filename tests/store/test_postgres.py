@@ -181,8 +181,8 @@ def test_closing_waits_for_a_stuck_step_no_longer_than_it_may_take(
     monkeypatch.setattr(postgres, "CLOSE_GRACE_S", 0.5)
     made = PostgresStore(postgres_db, wait_s=0.5)
     let_go = threading.Event()
-    made._write(lambda db: let_go.wait(30))
-    made._list(lambda db: let_go.wait(30))
+    made._write(lambda db: let_go.wait(15))
+    made._list(lambda db: let_go.wait(15))
     started = time.monotonic()
     try:
         made.close()

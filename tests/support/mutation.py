@@ -81,7 +81,7 @@ def environment(source: Path | None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in {"CI", "PYTEST_ADDOPTS", "PYTHONPATH"}}
     kept = {name: value for name, value in kept.items() if not name.startswith(("PYTEST_XDIST", "COV_"))}
     # a mutated copy's bytecode is used once; that a test failed is enough, the least example is for people
-    kept |= {"PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_PROFILE": "mutation"}
+    kept |= {"PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_PROFILE": "mutation", "COINSLOT_MUTATED": "1"}
     return kept | ({"PYTHONPATH": str(source)} if source else {})
 
 

@@ -34,6 +34,7 @@ from coinslot.server.price import Amount, Metering, Price, Pricing
 from coinslot.server.request import Incoming
 from coinslot.store.channels import SessionStore
 from coinslot.store.memory import MemoryStore
+from support.patience import within
 from support.sessiondesk import session_payer, session_seller
 from support.till import REALM, SECRET, SetWorld, asking, first, offered, toy_seller
 from support.toybank import Bank
@@ -45,7 +46,7 @@ WORDS = Incoming("GET", "/paid/words", "page=1")
 HEAD = replace(WORDS, method="HEAD")
 NETWORK = "toy:main"
 # Longer than a store takes to keep an answer on a busy machine.
-PATIENCE_S = 30.0
+PATIENCE_S = within(30.0)
 
 
 class Counting(Price):

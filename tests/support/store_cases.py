@@ -18,6 +18,7 @@ from coinslot.intents.charge import Budget, Prepared
 from coinslot.ledger import Entry, Posting
 from coinslot.store.open import open_store
 from coinslot.store.protocol import Claim, Delivery, Lease, Store
+from support.patience import within
 
 ASSET = "net:1/token"
 PAYER = "payer-1"
@@ -78,7 +79,7 @@ def delivered(store: Store, wish: Claim) -> None:
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait for a condition, failing after a deadline."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + within(seconds)
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.02)

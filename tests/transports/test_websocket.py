@@ -20,13 +20,14 @@ from coinslot.intents.session import Stage
 from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.slot import Slot
 from coinslot.transports.websocket import MAX_QUEUED, counting
+from support.patience import within
 from support.serving import TIMEOUT_S, asgi_server
 from support.streamclient import StreamClient, stream_slot
 from support.toybank import Bank
 
 Wallet: TypeAlias = dict[str, Any]
 PRICE = "0.000001"  # one base unit
-HEAR_S = 30.0
+HEAR_S = within(30.0)
 
 
 async def words(ws: WebSocket) -> None:

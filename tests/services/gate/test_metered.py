@@ -21,6 +21,7 @@ from coinslot.services.config import from_table
 from coinslot.services.gate import GateService
 from coinslot.store.channels import ChannelQuery
 from coinslot.transports.httpx import RESULT, Session, pay, session
+from support.patience import within
 from support.toybank import Bank
 from support.upstream import Call, Gated, Reply, Upstream, gate_for
 
@@ -59,7 +60,7 @@ def paying(gate: Gated, alice: dict[str, object], tmp_path: Path, **policy: Any)
 
 def spent(gate: Gated, *, running: bool = False) -> int:
     """What the server's only channel has spent, once nothing is set aside any more: no answer is under way."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + within(20)
     while True:
         (channel,) = gate.gate.slot.store.list_channels(ChannelQuery()).result()
         if running or channel.reserved == 0:
@@ -127,7 +128,7 @@ def test_who_hangs_up_pays_for_what_was_sent(bank: Bank, alice: dict[str, object
             for _ in range(6):
                 next(pieces)
         assert let_go.wait(20)
-        until = time.monotonic() + 20
+        until = time.monotonic() + within(20)
         while spent(gate, running=True) == 0 and time.monotonic() < until:
             time.sleep(0.02)
         assert 6 * MILLI <= spent(gate) <= paid.authorized_units
@@ -154,7 +155,7 @@ def test_who_hangs_up_before_the_bill_is_billed(bank: Bank, alice: dict[str, obj
             next(answer.iter_raw())
         time.sleep(0.2)  # the server notices that its client is gone
         gone.set()
-        until = time.monotonic() + 20
+        until = time.monotonic() + within(20)
         while spent(gate, running=True) < 42 * MILLI and time.monotonic() < until:
             time.sleep(0.02)
         assert spent(gate) == 42 * MILLI
@@ -259,7 +260,7 @@ def test_failures_of_the_upstream_cost_what_was_delivered(bank: Bank, alice: dic
         assert spent(gate) == 0
         with pytest.raises((PaymentError, httpx.HTTPError)):
             paid.post("/chat", content=b"break")
-        until = time.monotonic() + 20
+        until = time.monotonic() + within(20)
         while spent(gate, running=True) == 0 and time.monotonic() < until:
             time.sleep(0.02)
         assert spent(gate) == 2 * MILLI
