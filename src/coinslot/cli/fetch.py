@@ -358,7 +358,7 @@ def _fetched(
     try:
         _send(paid, ask, handle)
     finally:  # what was not spent comes back, whatever became of the answer
-        if sessions.close and story.spending.channel_id is not None:
+        if sessions.close and paid.channels:
             paid.close()
 
 

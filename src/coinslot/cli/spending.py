@@ -81,8 +81,10 @@ class Spending:
         self._line.update(Text(f"{self.received} bytes, at most {self._text(self.authorized_units)} so far"))
 
     def _read(self) -> None:
-        """The seller's word as the book has it by now."""
-        if self.session is not None and self.channel_id is not None:
+        """The seller's word as the book has it by now; also of a channel of which nothing new was signed."""
+        used = [] if self.session is None else self.session.channels
+        if self.session is not None and used:
+            self.channel_id, self.asset = used[-1].channel_id, used[-1].asset
             self.spent_units = self.session.spent_units
             self.deposit_units = self.session.deposit_units
 
@@ -94,18 +96,20 @@ class Spending:
 
     def summary(self) -> str | None:
         """A line about the channel that paid; None if none did."""
+        self._read()
         if self.channel_id is None:
             return None
-        self._read()
         spent = f"spent {self._text(self.spent_units)} of {self._text(self.authorized_units)} authorized"
+        if self.spent_units > self.authorized_units:  # the seller signs, for what was deposited before
+            spent = f"spent {self._text(self.spent_units)} of a deposit of {self._text(self.deposit_units)}"
         state = "closed" if self.closed else "open; get the rest back with: coinslot channels close " + self.channel_id
         return f"{spent}; channel {self.channel_id} is {state}"
 
     def members(self) -> dict[str, object] | None:
         """The same for programs."""
+        self._read()
         if self.channel_id is None:
             return None
-        self._read()
         return {
             "channel_id": self.channel_id,
             "asset": self.asset,
