@@ -18,6 +18,8 @@ from support import store_cases
 
 Opener = Callable[..., Store]
 Child = Callable[..., subprocess.Popen[str]]
+# Children import tests/support, too; where a copy of the package is tested, they import that.
+PATH = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parent.parent)]))
 
 DISKS = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
 
@@ -82,7 +84,7 @@ def child() -> Iterator[Child]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "LEASE_S": str(lease_s)},
+            env={**os.environ, "PYTHONPATH": PATH, "LEASE_S": str(lease_s)},
         )
         running.append(process)
         return process
