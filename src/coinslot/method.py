@@ -5,8 +5,8 @@ wire. It publishes typed settings for both sides, so that programs learn flags a
 computes and asks for effects; it never records (stores belong to the roles) and never sees HTTP.
 
 A seller of charges goes through `offer`, `terms`, `check`, `prepare`, `broadcast`, `confirm`; a payer through `terms`,
-`pay`. Those of sessions read and verify vouchers without any effect, and move money as a charge does. All of the verbs
-that touch a chain are flows (see drive.py).
+`pay`, and `send` where it moves the money itself. Those of sessions read and verify vouchers without any effect, and
+move money as a charge does. All of the verbs that touch a chain are flows (see drive.py).
 """
 
 from __future__ import annotations
@@ -83,12 +83,26 @@ class ChargeSeller(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """A signed transaction that its payer sends itself. `valid_until` is how long the chain may take it, in the chain's
+    own measure (seconds since 1970, or a height): only the method reads it.
+    """
+
+    raw: bytes = field(repr=False)
+    valid_until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Presentation:
-    """What a payer presents: the proof, who pays, and what to look up if the answer is lost (None: nothing moves)."""
+    """What a payer presents: the proof, who pays, and what to look up if the answer is lost (None: nothing moves).
+
+    `sending`: what must be on the chain before this is presented (a payment that is pushed).
+    """
 
     payload: Mapping[str, Any] = field(repr=False)
     source: str
     reference: str | None
+    sending: Sending | None = None
 
 
 class ChargePayer(Protocol):
@@ -105,9 +119,20 @@ class ChargePayer(Protocol):
     def terms(self, challenge: Challenge) -> Terms:
         """What a challenge asks, pinned to what this payer knows (chain, tokens). Raises NoPayableOffer."""
 
+    def source(self) -> str:
+        """Who pays, as credentials say it."""
+
+    def pushes(self, terms: Terms) -> bool:
+        """Whether `pay` leaves something to `send` under these terms. Pure. Raises NoPayableOffer."""
+
     def pay(self, challenge: Challenge, terms: Terms) -> Flow[Presentation]:
-        """Build and sign the proof. Raises NoPayableOffer or ChainError before anything moved,
-        PaymentOutcomeUnknown after.
+        """Build and sign the proof. Nothing is sent: write `sending` down first. Raises NoPayableOffer, ChainError."""
+
+    def send(self, sending: Sending, *, again: bool) -> Flow[None]:
+        """Send what `pay` signed, and wait until the chain shows it. `again`: it may have been sent before; the same
+        bytes pay once.
+
+        Raises NoPayableOffer where it is proven that nothing moved and nothing will, else PaymentOutcomeUnknown.
         """
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,35 @@ def test_a_dry_run_signs_and_sends_nothing(paid: str, key: list[str], bank: Bank
     assert main(["fetch", f"{paid}/free", "--dry-run", *key]) == 0
     assert capfdbinary.readouterr().out == b"Nothing to pay.\n"
     assert bank.balance("shop") == 0
+
+
+@pytest.mark.guard("F03", "F14")
+def test_what_was_sent_and_not_answered_is_told_and_gone_on_with(
+    bank: Bank, key: list[str], capfdbinary: Output
+) -> None:
+    """Exit code 5, a line in the list of channels, untouched by a dry run; then served, and paid once."""
+    shop = Shop(bank)
+
+    def answer(seen: Seen) -> Reply:
+        reply = shop(seen)
+        return replace(reply, drop="all") if len(site.paid) == 1 and seen.credential else reply
+
+    with Site(answer) as site:
+        asked = ["fetch", f"{site.url}/x", "--push", *key]
+        assert main(asked) == 5
+        capfdbinary.readouterr()
+        assert main(["channels", "list"]) == 0
+        assert b"0.01 COIN may have been paid to " in capfdbinary.readouterr().err
+        assert main([*asked, "--dry-run"]) == 0
+        assert b"Would pay" in capfdbinary.readouterr().out
+        assert len(site.paid) == 1
+        assert main([*asked, "-v"]) == 0
+    told = capfdbinary.readouterr()
+    assert told.out == b"paid for /x"
+    assert b"this was paid for before" in told.err
+    assert bank.settled() == 1
+    assert main(["channels", "list"]) == 0
+    assert b"may have been paid" not in capfdbinary.readouterr().err
 
 
 @pytest.mark.parametrize(

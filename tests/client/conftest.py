@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -17,12 +18,13 @@ MakeDoor: TypeAlias = Callable[..., Door]
 
 
 @pytest.fixture(params=["httpx", "httpx-async", "requests"])
-def make_door(request: pytest.FixtureRequest, alice: dict[str, object]) -> MakeDoor:
+def make_door(request: pytest.FixtureRequest, alice: dict[str, object], tmp_path: Path) -> MakeDoor:
     """A door of each kind, with alice's wallet: `make_door(push=True, policy=Policy(...), timeout_s=1)`."""
 
     def make(*, policy: Policy | None = None, timeout_s: float = 5.0, proxy: str | None = None, **more: Any) -> Door:
         made = wallet(toy={**alice, **more})
-        return Door(request.param, made, policy or Policy(), timeout_s=timeout_s, proxy=proxy)
+        book = tmp_path / "book.sqlite"
+        return Door(request.param, made, policy or Policy(), timeout_s=timeout_s, proxy=proxy, book=book)
 
     return make
 

@@ -20,6 +20,8 @@ CRASH = "tests/faults/test_client_crash.py::"
 HOSTILE = "tests/attacks/test_hostile_session_server.py::"
 SESSION_LOST = "tests/client/test_session_lost.py::"
 AGAIN = "tests/client/test_stream_again.py::"
+PUSHING = "client/pushing.py"
+PUSHED = "tests/client/test_pushing.py::"
 SIGNED = "signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02"
 UNSAVED = "signed = __import__('dataclasses').replace(held, signed_units=total_units, voucher=voucher)"
 
@@ -118,7 +120,7 @@ MUTATIONS = [
     Mutation(
         "T46",
         EXCHANGE,
-        "    if journey.resume is not None:\n        raise second(purse, origin, journey.resume)\n",
+        "    if journey.resume is not None:\n        raise (yield from asked_twice(purse, origin, journey.resume))\n",
         "",
         f"{ONCE}test_a_redirect_after_paying_does_not_lead_to_a_second_payment",
     ),
@@ -383,5 +385,69 @@ MUTATIONS = [
         "if refused.why is Why.OPENING:",
         "if False:",
         "tests/server/test_session_deposits.py::test_a_voucher_that_overtakes_its_opening_is_told_to_come_again",
+    ),
+    # charges that the payer sends itself
+    Mutation(
+        "F01",
+        PUSHING,
+        "yield from wait(book.begin_charge(charge))  # F01 F02",
+        "pass",
+        f"{PUSHED}test_what_is_sent_is_on_record_before",
+    ),
+    Mutation(
+        "F02",
+        PUSHING,
+        "yield from wait(book.begin_charge(charge))  # F01 F02",
+        "pass",
+        CRASH.replace("client_crash", "push_crash") + "test_killed_anywhere_it_is_paid_once",
+    ),
+    Mutation(
+        "F14",
+        EXCHANGE,
+        "answer = yield from go_on(errand, purse, journey, body)  # F14",
+        "answer = None",
+        f"{PUSHED}test_who_asks_again_is_served_by_the_same_payment",
+    ),
+    Mutation(
+        "F03",
+        PUSHING,
+        "if error.resume is not None:  # F03",
+        "if False:",
+        f"{PUSHED}test_who_asks_again_is_served_by_the_same_payment",
+    ),
+    Mutation(
+        "F03",
+        "transports/tapping.py",
+        "tap.finish()  # F03",
+        "pass",
+        f"{PUSHED}test_who_asks_again_is_served_by_the_same_payment",
+    ),
+    Mutation(
+        "F25",
+        PUSHING,
+        "    lease = yield from call(book.try_lock, charge)\n    owned",
+        "    lease = yield from call(book.try_lock, replace(charge, id='any'))\n    owned",
+        f"{PUSHED}test_two_that_ask_at_once_pay_one_each",
+    ),
+    Mutation(
+        "T49",
+        PUSHING,
+        "if (one.method, one.source()) == (charge.method, charge.payer))",
+        "if one.method == charge.method)",
+        f"{PUSHED}test_what_is_another_request_is_paid_for_itself",
+    ),
+    Mutation(
+        "F29",
+        PUSHING,
+        "except (Exception, Cancelled) as error:  # broad on purpose: whatever stopped us, it may have left. F03 F29",
+        "except () as error:",
+        f"{PUSHED}test_who_is_cancelled_while_it_is_sent_does_not_know",
+    ),
+    Mutation(
+        "F17",
+        PUSHING,
+        "with suppress(StoreError):  # F17",
+        "if True:",
+        f"{PUSHED}test_an_answer_is_not_lost_with_the_record",
     ),
 ]

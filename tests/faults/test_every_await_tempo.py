@@ -68,6 +68,7 @@ def charges() -> list[Plan]:
         Plan("server-charge", "server", asks_for(), rail=CHARGE),
         Plan("client-charge", "client", asks_for(), rail=CHARGE),
         Plan("server-charge-push", "server", asks_for(), rail={**CHARGE, "push": True}),
+        Plan("client-charge-push", "client", asks_for(), rail={**CHARGE, "push": True}),
     ]
 
 
@@ -81,7 +82,7 @@ ALL |= {f"{name}-gone": gone(plan) for name, plan in ALL.items() if plan.victim 
 CI = [
     "server-open-v2", "server-open-v2-gone", "server-top-up-v2", "server-close-v1", "server-stream-v2",
     "client-open-v2", "client-top-up-v2", "client-close-v1", "client-withdraw-v2", "settler-settle-v1",
-    "settler-watch-v2",
+    "settler-watch-v2", "server-charge-push", "client-charge-push",
 ]  # fmt: skip
 
 

@@ -384,4 +384,18 @@ MUTATIONS: list[Mutation] = [
         "if running < 0 and",
         _KEYED_TESTS + "test_of_requests_that_run_for_long_there_are_only_so_many[memory]",
     ),
+    Mutation(
+        "F28",
+        "store/book_sqlite.py",
+        "forget(self._locks, charge_name(charge_id))  # F28",
+        "pass",
+        "tests/store/test_book_charges.py::test_what_has_ended_leaves_no_file",
+    ),
+    Mutation(
+        "F22",
+        "store/book_schema.py",
+        "for step in _STEPS[version(connection, path) :]:",
+        "for step in _STEPS:",
+        "tests/store/test_book_charges.py::test_a_file_of_the_first_version_goes_on",
+    ),
 ]

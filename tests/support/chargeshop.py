@@ -59,9 +59,11 @@ class ChargeShop:
         return _RING.issue(draft)
 
     def pay(self, payer: ChargePayer, challenge: Challenge) -> Presentation:
-        """What the payer presents for a challenge."""
+        """What the payer presents for a challenge; what it sends itself is sent."""
         shown = self.run(payer.pay(challenge, payer.terms(challenge)))
         assert isinstance(shown, Presentation)
+        if shown.sending is not None:
+            self.run(payer.send(shown.sending, again=False))
         return shown
 
     def recognised(

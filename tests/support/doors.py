@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -45,6 +46,7 @@ class Door:
     events: list[Event] = field(default_factory=list)
     timeout_s: float = TIMEOUT_S
     proxy: str | None = None
+    book: Path | None = None
 
     def get(self, url: str, **options: Any) -> Got:
         """A GET."""
@@ -56,13 +58,13 @@ class Door:
             return self._requests(verb, url, **options)
         if self.kind == "httpx":
             plain = httpx.Client(trust_env=False, proxy=self.proxy)
-            with httpx_door.pay(plain, self.wallet, self.policy, self.events.append) as client:
+            with httpx_door.pay(plain, self.wallet, self.policy, self.events.append, self.book) as client:
                 return _got(client.request(verb, url, **self._httpx(**options)))
         return asyncio.run(self._async(verb, url, **options))
 
     async def _async(self, verb: str, url: str, **options: Any) -> Got:
         plain = httpx.AsyncClient(trust_env=False, proxy=self.proxy)
-        async with httpx_door.pay(plain, self.wallet, self.policy, self.events.append) as client:
+        async with httpx_door.pay(plain, self.wallet, self.policy, self.events.append, self.book) as client:
             return _got(await client.request(verb, url, **self._httpx(**options)))
 
     def told(self, kind: type[Kind]) -> list[Kind]:
@@ -79,7 +81,7 @@ class Door:
         with requests.Session() as session:
             session.trust_env = False
             session.proxies = {"http": self.proxy} if self.proxy else {}
-            requests_door.pay(session, self.wallet, self.policy, self.events.append)
+            requests_door.pay(session, self.wallet, self.policy, self.events.append, self.book)
             auth = None if resume is None else requests_door.Resuming(resume)
             response = session.request(
                 verb, url, data=content, auth=auth, allow_redirects=follow, timeout=self.timeout_s, **options

@@ -58,6 +58,8 @@ class Record:
         )  # fmt: skip
         terms = self.payer.terms(challenge)
         shown = run(self.payer.pay(challenge, terms), self.world)
+        if shown.sending is not None:
+            run(self.payer.send(shown.sending, again=False), self.world)
         credential = Credential(challenge, msgspec.json.encode(shown.payload), shown.source)
         recognised = Recognised(credential, self.seller.terms(challenge.request_object()), self._expiry(challenge))
         checked = run(self.seller.check(recognised), self.world)

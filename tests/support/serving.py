@@ -106,6 +106,8 @@ class Payer:
         assert answer.status_code == 402, (answer.status_code, answer.text)
         challenge = self.offers(answer)[0]
         shown = run(self._payer.pay(challenge, self._payer.terms(challenge)), self._world)
+        if shown.sending is not None:
+            run(self._payer.send(shown.sending, again=False), self._world)
         return encode_credential(challenge, shown.payload, shown.source)
 
     def send(self, method: str, url: str, **options: Any) -> httpx.Response:

@@ -182,6 +182,8 @@ class Till:
     def pay(self, challenge: Challenge) -> str:
         """The header value that pays a challenge."""
         shown = run(self.payer.pay(challenge, self.payer.terms(challenge)), self.world)
+        if shown.sending is not None:
+            run(self.payer.send(shown.sending, again=False), self.world)
         return encode_credential(challenge, shown.payload, shown.source)
 
     def bought(self, request: Incoming = GET) -> str:

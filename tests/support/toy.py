@@ -39,7 +39,7 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents.charge import Checked, Outcome, Payee, Pending, Prepared, Recognised, Refused, Settled, Terms
-from coinslot.method import ChargePayer, ChargeSeller, Extras, Presentation, Sessions
+from coinslot.method import ChargePayer, ChargeSeller, Extras, Presentation, Sending, Sessions
 from coinslot.money import Asset, parse_units, to_units
 from coinslot.plain import PlainSeller
 from support.toybank import FUNDS, Bank, hash_of, sign
@@ -222,13 +222,29 @@ class ToyPayer:
         if not self._wallet.push:
             payload = {"payer": account, "signature": sign(self._wallet.secret, body)}
             return Presentation(payload, f"toy:{account}", reference)
+        yield from ()
+        sending = Sending(body, int(parse_instant(challenge.expires or "")))
+        return Presentation({"payer": account, "hash": reference}, self.source(), reference, sending)
+
+    def source(self) -> str:
+        """See method.py."""
+        return f"toy:{self._wallet.account}"
+
+    def pushes(self, terms: Terms) -> bool:
+        """See method.py."""
+        return self._wallet.push
+
+    def send(self, sending: Sending, *, again: bool) -> Flow[None]:
+        """See method.py."""
+        reference = hash_of(sending.raw)
         try:
-            yield from call(self.bank.submit, body)
+            yield from call(self.bank.submit, sending.raw)
         except RpcUnreachable as error:
             raise PaymentOutcomeUnknown("the bank did not answer", reference=reference) from error
         except RpcRefused as error:
+            if again and (yield from call(self.bank.now)) <= sending.valid_until:
+                raise PaymentOutcomeUnknown("the bank may have it elsewhere", reference=reference) from error
             raise NoPayableOffer(str(error)) from None
-        return Presentation({"payer": account, "hash": reference}, f"toy:{account}", reference)
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True):

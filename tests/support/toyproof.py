@@ -16,7 +16,7 @@ from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, call
 from coinslot.errors import NoPayableOffer, UsageError, VerificationFailed
 from coinslot.intents.charge import Checked, Outcome, Payee, Prepared, Recognised, Terms
-from coinslot.method import Extras, Presentation
+from coinslot.method import Extras, Presentation, Sending
 from coinslot.plain import PlainSeller
 from support.sessiontill import SessionTill
 from support.toybank import sign
@@ -99,6 +99,19 @@ class ProofPayer:
         yield from ()
         signature = sign(self.of.secret, challenge.id.encode())
         return Presentation({"payer": self.of.account, "signature": signature}, self.of.source(), None)
+
+    def source(self) -> str:
+        """See method.py."""
+        return self.of.source()
+
+    def pushes(self, terms: Terms) -> bool:
+        """Nothing moves."""
+        return False
+
+    def send(self, sending: Sending, *, again: bool) -> Flow[None]:
+        """Nothing moves."""
+        yield from ()
+        raise UsageError("a proof is not sent")
 
 
 def proving_wallet(till: SessionTill) -> Wallet:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coinslot.cli.channelview import TITLES, amount, asset_of, chosen, members, page, row, to_come_back
+from coinslot.cli.channelview import TITLES, amount, asset_of, chosen, members, page, row, sent, to_come_back
 from coinslot.cli.columns import columns
 from coinslot.cli.methodflags import environment, with_method_flags
 from coinslot.cli.output import console, print_json
@@ -107,6 +107,8 @@ def list_channels(
     """
     with _opened(book) as record:
         found = [one for one in record.all().result() if every or one.standing not in ENDED]
+        for charge in record.find_charges().result():
+            typer.echo(sent(charge), err=True)
     if as_json:
         print_json([members(one) for one in found])
     elif found:

@@ -10,7 +10,7 @@ from coinslot.errors import CoinslotError, UsageError
 from coinslot.intents.acts import Held
 from coinslot.method import known_asset, load
 from coinslot.money import Asset
-from coinslot.store.book import ENDED, Book
+from coinslot.store.book import ENDED, Book, PushedCharge
 
 # Shorter beginnings of an id name a channel by accident.
 LEAST_PREFIX = 4
@@ -50,6 +50,16 @@ def to_come_back(held: Held) -> int:
     """What a close would give back if nothing more is spent: by the server's word, which may be old."""
     spent = held.spent_units if held.acknowledged_units or held.spent_units else held.signed_units
     return 0 if held.standing in ENDED else held.deposit_units - max(spent, held.settled_units)
+
+
+def sent(charge: PushedCharge) -> str:
+    """A charge that was sent and whose end nobody saw, in a line."""
+    paid = asset_of(charge.method, charge.asset).text(charge.units)
+    at = format_instant(charge.made_at_s)
+    return safe(
+        f"{paid} may have been paid to {charge.origin} at {at}, and no answer was seen: reference {charge.reference}. "
+        "Asking for the same again goes on with it."
+    )
 
 
 def members(held: Held) -> dict[str, object]:

@@ -17,7 +17,7 @@ from coinslot.cli.methodflags import with_method_flags
 from coinslot.cli.output import ExitCode, print_json
 from coinslot.cli.paying import BookOption, MethodOption, PassphraseOption, WalletOption, paying_wallet
 from coinslot.cli.spending import Spending
-from coinslot.client.events import Declined, Event, Offered, Paid, Paying, Presented
+from coinslot.client.events import Declined, Event, Offered, Paid, Paying, Presented, Resumed
 from coinslot.client.purse import DEFAULT_MAX, DEFAULT_WINDOW, Policy, Quote
 from coinslot.errors import NoPayableOffer, PolicyRefused, ServerUnreachable, UsageError
 from coinslot.intents import charge, session
@@ -49,6 +49,8 @@ class _Story:
             case Paying(origin=origin, terms=terms, reference=reference, again=again):
                 how = "presenting the same payment again" if again else "paying"
                 self.note(f"{how} {terms.asset.text(terms.amount_units)} to {origin}, reference {reference}")
+            case Resumed(reference=reference):
+                self.note(f"this was paid for before, and the answer lost: going on with reference {reference}")
             case Paid(receipt=receipt, warning=warning):
                 self.note(
                     "paid" + (f", receipt {receipt.reference}" if receipt else "") + (f"; {warning}" if warning else "")
@@ -293,7 +295,8 @@ def fetch(
     if intent is not None:
         ask.headers.append(("Accept-Payment", f"{chosen}/{intent}"))
     plain = httpx.Client(follow_redirects=location, timeout=max_time)
-    client = pay(plain, purse, _policy(sessions, story, dry_run), story, book)
+    # A dry run opens no book: what was sent before would be gone on with.
+    client = pay(plain, purse, _policy(sessions, story, dry_run), story, "memory:" if dry_run else book)
     answers: list[httpx.Response] = []
 
     def handle(response: httpx.Response) -> None:

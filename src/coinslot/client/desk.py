@@ -89,7 +89,7 @@ class Desk:
         """The book. Raises ConfigError, StoreError."""
         if self._book is None:
             if self.open_book is None:
-                raise ConfigError("this client has no book to write its channels in")
+                raise ConfigError("this client has no book to write down what it signs")
             self._book = self.open_book()
         return self._book
 

@@ -43,6 +43,16 @@ class Paying:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A payment for this very request was sent before, at `made_at_s`, and its end never seen: it is gone on with."""
+
+    origin: str
+    terms: Terms
+    reference: str | None
+    made_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Paid:
     """The server answered with success. Also what a response carries.
 
@@ -161,6 +171,7 @@ Event: TypeAlias = (
     Offered
     | Declined
     | Paying
+    | Resumed
     | Paid
     | Presented
     | Refused

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from coinslot.client.buying import Changed, buy, resumed
 from coinslot.client.choose import Choice, Situation, choose, judged, offer_name
@@ -21,13 +21,12 @@ from coinslot.client.presenting import (
     Answer,
     Ask,
     Errand,
-    conclude,
     lost,
     offers,
     present,
-    second,
 )
 from coinslot.client.purse import Policy, Purse, Quote
+from coinslot.client.pushing import arrived, asked_twice, go_on, present_again, push
 from coinslot.client.text import is_private, origin_of, plain
 from coinslot.client.visit import Visit
 from coinslot.core.accept import Range, format_accept, parse_accept
@@ -43,8 +42,10 @@ from coinslot.errors import (
     PolicyRefused,
 )
 from coinslot.intents.acts import Standing
-from coinslot.method import ChargePayer, Payer, pays_sessions
+from coinslot.method import ChargePayer, Payer, Presentation, pays_charges, pays_sessions
 from coinslot.store.book import Scope
+
+T = TypeVar("T")
 
 
 def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
@@ -69,14 +70,14 @@ def exchange(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer]:
     headers = () if errand.fields("accept-payment") or not purse.likes else (_accept(purse.likes),)
     answer = yield from _ask(purse, journey, headers)
     if answer.status != PAYMENT_REQUIRED:
-        return answer if journey.resume is None else conclude(answer, purse, journey, journey.resume)
+        return arrived(answer, purse, journey)
     challenges, unreadable = offers(answer)
     if not challenges:  # a 402 of the application's own, or of another scheme
-        return answer if journey.resume is None else conclude(answer, purse, journey, journey.resume)
+        return arrived(answer, purse, journey)
     yield from call(answer.read, MAX_PROBLEM_BYTES)
     purse.observe(Offered(origin, tuple(offer_name(one) for one in challenges), unreadable))
     if journey.resume is not None:
-        raise second(purse, origin, journey.resume)
+        raise (yield from asked_twice(purse, origin, journey.resume))
     fields = {name: values[0] for name in HINTS if (values := answer.fields(name))}
     return (yield from _settle(errand, purse, journey, challenges, fields))
 
@@ -85,16 +86,22 @@ def _settle(
     errand: Errand, purse: Purse, journey: Journey, challenges: Sequence[Challenge], fields: dict[str, str]
 ) -> Flow[Answer]:
     """Decide and pay. `fields` are the headers of the answer that may tell of channels."""
-    try:
-        choice, body = yield from _decide(errand, purse, journey, challenges)
-    except PaymentError as error:
-        purse.observe(Declined(origin_of(errand.url), plain(str(error))))
-        raise
+    origin = origin_of(errand.url)
+    choice, body = yield from _declining(purse, origin, _decide(errand, purse, journey, challenges))
+    if pays_charges(choice.payer) and choice.payer.pushes(choice.terms):
+        answer = yield from go_on(errand, purse, journey, body)  # F14
+        if answer is not None:
+            return answer
+        yield from _declining(purse, origin, _in_time(choice))  # proving that another never moved takes its time
+    yield from _declining(purse, origin, _agree(errand, purse, choice))
     if choice.session is not None:
         bought = yield from _buy(errand, purse, journey, choice, body, fields, remembered=False)
         assert not isinstance(bought, Changed)  # noqa: S101 - only a remembered challenge can be out of date
         return bought
-    resume = yield from _pay(errand, purse, choice, body)
+    presentation, resume = yield from _sign(errand, purse, choice, body)
+    if presentation.sending is not None:
+        payer = cast("ChargePayer", choice.payer)
+        return (yield from push(errand, purse, journey, payer, presentation.sending, resume, body))
     journey.resume = resume  # from here on this request never pays again. F14
     return (yield from present(purse, journey, resume, body, doubt=False))
 
@@ -239,7 +246,7 @@ def _body(errand: Errand) -> Flow[bytes]:
 def _decide(
     errand: Errand, purse: Purse, journey: Journey, challenges: Sequence[Challenge]
 ) -> Flow[tuple[Choice, bytes]]:
-    """The offer to pay and the body to send again. Nothing is signed here."""
+    """The offer to pay and the body to send again. Nobody is asked, and nothing is signed here."""
     origin = origin_of(errand.url)
     if not is_private(origin):  # T37
         raise PolicyRefused(f"{origin} is not encrypted: anyone between could take the payment. Nothing was signed.")
@@ -256,9 +263,23 @@ def _decide(
         open_for = yield from _openable(purse, challenges, origin)
     here = Situation(origin, body, (yield from now()), open_for)
     choice = choose(challenges, payers, _likes(errand, purse), purse.policy, here)
+    if pays_charges(choice.payer):
+        choice.payer.pushes(choice.terms)  # or it can't be paid at all
+    return choice, body
+
+
+def _declining(purse: Purse, origin: str, deciding: Flow[T]) -> Flow[T]:
+    """How a decision ends; the observer hears why not."""
+    try:
+        return (yield from deciding)
+    except PaymentError as error:
+        purse.observe(Declined(origin, plain(str(error))))
+        raise
+
+
+def _agree(errand: Errand, purse: Purse, choice: Choice) -> Flow[None]:
     if purse.policy.approve is not None:
         yield from _approve(errand, purse.policy, choice)
-    return choice, body
 
 
 def _approve(errand: Errand, policy: Policy, choice: Choice) -> Flow[None]:
@@ -267,25 +288,23 @@ def _approve(errand: Errand, policy: Policy, choice: Choice) -> Flow[None]:
     quote = Quote(origin_of(errand.url), errand.method, choice.terms, choice.expires_at_s, words)
     if not (yield from call(policy.approve, quote)):
         raise PolicyRefused("the payment was not approved. Nothing was signed.")
-    if (yield from now()) >= choice.expires_at_s:  # people take their time
+    yield from _in_time(choice)  # people take their time
+
+
+def _in_time(choice: Choice) -> Flow[None]:
+    if (yield from now()) >= choice.expires_at_s:
         raise NoPayableOffer("the offer expired while it waited for approval. Nothing was signed.")
 
 
 # --- paying and presenting -----------------------------------------------------------------------
 
 
-def _pay(errand: Errand, purse: Purse, choice: Choice, body: bytes) -> Flow[Resume]:
+def _sign(errand: Errand, purse: Purse, choice: Choice, body: bytes) -> Flow[tuple[Presentation, Resume]]:
     challenge, origin = choice.challenge, origin_of(errand.url)
-    try:
-        presentation = yield from cast("ChargePayer", choice.payer).pay(challenge, choice.terms)
-    except PaymentOutcomeUnknown as error:  # the method moved money itself, and lost the answer
-        purse.observe(Unknown(origin, choice.terms, error.reference, plain(str(error))))
-        raise
-    except PaymentError as error:
-        purse.observe(Declined(origin, plain(str(error))))
-        raise
+    paying = cast("ChargePayer", choice.payer).pay(challenge, choice.terms)
+    presentation = yield from _declining(purse, origin, paying)
     value = encode_credential(challenge, presentation.payload, presentation.source)
-    return Resume(
+    resume = Resume(
         origin,
         errand.method,
         choice.terms,
@@ -295,12 +314,13 @@ def _pay(errand: Errand, purse: Purse, choice: Choice, body: bytes) -> Flow[Resu
         ("Authorization" if challenge.header is None else ALTERNATE_HEADER, value),
         challenge.method,
     )
+    return presentation, resume
 
 
 def _present_again(errand: Errand, purse: Purse, journey: Journey, resume: Resume) -> Flow[Answer]:
     body = yield from _body(errand)
     resume.check(errand.method, errand.url, body)
-    answer = yield from present(purse, journey, resume, body, doubt=True)
+    answer = yield from present_again(errand, purse, journey, resume, body)
     if resume.channel is not None and purse.sessions:
         yield from resumed(purse, errand, resume, answer)
     return answer

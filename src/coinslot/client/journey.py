@@ -23,7 +23,8 @@ class Resume:
     It holds the credential: whoever has it can collect what was paid for. Keep it like a password, and not for long:
     servers forget challenges when they expire. `digest` is SHA-256 of the body. `more` are headers that belong to it,
     `channel` the book's key of the channel that paid, `challenge` the one that it was paid under, and `agreed` counts
-    what was signed for it, so that a stream that comes again is not paid for twice.
+    what was signed for it, so that a stream that comes again is not paid for twice. `charge`: where a charge that this
+    client sent itself stands in the book.
     """
 
     origin: str
@@ -38,6 +39,7 @@ class Resume:
     channel: str | None = None
     challenge: Challenge | None = field(default=None, repr=False)
     agreed: Agreed | None = field(default=None, repr=False, compare=False)
+    charge: str | None = field(default=None, repr=False)
 
     def check(self, method: str, url: str, body: bytes) -> None:
         """Raises UsageError if this was presented for another request: a credential goes nowhere else. T37"""

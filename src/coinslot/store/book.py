@@ -1,4 +1,5 @@
-"""The payer's book: its channels, the most that it ever signed on each, and what it has spent where.
+"""The payer's book: its channels, the most that it ever signed on each, what it has spent where, and the charges that
+it sends itself while their end is not known.
 
 A signed voucher is money in a bottle: whoever finds it can collect it. So the book is written *before* anything is sent
 (F01 F02), a total in it never goes down (I3, enforced by the database itself), and one writer at a time speaks for the
@@ -41,6 +42,38 @@ class Scope:
 def scope_of(held: Held) -> Scope:
     """The scope of a channel."""
     return Scope(held.network, held.method, held.payer, held.payee, held.asset)
+
+
+def charge_name(charge_id: str) -> str:
+    """What the owner of a charge locks; no scope has so few parts."""
+    return f"charge\n{charge_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class PushedCharge:
+    """A charge that its payer sends itself, while its end is not known: what it pays, what is sent, what is presented.
+
+    `request` names the very request (client/pushing.py), `payer` is who pays as credentials say it, `asset` a
+    money.Asset key, `header` presents the credential; `raw` and `valid_until` are a method's (method.Sending). A fresh
+    `id` for each: it is never used again.
+    """
+
+    id: str
+    request: str
+    origin: str
+    method: str
+    payer: str
+    asset: str
+    units: int
+    header: tuple[str, str] = field(repr=False)
+    raw: bytes = field(repr=False)
+    valid_until: int
+    reference: str | None
+    made_at_s: float
+
+    def name(self) -> str:
+        """What its owner locks."""
+        return charge_name(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +130,15 @@ class Word:
     pending: Pending | None = None
 
 
+class Named(Protocol):
+    """Something that one at a time may speak for: a Scope, or a PushedCharge."""
+
+    def name(self) -> str:
+        """One text for it."""
+
+
 class Lease(Protocol):
-    """The right to speak for a scope. It ends with `release`, or with the process, however that ends. F25"""
+    """The right to speak for something. It ends with `release`, or with the process, however that ends. F25"""
 
     def release(self) -> None:
         """Let the next one in; a second time does nothing."""
@@ -107,8 +147,8 @@ class Lease(Protocol):
 class Book(Protocol):
     """The record. Every operation is one transaction; a future may hold a StoreError."""
 
-    def try_lock(self, scope: Scope) -> Lease | None:
-        """The right to speak for a scope, or None while somebody else has it. Does not wait. Raises StoreError."""
+    def try_lock(self, what: Named) -> Lease | None:
+        """The right to speak for it, or None while somebody else has that. Does not wait. Raises StoreError."""
 
     def begin(self, held: Held, draw: Draw | None = None) -> Future[None]:
         """Write a new channel down, its first voucher and its opening in it, and that voucher's draw on the budgets.
@@ -140,6 +180,15 @@ class Book(Protocol):
 
     def drawn(self, asset: str, since_s: float, origin: str | None = None) -> Future[int]:
         """Base units drawn since then, for one origin or for all."""
+
+    def begin_charge(self, charge: PushedCharge) -> Future[None]:
+        """Write a charge down before it is sent. Whoever does so has its lock. Raises LedgerError for a known id."""
+
+    def find_charges(self, request: str | None = None) -> Future[Sequence[PushedCharge]]:
+        """The charges for a request, or all of them, whose end is not known, the oldest first."""
+
+    def end_charge(self, charge_id: str) -> Future[None]:
+        """The end of a charge is known. A second time does nothing."""
 
     def close(self) -> None:
         """Close files and threads."""

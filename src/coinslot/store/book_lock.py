@@ -1,8 +1,9 @@
-"""One writer per scope across processes: a lock of the kernel on a file per scope.
+"""One writer per scope or charge across processes: a lock of the kernel on a file for each.
 
 The kernel lets go of it when its holder dies, however it dies, so nothing is ever left behind that would have to be
-judged stale (F25). The files stay where they are: removing one would let two writers hold two files of one name. Taken
-without waiting; who wants it asks again.
+judged stale (F25). The files of scopes stay where they are: removing one would let two writers hold two files of one
+name. That of a charge goes with its record, whose name never comes again: who holds it looks whether there is a record.
+Taken without waiting; who wants it asks again.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import errno
 import hashlib
 import os
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from coinslot.errors import ConfigError, StoreBroken
-from coinslot.store.book import Scope
+from coinslot.store.book import Named
 
 try:
     import fcntl
@@ -54,14 +56,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def try_lock(folder: Path, scope: Scope) -> FileLease | None:
-    """Lock a scope, or None while somebody else holds it. Raises ConfigError, StoreBroken."""
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
+
+
+def forget(folder: Path, name: str) -> None:
+    """Remove the file of a name that never comes again; whoever has it open holds a lock on nothing. F28"""
+    with suppress(OSError):  # a file too many locks nobody out
+        _path(folder, name).unlink(missing_ok=True)
+
+
+def try_lock(folder: Path, what: Named) -> FileLease | None:
+    """Lock something, or None while somebody else holds it. Raises ConfigError, StoreBroken."""
     if fcntl is None:
         raise ConfigError("a book in a file needs the locks of a POSIX system; use a memory book here")
-    name = hashlib.sha256(scope.name().encode()).hexdigest()[:32]
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(_path(folder, what.name()), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreBroken(f"the book's locks: {error.strerror}") from error
     try:

@@ -10,20 +10,21 @@ from typing import TypeVar
 from coinslot.errors import CoinslotError, LedgerError
 from coinslot.intents.acts import Held
 from coinslot.store import book_rules
-from coinslot.store.book import ENDED, MAX_WINDOW_S, Draw, Lease, Scope, Word, scope_of
+from coinslot.store.book import ENDED, MAX_WINDOW_S, Draw, Lease, Named, PushedCharge, Scope, Word, scope_of
 from coinslot.store.futures import done, failed
 
 T = TypeVar("T")
 
 
 class _Turn:
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock: threading.Lock | None = lock
+    def __init__(self, held: set[str], name: str) -> None:
+        self._held, self._name = held, name
+        self._over = False
 
     def release(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.release()
+        if not self._over:
+            self._over = True
+            self._held.discard(self._name)
 
 
 class MemoryBook:
@@ -31,15 +32,19 @@ class MemoryBook:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._turns: dict[Scope, threading.Lock] = {}
+        self._turns: set[str] = set()
         self._channels: dict[str, Held] = {}
+        self._charges: dict[str, PushedCharge] = {}
         self._draws: list[Draw] = []
 
-    def try_lock(self, scope: Scope) -> Lease | None:
+    def try_lock(self, what: Named) -> Lease | None:
         """See book.Book."""
+        name = what.name()
         with self._guard:
-            lock = self._turns.setdefault(scope, threading.Lock())
-        return _Turn(lock) if lock.acquire(blocking=False) else None
+            if name in self._turns:
+                return None
+            self._turns.add(name)
+        return _Turn(self._turns, name)
 
     def _do(self, step: Callable[[], T]) -> Future[T]:
         with self._guard:
@@ -125,6 +130,28 @@ class MemoryBook:
             for one in self._draws
             if one.asset == asset and one.at_s >= since_s and origin in (None, one.origin)
         )
+
+    def begin_charge(self, charge: PushedCharge) -> Future[None]:
+        """See book.Book."""
+
+        def step() -> None:
+            if charge.id in self._charges:
+                raise LedgerError("this charge is in the book already")
+            self._charges[charge.id] = charge
+
+        return self._do(step)
+
+    def find_charges(self, request: str | None = None) -> Future[Sequence[PushedCharge]]:
+        """See book.Book."""
+        return self._do(lambda: [one for one in self._charges.values() if request in (None, one.request)])
+
+    def end_charge(self, charge_id: str) -> Future[None]:
+        """See book.Book."""
+
+        def step() -> None:
+            self._charges.pop(charge_id, None)
+
+        return self._do(step)
 
     def close(self) -> None:
         """See book.Book."""

@@ -61,7 +61,28 @@ CREATE TABLE draws (
 ) WITHOUT ROWID;
 """
 
-_STEPS = (_FIRST,)
+_SECOND = """
+CREATE TABLE charges (
+    id TEXT PRIMARY KEY,
+    request TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    method TEXT NOT NULL,
+    payer TEXT NOT NULL,
+    asset TEXT NOT NULL,
+    units TEXT NOT NULL CHECK (length(units) = 78),
+    header TEXT NOT NULL,
+    credential TEXT NOT NULL,
+    raw BLOB NOT NULL,
+    valid_until INTEGER NOT NULL,
+    reference TEXT,
+    made_at REAL NOT NULL
+);
+CREATE INDEX charges_request ON charges (request);
+CREATE TRIGGER sent_stays_as_it_was BEFORE UPDATE ON charges
+BEGIN SELECT RAISE(ABORT, 'a charge that may have been sent'); END;
+"""
+
+_STEPS: tuple[str, ...] = (_FIRST, _SECOND)
 VERSION = len(_STEPS)
 
 COLUMNS = (

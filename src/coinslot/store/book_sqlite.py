@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from coinslot.errors import ConfigError, LedgerError, StoreBusy, StoreError
 from coinslot.intents.acts import Held
-from coinslot.store import book_rules
-from coinslot.store.book import MAX_WINDOW_S, Draw, Lease, Scope, Word
-from coinslot.store.book_lock import try_lock
+from coinslot.store import book_charges, book_rules
+from coinslot.store.book import MAX_WINDOW_S, Draw, Lease, Named, PushedCharge, Scope, Word, charge_name
+from coinslot.store.book_lock import forget, try_lock
 from coinslot.store.book_schema import COLUMNS, VERSION, held_of, text_of, upgrade, values_of, version
 from coinslot.store.sqlite_file import connect, name_error
 
@@ -118,9 +118,13 @@ class SqliteBook:
 
     # --- the book
 
-    def try_lock(self, scope: Scope) -> Lease | None:
+    @property
+    def _locks(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.locks")
+
+    def try_lock(self, what: Named) -> Lease | None:
         """See book.Book."""
-        return try_lock(self._path.with_name(f"{self._path.name}.locks"), scope)
+        return try_lock(self._locks, what)
 
     def begin(self, held: Held, draw: Draw | None = None) -> Future[None]:
         """See book.Book."""
@@ -183,6 +187,23 @@ class SqliteBook:
     def drawn(self, asset: str, since_s: float, origin: str | None = None) -> Future[int]:
         """See book.Book."""
         return self._submit(lambda: _drawn(self._open(), asset, since_s, origin))
+
+    def begin_charge(self, charge: PushedCharge) -> Future[None]:
+        """See book.Book."""
+        return self._write(lambda db: book_charges.insert(db, charge))
+
+    def find_charges(self, request: str | None = None) -> Future[Sequence[PushedCharge]]:
+        """See book.Book."""
+        return self._submit(lambda: book_charges.listed(self._open(), request))
+
+    def end_charge(self, charge_id: str) -> Future[None]:
+        """See book.Book."""
+
+        def step() -> None:
+            self._transaction(lambda db: book_charges.delete(db, charge_id))
+            forget(self._locks, charge_name(charge_id))  # F28
+
+        return self._submit(step)
 
     def __del__(self) -> None:
         """A book that nobody closed lets go of its file when it is forgotten, but not in a child of its process."""

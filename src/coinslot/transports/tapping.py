@@ -10,11 +10,15 @@ from coinslot.drive import World, run
 
 def tapped(chunks: Iterable[bytes], tap: Tapped, world: World) -> Iterator[bytes]:
     """The answer without what is for us in it; between two chunks it is paid. Raises PaymentError."""
-    for chunk in chunks:
-        passed = run(tap.feed(chunk), world)
-        if passed:
-            yield passed
-    run(tap.end(), world)
+    try:
+        for chunk in chunks:
+            passed = run(tap.feed(chunk), world)
+            if passed:
+                yield passed
+        run(tap.end(), world)
+    except BaseException:  # broken off: not every reader closes it then
+        tap.finish()  # F03
+        raise
     rest = tap.finish()
     if rest:
         yield rest

@@ -345,4 +345,19 @@ MUTATIONS = [
         "if False:",
         f"{HERE}/test_charge.py::test_a_seller_remembers_only_so_many_looks",
     ),
+    # a payment that may have been sent before
+    Mutation(
+        "F12",
+        PAYER,
+        "if again:  # what was tried out now may have been passed on before",
+        "if False:",
+        f"{HERE}/test_payer.py::test_a_refusal_of_what_may_have_been_sent_proves_nothing",
+    ),
+    Mutation(
+        "F14",
+        PAYER,
+        "(yield from self._seen(reference)) if again else None",
+        "None",
+        f"{HERE}/test_payer.py::test_what_landed_is_not_sent_again",
+    ),
 ]

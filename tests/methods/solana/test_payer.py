@@ -15,6 +15,8 @@ from coinslot.chains.solana.message import read_transaction
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, UsageError
 from coinslot.intents.charge import Settled
+from coinslot.method import Sending
+from coinslot.methods.solana.charge_payer import SolanaChargePayer
 from coinslot.methods.solana.tokens import PYUSD, USDC
 from coinslot.methods.solana.transaction.build import unit_limit
 from coinslot.methods.solana.transaction.read import read_parts
@@ -308,6 +310,54 @@ def test_a_push_that_is_refused_before_it_is_sent_moved_nothing(solshop: SolanaS
     solshop.wipe(solshop.ata(seller.config.recipient))
     with pytest.raises(NoPayableOffer, match="refused"):
         solshop.pay(solshop.payer(mode="push"), challenge)
+
+
+def signed(solshop: SolanaShop, payer: SolanaChargePayer) -> Sending:
+    """A payment that was signed, and not sent."""
+    challenge = solshop.challenge(solshop.seller())
+    sending = solshop.run(payer.pay(challenge, payer.terms(challenge))).sending
+    assert isinstance(sending, Sending)
+    return sending
+
+
+@pytest.mark.guard("F03", "F14")
+def test_what_landed_is_not_sent_again(solshop: SolanaShop, faulty_svm: FaultyNode) -> None:
+    """However long ago: the chain is asked first."""
+    payer = solshop.payer(mode="push", rpc_url=faulty_svm.url)
+    sending = signed(solshop, payer)
+    solshop.run(payer.send(sending, again=False))
+    solshop.chain.running.advance_slots(400)
+    solshop.run(payer.send(sending, again=True))
+    assert faulty_svm.calls.count("sendTransaction") == 1
+
+
+def test_what_was_written_down_only_is_sent_then(solshop: SolanaShop) -> None:
+    """Its owner died before it could."""
+    payer = solshop.payer(mode="push")
+    before = solshop.held(payer.config.account)
+    solshop.run(payer.send(signed(solshop, payer), again=True))
+    assert before - solshop.held(payer.config.account) == DOLLAR // 4
+
+
+@pytest.mark.guard("F12")
+def test_a_refusal_of_what_may_have_been_sent_proves_nothing(solshop: SolanaShop) -> None:
+    """Tried out now it fails; passed on before, it may still land."""
+    seller, payer = solshop.seller(), solshop.payer(mode="push")
+    challenge = solshop.challenge(seller)
+    sending = solshop.run(payer.pay(challenge, payer.terms(challenge))).sending
+    solshop.wipe(solshop.ata(seller.config.recipient))
+    with pytest.raises(PaymentOutcomeUnknown):
+        solshop.run(payer.send(sending, again=True))
+
+
+@pytest.mark.guard("F13")
+def test_what_was_never_sent_is_dead_in_the_end(solshop: SolanaShop) -> None:
+    """When the finalized chain is past its blockhash."""
+    payer = solshop.payer(mode="push")
+    sending = signed(solshop, payer)
+    solshop.chain.running.advance_slots(250)
+    with pytest.raises(NoPayableOffer, match="nothing moved"):
+        solshop.run(payer.send(sending, again=True))
 
 
 def test_a_wallet_pays_a_token_that_its_owner_vouches_for(solshop: SolanaShop) -> None:

@@ -268,4 +268,19 @@ MUTATIONS = [
         "rpc_url: str",
         f"{HERE}/test_settings.py::test_addresses_of_nodes_are_in_no_repr",
     ),
+    # a payment that may have been sent before
+    Mutation(
+        "F12",
+        PAYER,
+        "if not again:",
+        "if True:",
+        f"{HERE}/test_payer.py::test_what_is_refused_now_is_dead_when_its_time_is_past",
+    ),
+    Mutation(
+        "F13",
+        PAYER,
+        "if isinstance(found, Refused):  # F13",
+        "if False:",
+        f"{HERE}/test_payer.py::test_what_is_refused_now_is_dead_when_its_time_is_past",
+    ),
 ]

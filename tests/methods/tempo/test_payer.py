@@ -16,6 +16,8 @@ from coinslot.core.instant import parse_instant
 from coinslot.drive import RealWorld
 from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, RpcUnreachable, UsageError
 from coinslot.intents.charge import Settled
+from coinslot.method import Sending
+from coinslot.methods.tempo.charge_payer import TempoChargePayer
 from coinslot.methods.tempo.memo import attribution_memo, verify_attribution_memo
 from coinslot.methods.tempo.settings import KnownToken
 from coinslot.methods.tempo.tip20 import read_transfer_call
@@ -258,6 +260,49 @@ def test_a_push_that_the_node_refuses_has_not_moved_anything(shop: Shop) -> None
     with pytest.raises(NoPayableOffer, match="refused"):
         shop.pay(payer, challenge)
     assert shop.held(root.address) == 5 * DOLLAR
+
+
+def signed(shop: Shop, payer: TempoChargePayer) -> Sending:
+    """A payment that was signed, and not sent."""
+    challenge = shop.challenge(shop.seller())
+    sending = shop.run(payer.pay(challenge, payer.terms(challenge))).sending
+    assert isinstance(sending, Sending)
+    return sending
+
+
+@pytest.mark.guard("F03", "F14")
+def test_what_is_sent_again_pays_once(shop: Shop) -> None:
+    """Whether it had been sent or only written down."""
+    key = shop.account()
+    payer = shop.payer(key, mode="push")
+    sending = signed(shop, payer)
+    shop.run(payer.send(sending, again=True))
+    after = shop.held(key.address)
+    assert after < 5 * DOLLAR
+    shop.run(payer.send(sending, again=True))
+    assert shop.held(key.address) == after
+
+
+@pytest.mark.guard("F12", "F13")
+def test_what_is_refused_now_is_dead_when_its_time_is_past(shop: Shop) -> None:
+    """Until then another node may have taken it."""
+    payer = shop.payer(shop.account(dollars=0), account=shop.account().address, mode="push")
+    sending = signed(shop, payer)
+    with pytest.raises(PaymentOutcomeUnknown):
+        shop.run(payer.send(sending, again=True))
+    with pytest.raises(NoPayableOffer, match="nothing moved"):
+        shop.run(payer.send(replace(sending, valid_until=0), again=True))
+
+
+@pytest.mark.guard("F11")
+def test_a_node_that_is_away_proves_nothing(shop: Shop, faulty: FaultyNode) -> None:
+    """Refused, and then silent."""
+    account = shop.account()
+    payer = shop.payer(shop.account(dollars=0), account=account.address, mode="push", rpc_url=faulty.url)
+    sending = signed(shop, payer)
+    faulty.on("eth_getTransactionReceipt", drop)
+    with pytest.raises(PaymentOutcomeUnknown):
+        shop.run(payer.send(sending, again=True))
 
 
 def test_terms_of_another_challenge_are_not_paid(shop: Shop) -> None:

@@ -14,6 +14,7 @@ from coinslot.chains.solana.message import build_message, read_transaction, sign
 from coinslot.chains.solana.rpc import block_height, is_blockhash_valid, latest_blockhash
 from coinslot.chains.solana.sending import (
     CONFIRM_WAIT_S,
+    SignatureStatus,
     await_status,
     preflight_failure,
     send_transaction,
@@ -31,7 +32,7 @@ from coinslot.errors import (
     UsageError,
 )
 from coinslot.intents.charge import INTENT, Terms
-from coinslot.method import Presentation
+from coinslot.method import Presentation, Sending
 from coinslot.methods.solana.paying import (
     NAME,
     PayerConfig,
@@ -71,20 +72,27 @@ class SolanaChargePayer:
             raise NoPayableOffer("solana: the server wants this wallet to pay itself, or to be its sponsor")
         return terms
 
-    def pay(self, challenge: Challenge, terms: Terms) -> Flow[Presentation]:
-        """Sign, and in push mode send, the payment.
+    def source(self) -> str:
+        """Who pays, as credentials say it."""
+        return source_of(self.config.network, self.config.account)
 
-        Raises NoPayableOffer or ChainError while nothing has moved, PaymentOutcomeUnknown once it may have.
-        """
-        mine, config = self.terms(challenge), self.config
+    def pushes(self, terms: Terms) -> bool:
+        """Whether this wallet sends the payment itself (SCHG-068, SCHG-075)."""
+        return self.config.mode == PUSH and isinstance(terms, SolanaTerms) and terms.fee_payer is None
+
+    def pay(self, challenge: Challenge, terms: Terms) -> Flow[Presentation]:
+        """Sign the payment; nothing is sent. Raises NoPayableOffer, ChainError."""
+        mine = self.terms(challenge)
         if mine.legs != getattr(terms, "legs", None):
             raise UsageError("these terms are not those of this challenge")
-        pushed = config.mode == PUSH and mine.fee_payer is None  # SCHG-068 SCHG-075
+        pushed = self.pushes(mine)
         raw = yield from self._transaction(mine, pushed=pushed)
-        source = source_of(config.network, config.account)
+        source = self.source()
         if pushed:
-            reference = yield from self._push(raw)
-            return Presentation({"type": "signature", "signature": reference}, source, reference)
+            expires = (yield from latest_blockhash(self.config.rpc_url)).last_valid_height  # not before the one signed
+            reference = read_transaction(raw).signature
+            payload = {"type": "signature", "signature": reference}
+            return Presentation(payload, source, reference, Sending(raw, expires))
         return Presentation(
             {"type": "transaction", "transaction": b64encode(raw).decode()}, source, self._reference(raw)
         )
@@ -117,30 +125,47 @@ class SolanaChargePayer:
 
     # --- push ------------------------------------------------------------------------------------
 
-    def _push(self, raw: bytes) -> Flow[str]:
-        """Broadcast it ourselves; its signature once the chain shows it confirmed (SCHG-168). T03"""
-        url, sent = self.config.rpc_url, read_transaction(raw)
+    def send(self, sending: Sending, *, again: bool) -> Flow[None]:
+        """Broadcast it ourselves, until the chain shows it confirmed (SCHG-168). T03
+
+        Raises NoPayableOffer, PaymentOutcomeUnknown.
+        """
+        sent = read_transaction(sending.raw)
         reference = sent.signature
-        expires = (yield from latest_blockhash(url)).last_valid_height  # not before the one that we signed with
         try:
-            yield from send_transaction(url, raw)
-        except RpcRefused as refusal:
-            if preflight_failure(refusal) is not None:  # the node tried it out and did not pass it on
-                raise NoPayableOffer(f"solana: the node refused the payment: {refusal}") from None
-            raise self._unknown(reference) from refusal
-        except RpcUnreachable:
-            pass  # whether it was passed on, only the chain knows
-        try:
-            status = yield from await_status(url, reference, wait_s=CONFIRM_WAIT_S)
+            status = (yield from self._seen(reference)) if again else None
+            if status is None:
+                status = yield from self._broadcast(sending.raw, reference, again=again)
         except RpcUnreachable as error:
-            if (yield from self._never_landed(reference, sent.blockhash, expires)):
+            if (yield from self._never_landed(reference, sent.blockhash, sending.valid_until)):
                 raise NoPayableOffer("solana: the payment was not taken while it could be; nothing moved") from None
             raise self._unknown(reference) from error
         if status.failure is not None:
             raise NoPayableOffer(
                 f"solana: the payment {reference} failed ({status.failure.text}); nothing but its fee was spent"
             )
-        return reference
+
+    def _seen(self, reference: str) -> Flow[SignatureStatus | None]:
+        """Where it stands if the chain has it confirmed, however long ago. Raises RpcUnreachable."""
+        try:
+            (status,) = yield from signature_statuses(self.config.rpc_url, [reference], history=True)
+        except RpcRefused as refusal:
+            raise RpcUnreachable(str(refusal)) from refusal
+        return status if status is not None and status.reached("confirmed") else None
+
+    def _broadcast(self, raw: bytes, reference: str, *, again: bool) -> Flow[SignatureStatus]:
+        url = self.config.rpc_url
+        try:
+            yield from send_transaction(url, raw)
+        except RpcRefused as refusal:
+            if again:  # what was tried out now may have been passed on before
+                raise RpcUnreachable(str(refusal)) from refusal
+            if preflight_failure(refusal) is not None:  # the node tried it out and did not pass it on
+                raise NoPayableOffer(f"solana: the node refused the payment: {refusal}") from None
+            raise self._unknown(reference) from refusal
+        except RpcUnreachable:
+            pass  # whether it was passed on, only the chain knows
+        return (yield from await_status(url, reference, wait_s=CONFIRM_WAIT_S))
 
     def _never_landed(self, reference: str, blockhash: str, last_valid_height: int) -> Flow[bool]:
         """Whether the chain proves that a transaction can never land: its blockhash is past, and it isn't there.

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from coinslot.chains.evm.hexdata import to_hex
-from coinslot.chains.evm.rpc import latest_block, send_raw_sync
+from coinslot.chains.evm.rpc import Receipt, latest_block, send_raw_sync
 from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, now
 from coinslot.errors import (
+    ChainError,
     MalformedHeader,
     NoPayableOffer,
     PaymentOutcomeUnknown,
@@ -21,8 +22,8 @@ from coinslot.errors import (
     RpcUnreachable,
     UsageError,
 )
-from coinslot.intents.charge import INTENT, Terms
-from coinslot.method import Presentation
+from coinslot.intents.charge import INTENT, Refused, Terms
+from coinslot.method import Presentation, Sending
 from coinslot.methods.tempo.memo import attribution_memo, is_attribution_memo
 from coinslot.methods.tempo.paying import (
     NAME,
@@ -35,6 +36,7 @@ from coinslot.methods.tempo.paying import (
     valid_before,
 )
 from coinslot.methods.tempo.proof import proof_digest
+from coinslot.methods.tempo.settle import find_receipt
 from coinslot.methods.tempo.source import source_of
 from coinslot.methods.tempo.sponsor import GAS_PER_KEY_AUTHORIZATION
 from coinslot.methods.tempo.terms import PUSH, TempoTerms, read_terms
@@ -46,6 +48,8 @@ from coinslot.methods.tempo.transaction.fields import AWAITING_FEE_PAYER, EXPIRI
 # One transfer to an account that never held the token costs 550,000 at most; unused gas costs nothing.
 GAS = 1_000_000
 GAS_PER_SPLIT = 350_000
+# How far a replica may be behind before what it has never seen counts as dead: as a seller's `lag_s`.
+LAG_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +77,29 @@ class TempoChargePayer:
             raise NoPayableOffer("tempo: the server asks for a memo that would pay another challenge")
         return terms
 
-    def pay(self, challenge: Challenge, terms: Terms) -> Flow[Presentation]:
-        """Sign, and in push mode send, the payment.
+    def source(self) -> str:
+        """Who pays, as credentials say it."""
+        return source_of(self.config.chain_id, self.config.account)
 
-        Raises NoPayableOffer or ChainError while nothing has moved, PaymentOutcomeUnknown once it may have.
-        """
+    def pushes(self, terms: Terms) -> bool:
+        """Whether this wallet sends the payment itself. Raises NoPayableOffer."""
+        return isinstance(terms, TempoTerms) and terms.amount_units != 0 and self._mode(terms) == PUSH
+
+    def pay(self, challenge: Challenge, terms: Terms) -> Flow[Presentation]:
+        """Sign the payment; nothing is sent. Raises NoPayableOffer, ChainError."""
         mine = self.terms(challenge)
         if mine.legs != getattr(terms, "legs", None):
             raise UsageError("these terms are not those of this challenge")
-        source = source_of(self.config.chain_id, self.config.account)
+        source = self.source()
         if mine.amount_units == 0:
             return self._prove(challenge, source)
         mode = self._mode(mine)
         tx = yield from self._transaction(challenge, mine)
         raw = hand_over(self.config, sign_as_account(self.config, tx))
         if mode == PUSH:
-            reference = yield from self._push(raw)
-            return Presentation({"type": "hash", "hash": reference}, source, reference)
+            reference = transaction_hash(raw)
+            sending = Sending(raw, tx.valid_before or 0)
+            return Presentation({"type": "hash", "hash": reference}, source, reference, sending)
         reference = transaction_hash(raw) if not mine.sponsored else _memo_reference(challenge, mine, self.config)
         return Presentation({"type": "transaction", "signature": to_hex(raw)}, source, reference)
 
@@ -135,21 +145,40 @@ class TempoChargePayer:
         yield from require_balance(config, terms.asset, terms.amount_units, fee)  # TCHG-048: not to sign it otherwise
         return tx
 
-    def _push(self, raw: bytes) -> Flow[str]:
-        """Broadcast it ourselves; the hash once the chain shows it."""
-        reference = transaction_hash(raw)
+    # --- push ------------------------------------------------------------------------------------
+
+    def send(self, sending: Sending, *, again: bool) -> Flow[None]:
+        """Broadcast it ourselves, until the chain shows it. Raises NoPayableOffer, PaymentOutcomeUnknown."""
+        reference = transaction_hash(sending.raw)
         try:
-            receipt = yield from send_raw_sync(self.config.rpc_url, raw)
+            receipt = yield from send_raw_sync(self.config.rpc_url, sending.raw)
         except RpcUnreachable as error:
-            raise PaymentOutcomeUnknown(
-                f"the payment {reference} was sent and its end is not known; look it up before paying again",
-                reference=reference,
-            ) from error
+            raise _unknown(reference) from error
         except RpcRefused as refusal:
-            raise NoPayableOffer(f"tempo: the node refused the payment: {refusal}") from None
+            if not again:
+                raise NoPayableOffer(f"tempo: the node refused the payment: {refusal}") from None
+            receipt = yield from self._landed(reference, sending.valid_until)
         if not receipt.succeeded:
             raise NoPayableOffer(f"tempo: the payment {reference} was reverted; nothing but its fee was spent")
-        return reference
+
+    def _landed(self, reference: str, valid_until_s: int) -> Flow[Receipt]:
+        """The receipt of what a node won't take now: another may have taken it before. F12"""
+        try:
+            found = yield from find_receipt(self.config.rpc_url, reference, valid_until_s, LAG_S)
+        except ChainError as error:
+            raise _unknown(reference) from error
+        if isinstance(found, Refused):  # F13
+            raise NoPayableOffer(f"tempo: the payment {reference} was not taken while it could be; nothing moved")
+        if not isinstance(found, Receipt):
+            raise _unknown(reference)
+        return found
+
+
+def _unknown(reference: str) -> PaymentOutcomeUnknown:
+    return PaymentOutcomeUnknown(
+        f"the payment {reference} was sent and its end is not known; look it up before paying again",
+        reference=reference,
+    )
 
 
 def _memos(challenge: Challenge, terms: TempoTerms, config: PayerConfig) -> list[bytes | None]:
