@@ -78,7 +78,7 @@ def settler(
     """Settle and close the payment channels of a gate, and watch for payers who ask the chain to close theirs.
 
     A gate does this itself unless its configuration says settler = false; then run one `coinslot settler` on its store
-    (two do no harm). What no flag says is taken from the [settler] table of CONFIG.toml.
+    (two do no harm). What no flag says is taken from the table `settler` of CONFIG.toml.
 
     A payer that asks to close can take back what was not paid out after the grace time (15 minutes on Tempo): a gate
     refuses to sell from channels when the last round is older than a third of that.
