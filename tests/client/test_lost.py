@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
-import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from email.utils import formatdate
 from functools import partial
 from time import time
-from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +18,7 @@ from coinslot.client.outcome import pause_after
 from coinslot.client.wallet import wallet
 from coinslot.errors import PaymentOutcomeUnknown, PaymentRefused, UsageError
 from coinslot.transports.httpx import pay
+from support.cancel import task_cancelled_at
 from support.doors import Door
 from support.shop import Shop
 from support.site import Reply, Seen, Site
@@ -261,23 +259,6 @@ def test_a_cancelled_paid_request_is_unknown(shop: Shop, alice: dict[str, object
     assert error.resume is not None
 
 
-@types.coroutine
-def _cancelled_at(step: int, work: Coroutine[Any, Any, Any]):
-    """Run to the end, but at the n-th time that it waits for anything, cancel it there instead."""
-    failure: BaseException | None = None
-    for count in itertools.count(1):
-        failure = asyncio.CancelledError() if count == step else failure
-        try:
-            waiting_for = work.send(None) if failure is None else work.throw(failure)
-        except StopIteration as end:
-            return end.value
-        failure = None
-        try:
-            yield waiting_for
-        except asyncio.CancelledError as error:  # of a library's own making, meant for what runs inside
-            failure = error
-
-
 @pytest.mark.guard("F29", "F14")
 def test_cancelled_at_any_await_it_pays_once_and_can_be_resumed(
     shop: Shop, alice: dict[str, object], bank: Bank
@@ -290,7 +271,7 @@ def test_cancelled_at_any_await_it_pays_once_and_can_be_resumed(
         before = bank.settled()
         async with pay(httpx.AsyncClient(trust_env=False), wallet(toy=alice)) as client:
             try:
-                await _cancelled_at(step, client.get(site.url))
+                await task_cancelled_at(step, client.get(site.url))
             except asyncio.CancelledError:
                 assert site.paid == []
                 return "cancelled", bank.settled() - before

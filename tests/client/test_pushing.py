@@ -23,6 +23,7 @@ from coinslot.store.book import PushedCharge
 from coinslot.store.book_memory import MemoryBook
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import PayingTransport, pay
+from support.cancel import task_cancelled_at
 from support.doors import Door
 from support.shop import Shop
 from support.site import Reply, Seen, Site
@@ -377,6 +378,42 @@ def test_who_is_cancelled_while_it_is_sent_does_not_know(shop: Shop, alice: dict
         error = asyncio.run(story())
     assert bank.look_up(str(error.reference)) is not None
     assert (bank.settled(), len(site.paid)) == (1, 1)
+
+
+@pytest.mark.guard("F29", "F14")
+def test_cancelled_at_any_await_it_is_paid_once(
+    shop: Shop, alice: dict[str, object], bank: Bank, tmp_path: Path
+) -> None:
+    """For every n: cancelled at its n-th wait, and asked for again, it is served, and the money has moved once."""
+
+    async def main(step: int) -> str:
+        end, extensions = "done", {}
+        book = tmp_path / f"{step}.sqlite"
+        made = wallet(toy={**alice, "push": True})
+        async with pay(httpx.AsyncClient(trust_env=False), made, book=book) as client:
+            try:
+                await task_cancelled_at(step, client.get(site.url))
+            except asyncio.CancelledError:
+                end = "cancelled"
+            except PaymentOutcomeUnknown as error:
+                end = "unknown"
+                extensions = {"coinslot_resume": error.resume} if error.resume else {}
+        if end != "done":
+            async with pay(httpx.AsyncClient(trust_env=False), made, book=book) as client:
+                answer = await client.get(site.url, extensions=extensions)
+            assert answer.content == b"paid for /"
+        assert left(book) == []
+        return end
+
+    ends = []
+    for step in range(1, 200):
+        before = bank.settled()
+        with Site(shop) as site:
+            ends.append(asyncio.run(main(step)))
+        assert bank.settled() - before == 1, (step, ends[-1])
+        if ends[-1] == "done":
+            break
+    assert set(ends) == {"cancelled", "unknown", "done"}
 
 
 class Full(MemoryBook):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import types
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from email.message import Message
@@ -25,6 +23,7 @@ from coinslot.intents.session import Channel
 from coinslot.server.price import Metering, Price
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import AsyncClient, pay, session
+from support.cancel import task_cancelled_at
 from support.cutting_proxy import CuttingProxy
 from support.sessionsite import SessionShop
 from support.sessiontill import SessionTill
@@ -266,24 +265,6 @@ def test_a_cancelled_purchase_keeps_its_watermark_and_gives_its_turn_back(shop: 
     assert held.signed_units <= 3 * COST
 
 
-@types.coroutine
-def _cancelled_at(step: int, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Run to the end, but at the n-th time that it waits for anything, cancel it there instead."""
-    failure: BaseException | None = None
-    for count in itertools.count(1):
-        failure = asyncio.CancelledError() if count == step else failure
-        try:
-            waiting_for = work.send(None) if failure is None else work.throw(failure)
-        except StopIteration as end:
-            return end.value
-        failure = None
-        try:
-            yield waiting_for
-        except asyncio.CancelledError as error:  # of a library's own making, meant for what runs inside
-            failure = error
-    return None
-
-
 @pytest.mark.guard("F29", "F01", "F03")
 def test_cancelled_at_any_await_the_next_request_goes_on(shop: SessionShop, tmp_path: Path) -> None:
     """For every n: whatever was signed is on record, no turn stays taken, and both cost their price at most."""
@@ -291,7 +272,7 @@ def test_cancelled_at_any_await_the_next_request_goes_on(shop: SessionShop, tmp_
     async def main(step: int, url: str, book: SqliteBook) -> str:
         async with AsyncClient(wallet(toy=shop.till.wallet), LIMITS, book=book, trust_env=False) as client:
             try:
-                await _cancelled_at(step, client.get(url))
+                await task_cancelled_at(step, client.get(url))
             except asyncio.CancelledError:
                 end = "cancelled"
             except PaymentOutcomeUnknown:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from coinslot.client.events import Declined, Resumed, Unknown
 from coinslot.client.journey import Journey, Resume
-from coinslot.client.presenting import Answer, Errand, conclude, present, second
+from coinslot.client.presenting import Answer, Errand, conclude, lost, present, second
 from coinslot.client.purse import Purse
 from coinslot.client.text import origin_of, plain
 from coinslot.core.credential import decode_credential
@@ -98,7 +98,7 @@ def _through(
         journey.resume = resume  # from here on this request never pays again. F14
         answer = yield from _present(purse, journey, resume, body, doubt=again)
         failpoint("client.charge_presented")
-        kept = _received(answer, purse, owned.charge.id, owned.lease)
+        kept = _received(answer, purse, resume, owned.lease)
         return answer
     finally:
         if not kept:
@@ -202,7 +202,7 @@ def present_again(errand: Errand, purse: Purse, journey: Journey, resume: Resume
     kept = False
     try:
         answer = yield from _present(purse, journey, resume, body, doubt=True)
-        kept = _received(answer, purse, resume.charge, lease)
+        kept = _received(answer, purse, resume, lease)
         return answer
     finally:
         if lease is not None and not kept:
@@ -215,7 +215,7 @@ def arrived(answer: Answer, purse: Purse, journey: Journey) -> Answer:
         return answer
     conclude(answer, purse, journey, journey.resume)
     if journey.resume.charge is not None:
-        _received(answer, purse, journey.resume.charge, None)
+        _received(answer, purse, journey.resume, None)
     return answer
 
 
@@ -254,11 +254,11 @@ def _end(purse: Purse, charge_id: str) -> Flow[None]:
         yield from wait(purse.desk.book.end_charge(charge_id))
 
 
-def _received(answer: Answer, purse: Purse, charge_id: str, lease: Lease | None) -> bool:
+def _received(answer: Answer, purse: Purse, resume: Resume, lease: Lease | None) -> bool:
     """Whether this is what was paid for: then it is on record, and the lock held, until all of it was read."""
     if not 200 <= answer.status < 300:
         return False
-    answer.watch(_Receiving(purse, charge_id, lease))
+    answer.watch(_Receiving(purse, resume, lease))
     return True
 
 
@@ -267,7 +267,7 @@ class _Receiving:
     """What was bought, on its way to its reader. Broken off, it stays on record: whoever asks again gets it again."""
 
     purse: Purse
-    charge_id: str
+    resume: Resume
     lease: Lease | None
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
@@ -276,8 +276,12 @@ class _Receiving:
         return chunk
 
     def end(self) -> Flow[None]:
-        """All of it came. F03"""
-        yield from _end(self.purse, self.charge_id)
+        """All of it came. F03 Raises PaymentOutcomeUnknown where its reader is cancelled before it has it."""
+        assert self.resume.charge is not None  # noqa: S101 - for the type checker
+        try:
+            yield from _end(self.purse, self.resume.charge)
+        except Cancelled as error:  # F29
+            raise lost(self.purse, self.resume, error) from error
 
     def finish(self) -> bytes:
         """Let go of it."""
