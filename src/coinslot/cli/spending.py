@@ -100,7 +100,7 @@ class Spending:
         if self.channel_id is None:
             return None
         spent = f"spent {self._text(self.spent_units)} of {self._text(self.authorized_units)} authorized"
-        if self.spent_units > self.authorized_units:  # the seller signs, for what was deposited before
+        if self.spent_units > self.authorized_units:  # authorized before
             spent = f"spent {self._text(self.spent_units)} of a deposit of {self._text(self.deposit_units)}"
         state = "closed" if self.closed else "open; get the rest back with: coinslot channels close " + self.channel_id
         return f"{spent}; channel {self.channel_id} is {state}"
