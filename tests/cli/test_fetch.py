@@ -96,6 +96,14 @@ def test_a_dry_run_signs_and_sends_nothing(paid: str, key: list[str], bank: Bank
     assert bank.balance("shop") == 0
 
 
+def test_what_is_free_needs_no_book(paid: str, key: list[str], tmp_path: Path, capfdbinary: Output) -> None:
+    """None is opened only to find that there is nothing to close."""
+    (tmp_path / "file").touch()
+    book = str(tmp_path / "file" / "book.sqlite")
+    assert main(["fetch", f"{paid}/free", "--session", "--close", "-v", "--book", book, *key]) == 0
+    assert capfdbinary.readouterr().out.startswith(b"GET /free")
+
+
 @pytest.mark.guard("F03", "F14")
 def test_what_was_sent_and_not_answered_is_told_and_gone_on_with(
     bank: Bank, key: list[str], capfdbinary: Output

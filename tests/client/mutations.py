@@ -457,4 +457,48 @@ MUTATIONS = [
         "except () as error:",
         f"{PUSHED}test_cancelled_at_any_await_it_is_paid_once",
     ),
+    Mutation(
+        "T49",
+        PUSHING,
+        '("idempotency-key", "authorization", "x-api-key", "range")',
+        '("idempotency-key", "x-api-key", "range")',
+        f"{PUSHED}test_what_one_user_paid_for_is_not_presented_for_another",
+    ),
+    Mutation(
+        "F28",
+        PUSHING,
+        "yield from _end(purse, charge.id)  # F28",
+        "pass  # F28",
+        f"{PUSHED}test_who_comes_late_for_a_charge_leaves_no_file",
+    ),
+    Mutation(
+        "F01",
+        PUSHING,
+        "yield from _end(purse, charge.id)  # F01",
+        "pass  # F01",
+        f"{PUSHED}test_what_was_written_down_unheard_is_not_sent_later",
+    ),
+    Mutation(
+        "F28",
+        "store/book_lock.py",
+        """as an answer that was dropped unread, locks nobody out. F28\"\"\"
+        descriptor, self._descriptor = self._descriptor, None""",
+        """as an answer that was dropped unread, locks nobody out. F28\"\"\"
+        descriptor = None""",
+        f"{PUSHED}test_an_answer_that_is_dropped_unread_locks_nobody_out",
+    ),
+    Mutation(
+        "F28",
+        "store/book_memory.py",
+        "self.release()  # F28",
+        "pass  # F28",
+        f"{PUSHED}test_an_answer_that_is_dropped_unread_locks_nobody_out",
+    ),
+    Mutation(
+        "F03",
+        "transports/requests.py",
+        "if size is None or size < 0 or (size and not body):  # F03",
+        "if False:",
+        f"{PUSHED}test_an_answer_that_is_read_raw_is_received",
+    ),
 ]

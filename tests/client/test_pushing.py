@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import io
+import shutil
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -12,16 +15,25 @@ from typing import Any
 
 import httpx
 import pytest
+import requests
 
 from coinslot import drive
 from coinslot.client.events import Declined, Paid, Presented, Resumed
 from coinslot.client.purse import Policy, Purse, Quote
 from coinslot.client.wallet import wallet
-from coinslot.errors import ConfigError, NoPayableOffer, PaymentOutcomeUnknown, PaymentRefused, StoreError
+from coinslot.errors import (
+    ConfigError,
+    NoPayableOffer,
+    PaymentOutcomeUnknown,
+    PaymentRefused,
+    StoreBroken,
+    StoreError,
+)
 from coinslot.method import Sending
-from coinslot.store.book import PushedCharge
+from coinslot.store.book import Book, Lease, Named, PushedCharge
 from coinslot.store.book_memory import MemoryBook
 from coinslot.store.book_sqlite import SqliteBook
+from coinslot.transports import requests as requests_door
 from coinslot.transports.httpx import PayingTransport, pay
 from support.cancel import task_cancelled_at
 from support.doors import Door
@@ -478,3 +490,123 @@ def test_a_stream_that_its_reader_leaves_stays_on_record(shop: Shop, alice: dict
         assert client.get(site.url).content == b"paid for /"
         assert (book.find_charges().result(), book._turns) == ([], set())
     assert bank.settled() == 1
+
+
+@pytest.mark.guard("T49")
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Key", "Range"])
+def test_what_one_user_paid_for_is_not_presented_for_another(pushing: Door, shop: Shop, bank: Bank, name: str) -> None:
+    """A server answers a payment that comes again with what it sold then, and that was the other one's."""
+    with Site(losing(shop, 1)) as site:
+        with pytest.raises(PaymentOutcomeUnknown):
+            pushing.get(site.url, headers={name: "Bearer one"})
+        pushing.get(site.url, headers={name: "Bearer two"})
+        assert (bank.settled(), len(left(pushing.book))) == (2, 1)
+        assert len({seen.credential for seen in site.paid}) == 2
+        pushing.get(site.url, headers={name: "Bearer one"})
+    assert (bank.settled(), left(pushing.book)) == (2, [])
+
+
+@pytest.mark.guard("F14")
+@pytest.mark.parametrize("name", ["Cookie", "Authorization"])
+def test_what_changes_with_each_request_makes_it_no_other(pushing: Door, shop: Shop, bank: Bank, name: str) -> None:
+    """A cookie that the server has just set, or a signature of this moment."""
+    with Site(losing(shop, 1)) as site:
+        with pytest.raises(PaymentOutcomeUnknown):
+            pushing.get(site.url, headers={name: "Digest username=one, nonce=1"})
+        assert pushing.get(site.url, headers={name: "Digest username=one, nonce=2"}).status == 200
+    assert (bank.settled(), left(pushing.book)) == (1, [])
+
+
+def locks(path: Path) -> list[Path]:
+    """The lock files beside a book."""
+    return list(path.parent.rglob("*.lock"))
+
+
+@pytest.mark.guard("F28")
+@pytest.mark.parametrize("make", [MemoryBook, SqliteBook])
+def test_an_answer_that_is_dropped_unread_locks_nobody_out(
+    make: Callable[..., Book], shop: Shop, alice: dict[str, object], bank: Bank, tmp_path: Path
+) -> None:
+    """Neither closed nor read, its lock goes with it, and who asks again goes on with that payment."""
+    book = make(*[tmp_path / "book.sqlite"] if make is SqliteBook else [])
+    with (
+        closing(book),
+        Site(shop) as site,
+        pay(httpx.Client(), wallet(toy={**alice, "push": True}), book=book) as client,
+    ):
+        answer = client.send(client.build_request("GET", site.url), stream=True)
+        assert answer.status_code == 200
+        del answer
+        gc.collect()
+        assert client.get(site.url).content == b"paid for /"
+        assert (bank.settled(), book.find_charges().result()) == (1, [])
+
+
+class Late(SqliteBook):
+    """A book in which whoever had a charge ends it just before another takes it over."""
+
+    def try_lock(self, what: Named) -> Lease | None:
+        """See book.Book."""
+        if isinstance(what, PushedCharge):
+            self.end_charge(what.id).result()
+        return super().try_lock(what)
+
+
+@pytest.mark.guard("F28")
+def test_who_comes_late_for_a_charge_leaves_no_file(
+    shop: Shop, alice: dict[str, object], bank: Bank, tmp_path: Path
+) -> None:
+    """It has made the lock's file anew, whose name never comes again."""
+    path, made = tmp_path / "book.sqlite", wallet(toy={**alice, "push": True})
+    with Site(losing(shop, 1)) as site:
+        with pay(httpx.Client(), made, book=path) as client, pytest.raises(PaymentOutcomeUnknown):
+            client.get(site.url)
+        assert len(locks(path)) == 1
+        with closing(Late(path)) as book, pay(httpx.Client(), made, book=book) as client:
+            assert client.get(site.url).status_code == 200
+    assert (bank.settled(), left(path), locks(path)) == (2, [], [])
+
+
+class Silent(SqliteBook):
+    """A book that writes a charge down and does not get to say so."""
+
+    def begin_charge(self, charge: PushedCharge) -> Any:
+        """See book.Book."""
+        super().begin_charge(charge).result()
+        raise StoreBroken("no answer")
+
+
+@pytest.mark.guard("F01", "F28")
+def test_what_was_written_down_unheard_is_not_sent_later(
+    shop: Shop, alice: dict[str, object], bank: Bank, tmp_path: Path
+) -> None:
+    """The error said that nothing was sent, and that stays so; no file is left either."""
+    path = tmp_path / "book.sqlite"
+    with (
+        Site(shop) as site,
+        closing(Silent(path)) as book,
+        pay(httpx.Client(), wallet(toy={**alice, "push": True}), book=book) as client,
+        pytest.raises(StoreBroken, match="no answer"),
+    ):
+        client.get(site.url)
+    assert (bank.submissions(), left(path), locks(path)) == (0, [], [])
+
+
+@pytest.mark.guard("F03")
+def test_an_answer_that_is_read_raw_is_received(
+    shop: Shop, alice: dict[str, object], bank: Bank, tmp_path: Path
+) -> None:
+    """requests lets its users read past it, as a whole or piece by piece; broken off, it stays on record."""
+    path = tmp_path / "book.sqlite"
+    made = wallet(toy={**alice, "push": True})
+    with Site(losing(shop, 1, "body")) as site, requests_door.pay(requests.Session(), made, book=path) as session:
+        with session.get(site.url, stream=True) as answer, pytest.raises(PaymentOutcomeUnknown):
+            answer.raw.read()
+        assert len(left(path)) == 1
+        for whole in (True, False):
+            target = io.BytesIO()
+            with session.get(site.url, stream=True) as answer:
+                target.write(answer.raw.read()) if whole else shutil.copyfileobj(answer.raw, target)
+                assert left(path) == []
+            assert target.getvalue() == b"paid for /"
+    assert (bank.settled(), locks(path)) == (2, [])

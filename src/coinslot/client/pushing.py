@@ -30,6 +30,9 @@ from coinslot.store.book import Lease, PushedCharge
 ID_BYTES = 16
 # "Already delivered": the one answer besides success and refusal after which a payment buys nothing more.
 CONFLICT = 409
+# The caller's own word on what is one purchase, whom it is for (T49), and how much of it. Not cookies: servers change
+# those with each answer, and nothing would be gone on with.
+_SAME = ("idempotency-key", "authorization", "x-api-key", "range")
 _SPENT = "It was sent by this wallet itself, so it is spent; asking once more pays anew."
 
 
@@ -42,8 +45,13 @@ class _Owned:
 
 
 def request_of(errand: Errand, body: bytes) -> str:
-    """What makes two requests the same purchase: HTTP method, URL, body, and the caller's own Idempotency-Key."""
-    parts = [errand.method, errand.url, hashlib.sha256(body).hexdigest(), *errand.fields("idempotency-key")]
+    """What makes two requests the same purchase: HTTP method, URL, body, and the headers of _SAME.
+
+    A login with parameters (Digest, signatures) is made anew for each request, and tells nothing.
+    """
+    said = [f"{name}: {value}" for name in _SAME for value in errand.fields(name)]
+    said = [one for one in said if not (one.startswith("authorization") and "," in one)]
+    parts = [errand.method, errand.url, hashlib.sha256(body).hexdigest(), *said]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -76,6 +84,10 @@ def push(
     owned = _Owned(charge, lease)
     try:
         yield from wait(book.begin_charge(charge))  # F01 F02
+    except StoreError:
+        yield from _end(purse, charge.id)  # F01: should it be written all the same, it was never sent
+        lease.release()
+        raise
     except BaseException:
         lease.release()
         raise
@@ -174,7 +186,10 @@ def _left(
             raise
         if any(one.id == charge.id for one in still):  # its owner may have ended it since
             return payer, _Owned(charge, lease)
-        lease.release()
+        try:
+            yield from _end(purse, charge.id)  # F28: the lock's file, which is ours by now
+        finally:
+            lease.release()
     return None
 
 

@@ -40,6 +40,12 @@ class FileLease:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has the same open file
             os.close(descriptor)
 
+    def __del__(self) -> None:
+        """What nobody holds any more, as an answer that was dropped unread, locks nobody out. F28"""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
     def forget(self) -> None:
         """In a forked child: the lock is the parent's."""
         descriptor, self._descriptor = self._descriptor, None

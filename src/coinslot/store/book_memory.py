@@ -26,6 +26,9 @@ class _Turn:
             self._over = True
             self._held.discard(self._name)
 
+    def __del__(self) -> None:
+        self.release()  # F28: an answer that was dropped unread
+
 
 class MemoryBook:
     """book.Book without a file. Safe for threads and tasks of one process."""

@@ -200,8 +200,10 @@ class SqliteBook:
         """See book.Book."""
 
         def step() -> None:
-            self._transaction(lambda db: book_charges.delete(db, charge_id))
-            forget(self._locks, charge_name(charge_id))  # F28
+            try:
+                self._transaction(lambda db: book_charges.delete(db, charge_id))
+            finally:
+                forget(self._locks, charge_name(charge_id))  # F28
 
         return self._submit(step)
 

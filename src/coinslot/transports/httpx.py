@@ -188,6 +188,8 @@ class _Session:
         return self.url.join(url)
 
     def _held(self) -> list[Held]:
+        if not self._purse.tally.began:
+            return []  # without opening a book for that
         book = self._purse.desk.book
         found = [book.get(key).result() for key in self._purse.tally.began]
         return [one for one in found if one is not None]

@@ -239,6 +239,19 @@ class _TappedBody:
         """As urllib3's. Raises PaymentError."""
         yield from tapped(self._inner.stream(*arguments, **options), self._tap, self._world)
 
+    def read(self, *arguments: Any, **options: Any) -> bytes:
+        """As urllib3's. Raises PaymentError."""
+        size = arguments[0] if arguments else options.get("amt")
+        try:
+            body: bytes = self._inner.read(*arguments, **options)
+            if size is None or size < 0 or (size and not body):  # F03
+                run(self._tap.end(), self._world)
+                self._tap.finish()
+        except BaseException:  # broken off
+            self._tap.finish()
+            raise
+        return body
+
     def close(self) -> None:
         """As urllib3's."""
         self._tap.finish()
