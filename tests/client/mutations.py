@@ -446,8 +446,8 @@ MUTATIONS = [
     Mutation(
         "F17",
         PUSHING,
-        "with suppress(StoreError):  # F17",
-        "if True:",
+        "with suppress(StoreError, ConfigError):  # F17\n        yield",
+        "if True:\n        yield",
         f"{PUSHED}test_an_answer_is_not_lost_with_the_record",
     ),
     Mutation(
@@ -500,5 +500,12 @@ MUTATIONS = [
         "if size is None or size < 0 or (size and not body):  # F03",
         "if False:",
         f"{PUSHED}test_an_answer_that_is_read_raw_is_received",
+    ),
+    Mutation(
+        "F17",
+        PUSHING,
+        "with suppress(StoreError, ConfigError):  # F17\n        for",
+        "if True:\n        for",
+        f"{PUSHED}test_who_has_the_credential_needs_no_book",
     ),
 ]

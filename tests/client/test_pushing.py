@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from coinslot import drive
+from coinslot.client.desk import Desk
 from coinslot.client.events import Declined, Paid, Presented, Resumed
 from coinslot.client.purse import Policy, Purse, Quote
 from coinslot.client.wallet import wallet
@@ -610,3 +611,31 @@ def test_an_answer_that_is_read_raw_is_received(
                 assert left(path) == []
             assert target.getvalue() == b"paid for /"
     assert (bank.settled(), locks(path)) == (2, [])
+
+
+class Broken(MemoryBook):
+    """A book that can't be read."""
+
+    def find_charges(self, request: str | None = None) -> Any:
+        """See book.Book."""
+        raise StoreBroken("not a database")
+
+
+@pytest.mark.guard("F17")
+@pytest.mark.parametrize("broken", [True, False])
+def test_who_has_the_credential_needs_no_book(
+    shop: Shop, alice: dict[str, object], bank: Bank, tmp_path: Path, broken: bool
+) -> None:
+    """A broken book, or none, keeps nobody from what was paid for; without the credential nothing is paid anew."""
+    made = wallet(toy={**alice, "push": True})
+    with Site(losing(shop, 1)) as site:
+        lossy = pay(httpx.Client(), made, book=tmp_path / "book.sqlite")
+        with lossy, pytest.raises(PaymentOutcomeUnknown) as caught:
+            lossy.get(site.url)
+        purse = Purse(made, desk=Desk(Broken)) if broken else Purse(made)
+        with httpx.Client(transport=PayingTransport(httpx.HTTPTransport(), purse)) as client:
+            with pytest.raises(StoreBroken if broken else ConfigError):
+                client.get(site.url)
+            again = {"coinslot_resume": caught.value.resume}
+            assert client.get(site.url, extensions=again).content == b"paid for /"
+    assert bank.settled() == 1

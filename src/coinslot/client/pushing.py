@@ -20,7 +20,7 @@ from coinslot.client.purse import Purse
 from coinslot.client.text import origin_of, plain
 from coinslot.core.credential import decode_credential
 from coinslot.drive import Cancelled, Flow, call, failpoint, now, random_bytes, wait
-from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, PaymentRefused, StoreError
+from coinslot.errors import ConfigError, NoPayableOffer, PaymentOutcomeUnknown, PaymentRefused, StoreError
 from coinslot.intents.charge import Terms
 from coinslot.method import ChargePayer, Sending
 from coinslot.money import Asset
@@ -210,10 +210,7 @@ def present_again(errand: Errand, purse: Purse, journey: Journey, resume: Resume
     """Present what was presented before, as its owner wishes. Raises PaymentRefused, PaymentOutcomeUnknown."""
     if resume.charge is None:
         return (yield from present(purse, journey, resume, body, doubt=True))
-    book, lease = purse.desk.book, None
-    for charge in (yield from wait(book.find_charges(request_of(errand, body)))):
-        if charge.id == resume.charge:
-            lease = yield from call(book.try_lock, charge)
+    lease = yield from _lease_of(errand, purse, resume, body)
     kept = False
     try:
         answer = yield from _present(purse, journey, resume, body, doubt=True)
@@ -222,6 +219,16 @@ def present_again(errand: Errand, purse: Purse, journey: Journey, resume: Resume
     finally:
         if lease is not None and not kept:
             lease.release()
+
+
+def _lease_of(errand: Errand, purse: Purse, resume: Resume, body: bytes) -> Flow[Lease | None]:
+    """The right to speak for it, where that can be had: who holds the credential needs no book to present it."""
+    with suppress(StoreError, ConfigError):  # F17
+        for charge in (yield from wait(purse.desk.book.find_charges(request_of(errand, body)))):
+            if charge.id == resume.charge:
+                lease: Lease | None = yield from call(purse.desk.book.try_lock, charge)
+                return lease
+    return None
 
 
 def arrived(answer: Answer, purse: Purse, journey: Journey) -> Answer:
@@ -265,7 +272,7 @@ def _present(purse: Purse, journey: Journey, resume: Resume, body: bytes, *, dou
 
 def _end(purse: Purse, charge_id: str) -> Flow[None]:
     """Off the record. Where that fails it is presented once more some day, and the server says again what it said."""
-    with suppress(StoreError):  # F17
+    with suppress(StoreError, ConfigError):  # F17
         yield from wait(purse.desk.book.end_charge(charge_id))
 
 
