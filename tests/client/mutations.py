@@ -508,4 +508,11 @@ MUTATIONS = [
         "if True:\n        for",
         f"{PUSHED}test_who_has_the_credential_needs_no_book",
     ),
+    Mutation(
+        "F28",
+        "transports/httpx_wire.py",
+        "self._tap.finish()  # F28",
+        "pass",
+        f"{PUSHED}test_a_stream_that_is_dropped_half_read_locks_nobody_out",
+    ),
 ]

@@ -639,3 +639,38 @@ def test_who_has_the_credential_needs_no_book(
             again = {"coinslot_resume": caught.value.resume}
             assert client.get(site.url, extensions=again).content == b"paid for /"
     assert bank.settled() == 1
+
+
+@pytest.mark.guard("F28")
+def test_a_stream_that_is_dropped_half_read_locks_nobody_out(
+    shop: Shop, alice: dict[str, object], bank: Bank, tmp_path: Path
+) -> None:
+    """The same for asyncio, where a generator that is left is closed by its loop."""
+
+    async def story(url: str, book: SqliteBook) -> None:
+        async with pay(httpx.AsyncClient(), wallet(toy={**alice, "push": True}), book=book) as client:
+            answer = await client.send(client.build_request("GET", url), stream=True)
+            assert await anext(answer.aiter_raw()) == b"paid for /"
+            del answer
+            gc.collect()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert (await client.get(url)).content == b"paid for /"
+
+    with Site(shop) as site, closing(SqliteBook(tmp_path / "book.sqlite")) as book:
+        asyncio.run(story(site.url, book))
+        assert (bank.settled(), book.find_charges().result()) == (1, [])
+
+
+def test_a_credential_that_was_damaged_is_told_once(shop: Shop, alice: dict[str, object], bank: Bank) -> None:
+    """It can't be used any more, and locks nobody out."""
+    book = MemoryBook()
+    with Site(losing(shop, 1)) as site, pay(httpx.Client(), wallet(toy={**alice, "push": True}), book=book) as client:
+        with pytest.raises(PaymentOutcomeUnknown):
+            client.get(site.url)
+        (charge,) = book.find_charges().result()
+        book._charges[charge.id] = replace(charge, header=("Authorization", "Payment e30"))
+        with pytest.raises(PaymentOutcomeUnknown, match="could not be used"):
+            client.get(site.url)
+        assert client.get(site.url).status_code == 200
+    assert bank.settled() == 2

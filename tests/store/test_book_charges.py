@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coinslot.errors import LedgerError, StoreNewer
+from coinslot.errors import LedgerError, StoreBroken, StoreNewer
 from coinslot.intents.acts import Held, Standing
 from coinslot.store import book_schema
 from coinslot.store.book import Book, Draw, PushedCharge
@@ -91,6 +91,18 @@ def test_what_may_have_been_sent_is_not_changed(tmp_path: Path) -> None:
             assert path.stat().st_mode & 0o077 == 0
         with closing(sqlite3.connect(tmp_path / "own" / "book.sqlite")) as db, pytest.raises(sqlite3.IntegrityError):
             db.execute("UPDATE charges SET raw = x'00'")
+
+
+@pytest.mark.parametrize("damage", ["units = printf('%077d', 1) || 'x'", "raw = 'text'"])
+def test_what_was_damaged_is_not_read_as_something_else(tmp_path: Path, damage: str) -> None:
+    """Whether it was paid can't be known: whoever asks hears that the book is broken."""
+    with closing(SqliteBook(tmp_path / "book.sqlite")) as book:
+        book.begin_charge(CHARGE).result()
+        with closing(sqlite3.connect(tmp_path / "book.sqlite", isolation_level=None)) as db:
+            db.execute("DROP TRIGGER sent_stays_as_it_was")
+            db.execute(f"UPDATE charges SET {damage}")
+        with pytest.raises(StoreBroken, match="can't be read"):
+            book.find_charges("request").result()
 
 
 def first_version(path: Path) -> None:

@@ -20,7 +20,14 @@ from coinslot.client.purse import Purse
 from coinslot.client.text import origin_of, plain
 from coinslot.core.credential import decode_credential
 from coinslot.drive import Cancelled, Flow, call, failpoint, now, random_bytes, wait
-from coinslot.errors import ConfigError, NoPayableOffer, PaymentOutcomeUnknown, PaymentRefused, StoreError
+from coinslot.errors import (
+    ConfigError,
+    MalformedCredential,
+    NoPayableOffer,
+    PaymentOutcomeUnknown,
+    PaymentRefused,
+    StoreError,
+)
 from coinslot.intents.charge import Terms
 from coinslot.method import ChargePayer, Sending
 from coinslot.money import Asset
@@ -195,10 +202,9 @@ def _left(
 
 def _terms(payer: ChargePayer, charge: PushedCharge) -> Terms:
     """What was paid, to show."""
-    challenge = decode_credential(charge.header[1].partition(" ")[2]).challenge
     try:
-        return payer.terms(challenge)
-    except NoPayableOffer:  # the wallet's settings have changed since
+        return payer.terms(decode_credential(charge.header[1].partition(" ")[2]).challenge)
+    except (NoPayableOffer, MalformedCredential):  # the wallet's settings have changed since, or the record was damaged
         network, _, name = charge.asset.rpartition("/")
         return Terms(Asset(network, name), charge.units, ())
 

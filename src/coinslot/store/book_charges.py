@@ -36,6 +36,8 @@ def _charge_of(row: tuple[object, ...]) -> PushedCharge:
     id_, request, origin, method, payer, asset, units, header, credential, raw, valid_until, reference, made_at = row
     if not isinstance(raw, bytes) or not isinstance(valid_until, int) or not isinstance(made_at, float):
         raise StoreBroken("a charge in the book can't be read")
+    if not str(units).isdecimal():
+        raise StoreBroken("the amount of a charge in the book can't be read")
     return PushedCharge(
         str(id_),
         str(request),

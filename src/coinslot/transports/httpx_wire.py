@@ -267,11 +267,15 @@ class _AsyncTappedStream(httpx.AsyncByteStream):
         self._inner, self._tap, self._world = inner, tap, world
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
-            passed = await run_async(self._tap.feed(chunk), self._world)
-            if passed:
-                yield passed
-        await run_async(self._tap.end(), self._world)
+        try:
+            async for chunk in self._inner:
+                passed = await run_async(self._tap.feed(chunk), self._world)
+                if passed:
+                    yield passed
+            await run_async(self._tap.end(), self._world)
+        except BaseException:  # broken off: not every reader closes it then
+            self._tap.finish()  # F28
+            raise
         rest = self._tap.finish()
         if rest:
             yield rest
