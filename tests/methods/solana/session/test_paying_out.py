@@ -108,7 +108,7 @@ def test_a_payer_that_leaves_without_an_account_is_waited_for_a_day(solana_till:
     else:
         till.svm.running.warp_seconds(REFUND_WAIT_S + 1)
         till.svm.running.advance_slots(1)
-        till.world.at_s += REFUND_WAIT_S + 1
+        till.world.at_s += REFUND_WAIT_S + 60
     till.watch()
     report = till.settle()
     assert report.closed == 1, report
