@@ -515,4 +515,11 @@ MUTATIONS = [
         "pass",
         f"{PUSHED}test_a_stream_that_is_dropped_half_read_locks_nobody_out",
     ),
+    Mutation(
+        "F14",
+        EXCHANGE,
+        "if payer.pushes(payer.terms(challenge)):  # F14",
+        "if False:",
+        f"{PUSHED}test_what_was_sent_is_gone_on_with_though_another_offer_is_better_by_now",
+    ),
 ]

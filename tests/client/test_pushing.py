@@ -674,3 +674,22 @@ def test_a_credential_that_was_damaged_is_told_once(shop: Shop, alice: dict[str,
             client.get(site.url)
         assert client.get(site.url).status_code == 200
     assert bank.settled() == 2
+
+
+@pytest.mark.guard("F14")
+def test_what_was_sent_is_gone_on_with_though_another_offer_is_better_by_now(
+    shop: Shop, alice: dict[str, object], bank: Bank
+) -> None:
+    """Here that of an account whose payments the server sends, and which comes first by now."""
+    book = MemoryBook()
+    secret = bank.open("bob", coin=5_000_000)
+    bob = wallet(toy={"bank": bank.path, "account": "bob", "secret": secret})
+    with closing(drive.RealWorld()) as world, Site(losing(shop, 1)) as site:
+        mine, theirs = (list(drive.run(one.payers(), world)) for one in (wallet(toy={**alice, "push": True}), bob))
+        with pay(httpx.Client(), mine, book=book) as client, pytest.raises(PaymentOutcomeUnknown):
+            client.get(site.url)
+        with pay(httpx.Client(), [*theirs, *mine], book=book) as client:
+            assert client.get(site.url).content == b"paid for /"
+            assert (bank.settled(), bank.balance("bob")) == (1, 5_000_000)
+            assert client.get(site.url).content == b"paid for /"
+            assert (bank.settled(), bank.balance("bob")) == (2, 4_990_000)

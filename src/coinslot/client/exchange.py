@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeVar, cast
 
 from coinslot.client.buying import Changed, buy, resumed
@@ -88,7 +89,7 @@ def _settle(
     """Decide and pay. `fields` are the headers of the answer that may tell of channels."""
     origin = origin_of(errand.url)
     choice, body = yield from _declining(purse, origin, _decide(errand, purse, journey, challenges))
-    if pays_charges(choice.payer) and choice.payer.pushes(choice.terms):
+    if (yield from _may_be_sent(purse, choice, challenges)):
         answer = yield from go_on(errand, purse, journey, body)  # F14
         if answer is not None:
             return answer
@@ -266,6 +267,23 @@ def _decide(
     if pays_charges(choice.payer):
         choice.payer.pushes(choice.terms)  # or it can't be paid at all
     return choice, body
+
+
+def _may_be_sent(purse: Purse, choice: Choice, challenges: Sequence[Challenge]) -> Flow[bool]:
+    """Whether this wallet sends the charge of one of these offers itself: then the same may have been paid so before,
+    though another offer is the best by now.
+    """
+    if pays_charges(choice.payer) and choice.payer.pushes(choice.terms):
+        return True
+    for payer in (yield from purse.wallet.payers()):
+        for challenge in challenges:
+            if payer is choice.payer and challenge is choice.challenge:
+                continue
+            if (payer.method, payer.intent) == (challenge.method, challenge.intent):
+                with suppress(NoPayableOffer):
+                    if payer.pushes(payer.terms(challenge)):  # F14
+                        return True
+    return False
 
 
 def _declining(purse: Purse, origin: str, deciding: Flow[T]) -> Flow[T]:
