@@ -21,7 +21,7 @@ from coinslot import drive
 from coinslot.client.desk import Desk
 from coinslot.client.events import Declined, Paid, Presented, Resumed
 from coinslot.client.purse import Policy, Purse, Quote
-from coinslot.client.wallet import wallet
+from coinslot.client.wallet import as_wallet, wallet
 from coinslot.errors import (
     ConfigError,
     NoPayableOffer,
@@ -693,3 +693,7 @@ def test_what_was_sent_is_gone_on_with_though_another_offer_is_better_by_now(
             assert (bank.settled(), bank.balance("bob")) == (1, 5_000_000)
             assert client.get(site.url).content == b"paid for /"
             assert (bank.settled(), bank.balance("bob")) == (2, 4_990_000)
+        bare = PayingTransport(httpx.HTTPTransport(), Purse(as_wallet([*theirs, *mine])))
+        with httpx.Client(transport=bare) as client:  # without a book there is nothing to go on with
+            assert client.get(site.url).content == b"paid for /"
+    assert bank.balance("bob") == 4_980_000

@@ -275,6 +275,8 @@ def _may_be_sent(purse: Purse, choice: Choice, challenges: Sequence[Challenge]) 
     """
     if pays_charges(choice.payer) and choice.payer.pushes(choice.terms):
         return True
+    if purse.desk.open_book is None:  # nothing was ever written down
+        return False
     for payer in (yield from purse.wallet.payers()):
         for challenge in challenges:
             if payer is choice.payer and challenge is choice.challenge:
