@@ -237,6 +237,31 @@ def test_a_fork_takes_no_turn_along(tmp_path: Path) -> None:
     book.close()
 
 
+class _Client:
+    """Something that has a book, and is in a cycle with it."""
+
+    book: SqliteBook | None = None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_forgotten_book_in_a_cycle_leaves_nothing_to_complain_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its connection comes first among what is collected, as after a collection while it was at work."""
+    complaints: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", complaints.append)
+    client = _Client()
+    client.book = SqliteBook(tmp_path / "forgotten.db")
+    connection = client.book._connection
+    client.book.client = client  # type: ignore[attr-defined]
+    last = _Client()
+    last.book, client = client.book, last
+    gc.collect()
+    del connection, client, last
+    gc.collect()
+    assert complaints == []
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_book_that_nobody_closed_lets_go_of_its_file(tmp_path: Path) -> None:
     """Forgotten by its program, it closes its connection instead of leaving that to the interpreter."""

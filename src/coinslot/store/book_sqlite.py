@@ -9,6 +9,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -100,6 +101,9 @@ class SqliteBook:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = connect(str(self._path), self._wait_s)
+            # A book that nobody closed lets go of its file when it is forgotten. A __del__ would come too late where
+            # book and connection are found in one cycle: the connection's may be the first, and complains.
+            weakref.finalize(self, _let_go, self._connection, os.getpid()).atexit = False
         return self._connection
 
     def _transaction(self, step: Callable[[sqlite3.Connection], T]) -> T:
@@ -207,13 +211,6 @@ class SqliteBook:
 
         return self._submit(step)
 
-    def __del__(self) -> None:
-        """A book that nobody closed lets go of its file when it is forgotten, but not in a child of its process."""
-        connection = getattr(self, "_connection", None)
-        if connection is not None and self._pid == os.getpid():
-            with suppress(sqlite3.Error):
-                connection.close()
-
     def close(self) -> None:
         """See book.Book."""
         with self._guard:
@@ -226,6 +223,13 @@ class SqliteBook:
     def _shut(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            connection.close()
+
+
+def _let_go(connection: sqlite3.Connection, pid: int) -> None:
+    """Close it, but not in a child of the process that opened it."""
+    if pid == os.getpid():
+        with suppress(sqlite3.Error):
             connection.close()
 
 
