@@ -20,23 +20,9 @@ from coinslot.errors import PaymentOutcomeUnknown, PaymentRefused, UsageError
 from coinslot.transports.httpx import pay
 from support.cancel import task_cancelled_at
 from support.doors import Door
-from support.shop import Shop
+from support.shop import Shop, losing
 from support.site import Reply, Seen, Site
 from support.toybank import Bank, hash_of
-
-
-def losing(shop: Shop, times: int, drop: str = "all") -> Callable[[Seen], Reply]:
-    """The shop is paid, and its first `times` answers get lost."""
-    left = [times]
-
-    def answer(seen: Seen) -> Reply:
-        reply = shop(seen)
-        if seen.credential and left[0]:
-            left[0] -= 1
-            return replace(reply, drop=drop)
-        return reply
-
-    return answer
 
 
 @pytest.mark.guard("F03")

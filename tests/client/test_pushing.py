@@ -38,7 +38,7 @@ from coinslot.transports import requests as requests_door
 from coinslot.transports.httpx import PayingTransport, pay
 from support.cancel import task_cancelled_at
 from support.doors import Door
-from support.shop import Shop
+from support.shop import Shop, losing
 from support.site import Reply, Seen, Site
 from support.toy import ToyPayer
 from support.toybank import Bank
@@ -63,20 +63,6 @@ def never_comes(bank: Bank) -> None:
     """What is submitted next gets lost on its way, and so does the answer."""
     bank.order("drop")
     bank.order("lost-answer")
-
-
-def losing(shop: Shop, times: int, drop: str = "all") -> Callable[[Seen], Reply]:
-    """The shop is paid, and its first `times` answers get lost."""
-    left_to_lose = [times]
-
-    def answer(seen: Seen) -> Reply:
-        reply = shop(seen)
-        if seen.credential and left_to_lose[0]:
-            left_to_lose[0] -= 1
-            return replace(reply, drop=drop)
-        return reply
-
-    return answer
 
 
 @pytest.mark.guard("F01", "F02")

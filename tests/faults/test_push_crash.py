@@ -18,7 +18,7 @@ from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.slot import Slot
 from support.devnet import Chain
 from support.pusher_child import start
-from support.serving import asgi_server
+from support.serving import asgi_server, page
 from support.shop import Shop
 from support.site import Reply, Seen, Site
 from support.svm import SvmChain
@@ -71,17 +71,6 @@ def test_two_processes_that_ask_at_once_pay_one_each(bank: Bank, alice: dict[str
     assert len(told) == 2
     assert all(one.startswith("200 ") for one in told)
     assert (bank.settled(), left(path)) == (2, [])
-
-
-async def page(scope: Any, receive: Any, send: Any) -> None:
-    """Says that it was paid for."""
-    if scope["type"] == "lifespan":
-        for stage in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{stage}.complete"})
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": b"paid for"})
 
 
 def gone_on_with(purse: dict[str, Any], slot: Slot, path: Path, failpoint: str) -> str:

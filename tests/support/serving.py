@@ -32,6 +32,17 @@ from support.toybank import Bank
 TIMEOUT_S = within(20.0)
 
 
+async def page(scope: Any, receive: Any, send: Any) -> None:
+    """Says that it was paid for."""
+    if scope["type"] == "lifespan":
+        for stage in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{stage}.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"paid for"})
+
+
 @contextmanager
 def asgi_server(app: Any, **options: Any) -> Iterator[str]:
     """uvicorn in a thread, on a free port of loopback."""

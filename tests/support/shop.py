@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -103,3 +103,17 @@ class Shop:
         assert isinstance(outcome, Settled)
         receipt = receipt_of(prepared, outcome).encode()
         return Reply(200, b"paid for " + seen.path.encode(), (("Payment-Receipt", receipt),))
+
+
+def losing(shop: Shop, times: int, drop: str = "all") -> Callable[[Seen], Reply]:
+    """The shop is paid, and its first `times` answers get lost."""
+    left = [times]
+
+    def answer(seen: Seen) -> Reply:
+        reply = shop(seen)
+        if seen.credential and left[0]:
+            left[0] -= 1
+            return replace(reply, drop=drop)
+        return reply
+
+    return answer

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TypeVar, cast
 
 from coinslot.client.buying import Changed, buy, resumed
@@ -27,7 +26,7 @@ from coinslot.client.presenting import (
     present,
 )
 from coinslot.client.purse import Policy, Purse, Quote
-from coinslot.client.pushing import arrived, asked_twice, go_on, present_again, push
+from coinslot.client.pushing import arrived, asked_twice, go_on, may_be_left, present_again, push
 from coinslot.client.text import is_private, origin_of, plain
 from coinslot.client.visit import Visit
 from coinslot.core.accept import Range, format_accept, parse_accept
@@ -89,12 +88,12 @@ def _settle(
     """Decide and pay. `fields` are the headers of the answer that may tell of channels."""
     origin = origin_of(errand.url)
     choice, body = yield from _declining(purse, origin, _decide(errand, purse, journey, challenges))
-    if (yield from _may_be_sent(purse, choice, challenges)):
+    if (yield from may_be_left(purse, choice, challenges)):
         answer = yield from go_on(errand, purse, journey, body)  # F14
         if answer is not None:
             return answer
-        yield from _declining(purse, origin, _in_time(choice))  # proving that another never moved takes its time
-    yield from _declining(purse, origin, _agree(errand, purse, choice))
+        yield from _declining(purse, origin, _in_time(choice, "a payment before it was looked up"))
+    yield from _declining(purse, origin, _approve(errand, purse.policy, choice))
     if choice.session is not None:
         bought = yield from _buy(errand, purse, journey, choice, body, fields, remembered=False)
         assert not isinstance(bought, Changed)  # noqa: S101 - only a remembered challenge can be out of date
@@ -129,8 +128,7 @@ def _from_memory(errand: Errand, purse: Purse, journey: Journey) -> Flow[Answer 
             continue
         if (yield from _open_channel(purse, choice)):
             body = yield from _body(errand)
-            if purse.policy.approve is not None:
-                yield from _approve(errand, purse.policy, choice)
+            yield from _approve(errand, purse.policy, choice)
             return (yield from _buy(errand, purse, journey, choice, body, {}, remembered=True))
     return None
 
@@ -269,25 +267,6 @@ def _decide(
     return choice, body
 
 
-def _may_be_sent(purse: Purse, choice: Choice, challenges: Sequence[Challenge]) -> Flow[bool]:
-    """Whether this wallet sends the charge of one of these offers itself: then the same may have been paid so before,
-    though another offer is the best by now.
-    """
-    if pays_charges(choice.payer) and choice.payer.pushes(choice.terms):
-        return True
-    if purse.desk.open_book is None:  # nothing was ever written down
-        return False
-    for payer in (yield from purse.wallet.payers()):
-        for challenge in challenges:
-            if payer is choice.payer and challenge is choice.challenge:
-                continue
-            if (payer.method, payer.intent) == (challenge.method, challenge.intent):
-                with suppress(NoPayableOffer):
-                    if payer.pushes(payer.terms(challenge)):  # F14
-                        return True
-    return False
-
-
 def _declining(purse: Purse, origin: str, deciding: Flow[T]) -> Flow[T]:
     """How a decision ends; the observer hears why not."""
     try:
@@ -297,23 +276,20 @@ def _declining(purse: Purse, origin: str, deciding: Flow[T]) -> Flow[T]:
         raise
 
 
-def _agree(errand: Errand, purse: Purse, choice: Choice) -> Flow[None]:
-    if purse.policy.approve is not None:
-        yield from _approve(errand, purse.policy, choice)
-
-
 def _approve(errand: Errand, policy: Policy, choice: Choice) -> Flow[None]:
-    assert policy.approve is not None  # noqa: S101 - for the type checker; the caller has looked
+    """Ask, where somebody is to be asked. Raises PolicyRefused, NoPayableOffer."""
+    if policy.approve is None:
+        return
     words = plain(choice.challenge.description or "")
     quote = Quote(origin_of(errand.url), errand.method, choice.terms, choice.expires_at_s, words)
     if not (yield from call(policy.approve, quote)):
         raise PolicyRefused("the payment was not approved. Nothing was signed.")
-    yield from _in_time(choice)  # people take their time
+    yield from _in_time(choice, "it waited for approval")  # people take their time
 
 
-def _in_time(choice: Choice) -> Flow[None]:
+def _in_time(choice: Choice, meanwhile: str) -> Flow[None]:
     if (yield from now()) >= choice.expires_at_s:
-        raise NoPayableOffer("the offer expired while it waited for approval. Nothing was signed.")
+        raise NoPayableOffer(f"the offer expired while {meanwhile}. Nothing was signed.")
 
 
 # --- paying and presenting -----------------------------------------------------------------------

@@ -13,11 +13,13 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from coinslot.client.choose import Choice
 from coinslot.client.events import Declined, Resumed, Unknown
 from coinslot.client.journey import Journey, Resume
 from coinslot.client.presenting import Answer, Errand, conclude, lost, present, second
 from coinslot.client.purse import Purse
 from coinslot.client.text import origin_of, plain
+from coinslot.core.challenge import Challenge
 from coinslot.core.credential import decode_credential
 from coinslot.drive import Cancelled, Flow, call, failpoint, now, random_bytes, wait
 from coinslot.errors import (
@@ -29,7 +31,7 @@ from coinslot.errors import (
     StoreError,
 )
 from coinslot.intents.charge import Terms
-from coinslot.method import ChargePayer, Sending
+from coinslot.method import ChargePayer, Sending, pays_charges
 from coinslot.money import Asset
 from coinslot.store.book import Lease, PushedCharge
 
@@ -143,6 +145,27 @@ def _send(purse: Purse, payer: ChargePayer, charge: PushedCharge, resume: Resume
 
 
 # --- one that was left ---------------------------------------------------------------------------
+
+
+def may_be_left(purse: Purse, choice: Choice, challenges: Sequence[Challenge]) -> Flow[bool]:
+    """Whether this wallet sends the charge of one of these offers itself: then the same may have been paid so before,
+    though another offer is the best by now.
+    """
+    if pays_charges(choice.payer) and choice.payer.pushes(choice.terms):
+        return True
+    if purse.desk.open_book is None:  # nothing was ever written down
+        return False
+    payers = yield from purse.wallet.payers()
+    return any(_would_send(payer, one) for payer in payers for one in challenges)  # F14
+
+
+def _would_send(payer: ChargePayer, challenge: Challenge) -> bool:
+    if (payer.method, payer.intent) != (challenge.method, challenge.intent):
+        return False
+    try:
+        return payer.pushes(payer.terms(challenge))
+    except NoPayableOffer:
+        return False
 
 
 def go_on(errand: Errand, purse: Purse, journey: Journey, body: bytes) -> Flow[Answer | None]:

@@ -30,6 +30,15 @@ _PROBLEMS: Mapping[Why, tuple[type[SessionProblem], str]] = MappingProxyType(
         Why.DEPOSIT: (AmountExceedsDeposit, "the voucher says more than the channel's deposit"),
     }
 )
+# What passes by itself: nothing was charged, and the same is good in a moment.
+_SOON: Mapping[Why, str] = MappingProxyType(
+    {
+        # Its payer may have seen it on the chain before we did.
+        Why.OPENING: "the opening of this channel is still being settled",  # F01
+        Why.CROWDED: "too many keyed requests of this channel run; nothing was charged",
+        Why.RESERVED: "a stream on this channel still runs",
+    }
+)
 
 
 def problem_of(refused: Refused) -> Problem:
@@ -39,12 +48,8 @@ def problem_of(refused: Refused) -> Problem:
         return InsufficientBalance(channel_id=channel_id, required_top_up=refused.missing_units)
     if refused.why is Why.KEY_REUSED:
         return KeyReused()
-    if refused.why is Why.CROWDED:
-        return PaymentInFlight("too many keyed requests of this channel run; nothing was charged", retry_after_s=1)
-    if refused.why is Why.OPENING:  # F01: its payer may have seen it on the chain before we did; it is not gone
-        return PaymentInFlight("the opening of this channel is still being settled", retry_after_s=1)
-    if refused.why is Why.RESERVED:
-        return PaymentInFlight("a stream on this channel still runs", retry_after_s=1)
+    if refused.why in _SOON:
+        return PaymentInFlight(_SOON[refused.why], retry_after_s=1)
     if refused.why is Why.AHEAD:
         return VerificationFailed("the voucher allows more than this request costs; sign for its price")
     kind, detail = _PROBLEMS[refused.why]

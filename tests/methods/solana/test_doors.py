@@ -17,21 +17,10 @@ from coinslot.transports.asgi import CoinslotMiddleware
 from coinslot.transports.httpx import pay
 from coinslot.transports.slot import Slot
 from support.cutting_proxy import CuttingProxy
-from support.serving import asgi_server
+from support.serving import asgi_server, page
 from support.solanashop import DOLLAR, SolanaShop, key_text
 
 POLICY = Policy(max_per_request="0.5")
-
-
-async def page(scope: Any, receive: Any, send: Any) -> None:
-    """Says that it was paid for."""
-    if scope["type"] == "lifespan":
-        for stage in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{stage}.complete"})
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": b"paid for"})
 
 
 class Stand:
