@@ -10,8 +10,34 @@ LYING = "tests/attacks/test_solana_lying_shop.py::"
 DRAINS = "tests/attacks/test_solana_drains.py::"
 FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
 CREDIT = "tests/attacks/test_delivery_credit.py::"
+SPELLINGS = "tests/attacks/test_gate_spellings.py::"
+METHODS = "tests/attacks/test_method_in_a_header.py::"
 
 MUTATIONS = [
+    Mutation(
+        "T42", "services/spelling.py", "(?:(?:;|%3b)[^/]*)?", "",
+        SPELLINGS + "test_parameters_of_a_segment_hide_no_price",
+    ),
+    Mutation(
+        "T42", "services/gate.py", "self._spellings.slips(route, asked, path)", "False",
+        SPELLINGS + "test_another_spelling_of_a_priced_path_is_not_free",
+    ),
+    Mutation(
+        "T42", "services/gate.py", "(unpaid or one is not route)", "one is not route",
+        METHODS + "test_nothing_is_ordered_unpaid",
+    ),
+    Mutation(
+        "T42", "server/classify.py", "and (unpaid or other is not route)", "and not unpaid and other is not route",
+        METHODS + "test_nothing_is_ordered_unpaid",
+    ),
+    Mutation(
+        "T42", "transports/asgi.py", 'name.replace(b"_", b"-") in _OVERRIDES', "name in _OVERRIDES",
+        METHODS + "test_nothing_is_ordered_unpaid",
+    ),
+    Mutation(
+        "T44", "services/proxy.py", 'name.lower().replace(b"_", b"-") not in dropped', "name.lower() not in dropped",
+        METHODS + "test_no_underscore_speaks_for_us_upstream",
+    ),
     Mutation(
         "T07", "methods/tempo/session/seller.py", "return read_record(channel.state).ref.escrow == mine.escrow",
         "return True", FOREIGN + "test_a_voucher_of_the_other_protocol_buys_nothing_on_a_channel",

@@ -58,12 +58,13 @@ def classify(
         return refusal(BadRequest("write this path with single slashes and without dot segments or control characters"))
     if price is None and not any(one.price is not None and one.covers(path) for one in routes.routes):
         return PASS if route is not None else _other_spelling(routes, path, query)
-    if preflight or (route is None and method == "OPTIONS"):
-        return BARE
+    unpaid = preflight or (route is None and method == "OPTIONS")
     for wanted in overrides:
         other = routes.find(wanted.strip().upper(), path)
-        if other is not route and other is not None and other.price is not None:
+        if other is not None and other.price is not None and (unpaid or other is not route):
             return refusal(BadRequest("send this request with the method it means, not with an override"))
+    if unpaid:
+        return BARE
     if price is not None:
         return Charge(price)
     if route is not None:

@@ -65,7 +65,8 @@ class Metering:
 
     `unit` names them ("llm_token"). `window` of them are set aside durably at once, `least` must be covered before the
     first byte, and an answer that counted fewer than `minimum` costs that many. `patience_s`: how long a stream that
-    ran dry waits for a voucher.
+    ran dry waits for a voucher. `events`: every answer is a stream of events, so that on credit (docs/adr/0015) nothing
+    need be covered first; else `least` is, since only events can say how they are paid afterwards.
     """
 
     unit: str = "unit"
@@ -73,6 +74,7 @@ class Metering:
     least: int = 1
     minimum: int = 1
     patience_s: float = PATIENCE_DRY_S
+    events: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.window or not 0 <= self.minimum <= self.least or self.patience_s < 0:
@@ -172,7 +174,7 @@ _ROUTE = re.compile(r"(?:(?P<methods>[A-Za-z]+(?:,[A-Za-z]+)*|\*) +)?(?P<path>/[
 _STEP = re.compile(r"\*\*|\*|\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
-def _path_pattern(path: str) -> re.Pattern[str]:
+def path_pattern(path: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
     """`*` and `{name}` match one segment, `**` any number, a last `/*` everything below."""
     text, at = "", 0
     for step in _STEP.finditer(path):
@@ -180,7 +182,12 @@ def _path_pattern(path: str) -> re.Pattern[str]:
         last = step.end() == len(path)
         text += ".*" if step.group() == "**" or (step.group() == "*" and last) else "[^/]+"
         at = step.end()
-    return re.compile(text + re.escape(path[at:]) + r"\Z", re.DOTALL)
+    return re.compile(text + re.escape(path[at:]) + r"\Z", re.DOTALL | flags)
+
+
+def literal(path: str) -> int:
+    """How many characters of a pattern stand for themselves: of two patterns, the narrower has more."""
+    return len(_STEP.sub("", path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +209,7 @@ class Route:
         methods = frozenset() if named == "*" else frozenset(named.split(","))
         object.__setattr__(self, "methods", methods | {"HEAD"} if "GET" in methods else methods)
         object.__setattr__(self, "path", match["path"])
-        object.__setattr__(self, "_matcher", _path_pattern(match["path"]))
+        object.__setattr__(self, "_matcher", path_pattern(match["path"]))
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request falls under this route."""

@@ -6,7 +6,6 @@ passes; our own pages (/healthz, /metrics, /openapi.json, /llms.txt) answer; all
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 
 import msgspec
@@ -14,7 +13,6 @@ import msgspec
 from coinslot.drive import RealAsyncWorld, RealWorld, run, run_async, wait
 from coinslot.errors import BadRequest, NotFound, StoreError
 from coinslot.server.answer import Answer, refusal
-from coinslot.server.classify import OVERRIDES
 from coinslot.server.discovery import Service
 from coinslot.server.price import Price, Route, Routes
 from coinslot.services.accepting import accept, all_sellers
@@ -23,15 +21,21 @@ from coinslot.services.metered import MeteredApp
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
 from coinslot.services.pricing import tagged
 from coinslot.services.proxy import Proxy
-from coinslot.transports.asgi import Paying, Receive, Scope, Send, answer_commit, bare, is_preflight, send_answer
+from coinslot.services.spelling import Spellings, is_ambiguous
+from coinslot.transports.asgi import (
+    Paying,
+    Receive,
+    Scope,
+    Send,
+    answer_commit,
+    bare,
+    is_preflight,
+    overrides,
+    send_answer,
+)
 from coinslot.transports.committing import CommitDoor
 from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
-
-# What an upstream might read differently than we match it: dot segments, empty segments, encoded slashes, controls. T42
-_AMBIGUOUS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x20\x7f]", re.IGNORECASE)
-
-_OVERRIDES = frozenset(name.encode("ascii") for name in OVERRIDES)
 
 
 class GateService:
@@ -61,6 +65,7 @@ class GateService:
                 *(Route(one, None) for one in config.free),
             ]
         )
+        self._spellings = Spellings(self.routes)
         self._counting = {pattern: one.counting for pattern, one in priced.items()}
         self._paying = Paying(self.slot, commits=True)
         self._commits = CommitDoor(self.slot)
@@ -82,13 +87,19 @@ class GateService:
             await answer_commit(self._commits, scope, receive, send)
             return
         raw_path = scope.get("raw_path") or scope["path"].encode("utf-8")
-        if _AMBIGUOUS.search(raw_path.split(b"?", 1)[0]):
+        if is_ambiguous(raw_path.split(b"?", 1)[0]):  # T42
             await send_answer(refusal(BadRequest("a path with one reading only, please")), scope, send)
             return
         method, path = scope["method"], scope["path"]
-        route = self.routes.find(_priced_method(scope), path)
+        asked = _priced_method(scope)
+        route = self.routes.find(asked, path)
         if self._overridden(scope, route):
             refused = refusal(BadRequest("send this request with the method it means, not with an override"))
+            await send_answer(refused, scope, send)
+        elif route is not None and self._spellings.slips(route, asked, path):  # T42
+            refused = refusal(
+                BadRequest("this path may be read as another one, which has a price: write it as that is")
+            )
             await send_answer(refused, scope, send)
         elif route is not None and is_preflight(scope):
             await self._proxy(scope, receive, bare(send))  # an API may take it for the request it asks about
@@ -113,10 +124,13 @@ class GateService:
         await self._paying.serve(price, app, scope, receive, send)
 
     def _overridden(self, scope: Scope, route: Route | None) -> bool:
-        """Whether a header asks the upstream for another method, one that has a price of its own. T42"""
-        meant = [value.decode("latin-1").strip().upper() for name, value in scope["headers"] if name in _OVERRIDES]
+        """Whether a header asks the upstream for another method, one that has a price of its own; a preflight pays for
+        none. T42
+        """
+        meant = [value.strip().upper() for value in overrides(scope)]
         others = [self.routes.find(method, scope["path"]) for method in meant]
-        return any(other is not None and other is not route and other.price is not None for other in others)
+        unpaid = is_preflight(scope)
+        return any(one is not None and one.price is not None and (unpaid or one is not route) for one in others)
 
     async def _health(self) -> Answer:
         try:

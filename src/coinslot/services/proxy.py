@@ -78,7 +78,8 @@ def request_headers(scope: Scope) -> RawHeaders:
     kept = [
         (name, value)
         for name, value in given
-        if name.lower() not in dropped and not (name.lower() == b"authorization" and _pays(value))
+        # servers that speak CGI or WSGI take both signs for one
+        if name.lower().replace(b"_", b"-") not in dropped and not (name.lower() == b"authorization" and _pays(value))
     ]
     client = scope.get("client")
     host = b", ".join(value for name, value in given if name.lower() == b"host")

@@ -28,7 +28,7 @@ from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
 from coinslot.transports.asgi_types import App, Message, Receive, Scope, Send
 from coinslot.transports.committing import CommitDoor
-from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent, ran_dry
+from coinslot.transports.metering import METER, Metered, found, insecure, last_receipt, metered, nothing_sent, ran_dry
 from coinslot.transports.slot import RouteTable, Slot
 from coinslot.transports.websocket import Socket
 
@@ -88,9 +88,8 @@ class CoinslotMiddleware:
             await answer_commit(self._commits, scope, receive, send)
             return
         query = scope.get("query_string", b"").decode("latin-1")
-        overrides = [value.decode("latin-1") for name, value in scope["headers"] if name in _OVERRIDES]
         found = classify(
-            self.routes, scope["method"], route_path(scope, self._root), query, overrides, is_preflight(scope)
+            self.routes, scope["method"], route_path(scope, self._root), query, overrides(scope), is_preflight(scope)
         )
         if isinstance(found, Charge):
             await self.paying.serve(found.price, self.app, scope, receive, send, manages=found.manages)
@@ -121,6 +120,12 @@ def route_path(scope: Scope, root: str = "") -> str:
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         path = path[len(root) :]
     return path or "/"
+
+
+def overrides(scope: Scope) -> list[str]:
+    """Other methods that headers of a request name. What speaks WSGI behind us takes `_` for `-`. T42"""
+    given = scope["headers"]
+    return [value.decode("latin-1") for name, value in given if name.replace(b"_", b"-") in _OVERRIDES]
 
 
 def is_preflight(scope: Scope) -> bool:
@@ -336,7 +341,22 @@ class Handover:
             self._gone = True
             raise
 
+    async def _secure(self) -> None:
+        """An answer that is not lent is paid as it comes, from its first byte on; else it is refused. Raises StreamDry:
+        then nothing more of it is wanted. T25
+        """
+        flow = insecure(self._admission) if self._delivering.counts and not self._over else None
+        if flow is None:
+            return
+        try:
+            await run_async(flow, self._paying.slot.async_world)
+        except StreamDry:
+            await self.dry()
+            raise
+
     async def _body(self, message: Message) -> None:
+        if self._start is not None and self._counting is not None:
+            await self._secure()
         if not self._over:
             self._delivering.add(message.get("body", b""))
             last = not message.get("more_body", False) or self._delivering.whole
