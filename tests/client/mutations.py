@@ -290,6 +290,13 @@ MUTATIONS = [
     Mutation(
         "T24",
         "client/watermark.py",
+        "return signed_units + missing_units > max(self.most_units, above + self.aside_units)  # T24",
+        "return False",
+        "tests/client/test_set_aside.py::test_no_more_is_set_aside_than_the_policy_says[window]",
+    ),
+    Mutation(
+        "T24",
+        "client/watermark.py",
         "if required_units > self.most_units:",
         "if False:",
         f"{HOSTILE}test_a_stream_that_asks_for_too_much_gets_nothing",

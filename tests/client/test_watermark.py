@@ -106,14 +106,15 @@ def test_what_a_lost_request_left_unused_is_used_up_first() -> None:
 
 @pytest.mark.guard("T24")
 @given(channels(), PRICE, st.integers(1, 500), UNITS)
-def test_a_metered_request_signs_what_is_missing_up_to_a_window(
-    channel: Held, price: int, window: int, missing: int
+def test_a_metered_request_signs_what_is_missing_up_to_what_may_be_set_aside(
+    channel: Held, price: int, units: int, missing: int
 ) -> None:
-    """Where the server says that more must be covered first; beyond a window that counts for nothing."""
-    purchase = Purchase.on(channel, price, window)
+    """Where the server says that more must be covered first; beyond that it counts for nothing."""
+    purchase = Purchase.on(channel, price, price * units)
     first = purchase.first_units
     total = purchase.next_units(first, missing)
-    if purchase.most_units < first + missing <= channel.signed_units + price * window:
+    above = purchase.basis_units if purchase.opened else channel.signed_units
+    if purchase.most_units < first + missing <= above + price * units:
         assert total == first + missing
     else:
         assert total == purchase.next_units(first)

@@ -169,18 +169,18 @@ class _Sessions:
     max_deposit: Decimal | None
     budget: Decimal
     close: bool
-    max_window: int
+    max_window: int | None
 
 
 def _sessions(
-    *, wanted: bool, intent: str | None, max_deposit: str | None, budget: Decimal, close: bool, max_window: int
+    *, wanted: bool, intent: str | None, max_deposit: str | None, budget: Decimal, close: bool, max_window: int | None
 ) -> _Sessions:
     if intent not in (None, charge.INTENT, session.INTENT):
         raise UsageError(f"--intent is {charge.INTENT} or {session.INTENT}")
     allowed = wanted or close or max_deposit is not None or intent == session.INTENT
     if allowed and intent == charge.INTENT:
         raise UsageError("--intent charge leaves nothing to --session, --max-deposit and --close")
-    if max_window < 1:
+    if max_window is not None and max_window < 1:
         raise UsageError("--max-window is 1 or more")
     deposit = budget if max_deposit is None else parse_decimal(max_deposit)
     return _Sessions(deposit if allowed else None, budget, close, max_window)
@@ -242,7 +242,13 @@ CloseOption = Annotated[
 IntentOption = Annotated[
     str | None, typer.Option(metavar="charge|session", help="Pay in this way only.", show_default=False)
 ]
-MaxWindowOption = Annotated[int, typer.Option(help="Units of a metered answer that may be paid before they come.")]
+MaxWindowOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Units of a metered answer that may be paid before they come.",
+        show_default=f"{DEFAULT_WINDOW} while it comes, max-spend before",
+    ),
+]
 
 
 def fetch(
@@ -263,7 +269,7 @@ def fetch(
     max_deposit: MaxDepositOption = None,
     close: CloseOption = False,
     intent: IntentOption = None,
-    max_window: MaxWindowOption = DEFAULT_WINDOW,
+    max_window: MaxWindowOption = None,
     book: BookOption = None,
     wallet: WalletOption = None,
     passphrase_file: PassphraseOption = None,

@@ -37,6 +37,7 @@ from coinslot.client.presenting import (
 )
 from coinslot.client.purse import Purse
 from coinslot.client.streaming import Tap
+from coinslot.client.terms import WHOLE
 from coinslot.client.text import plain
 from coinslot.client.using import ready_to_use, refilled
 from coinslot.client.visit import Visit, note, sign, turn
@@ -163,7 +164,7 @@ def _until_bought(attempts: _Attempts, errand: Errand, journey: Journey, *, reme
             return Changed(verdict.challenges)
         if next_total is None:
             journey.finished = True
-            raise refused(visit.purse, resume, answer.status, problem, doubt=False)
+            raise refused(visit.purse, resume, answer.status, problem, doubt=False, hint=_hint(attempts, problem))
         total = next_total
 
 
@@ -253,6 +254,19 @@ def _missing(problem: bytes) -> int:
         return parse_units(problem_members(problem).get("requiredTopUp"))
     except UsageError:
         return 0
+
+
+def _hint(attempts: _Attempts, problem: bytes) -> str:
+    """What to do where a server wants more set aside than the policy allows; empty where that was not the reason."""
+    visit, purchase, missing = attempts.visit, attempts.purchase, _missing(problem)
+    metered = purchase.signs and visit.terms.unit_type not in WHOLE
+    if not metered or not purchase.excessive(attempts.held.signed_units, missing):
+        return ""
+    shown = visit.terms.asset.text
+    return (
+        f" It wants {shown(missing)} more authorized before it answers, and {shown(visit.aside_units)} may be: raise "
+        "max_per_request or max_window to allow it."
+    )
 
 
 def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from coinslot.client import channels
 from coinslot.client.streaming import Tap
-from coinslot.client.visit import sign, turn
+from coinslot.client.visit import affordable_part, sign, turn
 from coinslot.drive import Flow, wait
-from coinslot.errors import PolicyRefused
+from coinslot.errors import CoinslotError, PolicyRefused
 
 _BYTES = re.compile(r"(?:([1-9][0-9]{0,8}) bytes|byte)\Z", re.ASCII)
 
@@ -52,7 +52,10 @@ class Pieces(Tap):
         flowing = self.streams.flowing()
         left = self.held.signed_units - flowing.basis_units - flowing.received_units
         if left < self._trigger_units and (self.length is None or self._came < self.length):
-            yield from self._ahead()
+            try:
+                yield from self._ahead()
+            except CoinslotError as error:
+                self._kept = error  # the chunk is paid for
         return chunk
 
     def finish(self) -> bytes:
@@ -72,6 +75,7 @@ class Pieces(Tap):
             self.held = held
             total = min(most, held.deposit_units)
             if total > held.signed_units:
+                total = yield from affordable_part(self.visit, held, total)
                 self.held = yield from sign(self.visit, held, total)
                 self.agreed.asked_units += self.streams.asked(total)  # T24
                 yield from self._send()
@@ -85,5 +89,5 @@ class Pieces(Tap):
             return flowing.most_units  # T24
         price, policy = self.visit.terms.amount_units, self.visit.purse.policy
         missing = -(-self.length // self.block) - -(-self._came // self.block)
-        spare = max(0, policy.max_window - missing) * price
+        spare = max(0, policy.window - missing) * price
         return flowing.most_units - spare  # T24

@@ -49,7 +49,12 @@ class Tapped(Protocol):
     """Something that a body flows through on its way to its reader."""
 
     def feed(self, chunk: bytes) -> Flow[bytes]:
-        """What the reader gets of a chunk. May ask for effects, and raise."""
+        """What the reader gets of a chunk. May ask for effects, and raise; where some of the chunk is paid for, not
+        before the reader has it (`overdue`).
+        """
+
+    def overdue(self) -> None:
+        """Raise what `feed` kept back until its bytes were read."""
 
     def end(self) -> Flow[None]:
         """The body came to its end, and did not break off. May ask for effects, and raise."""
@@ -168,8 +173,8 @@ def second(purse: Purse, origin: str, resume: Resume) -> PaymentRefused:
     return PaymentRefused(message, status=PAYMENT_REQUIRED, reference=resume.reference)
 
 
-def refused(purse: Purse, resume: Resume, status: int, body: bytes, *, doubt: bool) -> PaymentError:
-    """The error for a 402 that answers our credential. Never a reason to pay again. T46"""
+def refused(purse: Purse, resume: Resume, status: int, body: bytes, *, doubt: bool, hint: str = "") -> PaymentError:
+    """The error for a 402 that answers our credential. Never a reason to pay again. T46 `hint`: what would help."""
     problem, detail = refusal(body, resume.header[1])
     said = ": ".join(one for one in (problem, detail) if one) or "no reason given"
     if doubt:
@@ -178,7 +183,7 @@ def refused(purse: Purse, resume: Resume, status: int, body: bytes, *, doubt: bo
     purse.observe(Refused(resume.origin, resume.terms, resume.reference, said))
     return PaymentRefused(
         f"{resume.origin} refused the payment (HTTP {status}, {said}). Reference: {resume.reference or 'none'}. "
-        "Nothing more was paid.",
+        f"Nothing more was paid.{hint}",
         status=status,
         reference=resume.reference,
         problem=problem,

@@ -69,8 +69,10 @@ class Policy:
     Sessions, all in whole tokens: `max_deposit` is the most that one channel may hold; without it no channel is opened
     or used. `max_locked`: what all open channels of an asset may hold together. `max_per_day`, and the same for each
     origin: what vouchers may add up to in 24 hours, over all programs that share the book. `prefer_sessions`: open a
-    channel also where a charge would do. `max_window`: units of a stream that may be paid before they are received;
-    `units_per_event`: how many one event of a stream may count as.
+    channel also where a charge would do. `max_window`: units of a metered answer that may be paid before they are
+    received; None is DEFAULT_WINDOW of them while it comes, and before it begins what one request may cost, since a
+    server that is told the usage at the end sets all aside that it may come to. `units_per_event`: how many one event
+    of a stream may count as.
 
     Raises UsageError for limits that are no amounts, and for origins that are no origins.
     """
@@ -88,7 +90,7 @@ class Policy:
     max_per_day: Decimal | str | int | None = None
     max_per_day_and_origin: Decimal | str | int | None = None
     prefer_sessions: bool = False
-    max_window: int = DEFAULT_WINDOW
+    max_window: int | None = None
     units_per_event: int = 1
 
     def __post_init__(self) -> None:
@@ -97,13 +99,18 @@ class Policy:
         for name in ("max_deposit", "max_locked", "max_per_day", "max_per_day_and_origin"):
             value = getattr(self, name)
             put(self, name, None if value is None else parse_decimal(value))
-        if self.max_window < 1 or self.units_per_event < 1:
+        if self.window < 1 or self.units_per_event < 1:
             raise UsageError("max_window and units_per_event are 1 or more")
         put(self, "limits", MappingProxyType({key: parse_decimal(value) for key, value in self.limits.items()}))
         for name in ("allowed_origins", "methods", "recipients", "currencies", "networks"):
             put(self, name, _names(getattr(self, name), name))
         if self.allowed_origins is not None:
             put(self, "allowed_origins", frozenset(origin_of(one) for one in self.allowed_origins))
+
+    @property
+    def window(self) -> int:
+        """Units of an answer that may be paid ahead of it while it comes."""
+        return DEFAULT_WINDOW if self.max_window is None else self.max_window
 
     def limit(self, asset: Asset) -> Decimal | None:
         """The most of an asset that one request may cost, in whole tokens, or None if it was never allowed."""

@@ -326,6 +326,9 @@ class _Receiving:
         yield from ()
         return chunk
 
+    def overdue(self) -> None:
+        """Nothing is kept back."""
+
     def end(self) -> Flow[None]:
         """All of it came. F03 Raises PaymentOutcomeUnknown where its reader is cancelled before it has it."""
         assert self.resume.charge is not None  # noqa: S101 - for the type checker

@@ -17,12 +17,12 @@ from coinslot.client import channels
 from coinslot.client.deliveries import Deliveries
 from coinslot.client.events import Metered
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
-from coinslot.client.visit import Visit, note, sign, turn
+from coinslot.client.visit import Visit, affordable_part, note, sign, turn
 from coinslot.client.watermark import Agreed, Streams
 from coinslot.core.canonical import MAX_DEPTH, nested_deeper
 from coinslot.core.receipt import receipt_from
 from coinslot.drive import Flow, now, sleep, wait
-from coinslot.errors import MalformedHeader, PaymentRefused, UsageError
+from coinslot.errors import CoinslotError, MalformedHeader, PaymentRefused, UsageError
 from coinslot.intents import deliveries
 from coinslot.intents.acts import Balance, Held, Standing
 
@@ -116,6 +116,7 @@ class Tap:
     _splitter: Splitter = field(default_factory=Splitter)
     _idle: int = 0
     _deliveries: Deliveries = field(init=False)
+    _kept: CoinslotError | None = None
 
     def __post_init__(self) -> None:
         self._deliveries = Deliveries(self.visit, self.agreed)
@@ -127,6 +128,20 @@ class Tap:
         Raises PolicyRefused for a stream that asks for more than it delivered, PaymentRefused, PaymentOutcomeUnknown.
         """
         passed: list[bytes] = []
+        try:
+            yield from self._fed(chunk, passed)
+        except CoinslotError as error:
+            if not passed:
+                raise
+            self._kept = error  # what came before it is paid for, and read first
+        return b"".join(passed)
+
+    def overdue(self) -> None:
+        """Raise what `feed` kept back until its bytes were read."""
+        if self._kept is not None:
+            raise self._kept
+
+    def _fed(self, chunk: bytes, passed: list[bytes]) -> Flow[None]:
         for event, whole in self._splitter.feed(chunk):
             name, data = read_event(event) if whole else (b"", event)
             if name == NEED_EVENT:
@@ -140,7 +155,6 @@ class Tap:
                     yield from self.end()
                 passed.append(event)
                 self._count(event, data)
-        return b"".join(passed)
 
     def end(self) -> Flow[None]:
         """The stream came to its end: the delivery that ran is paid. Raises as Deliveries.pay."""
@@ -223,6 +237,7 @@ class Tap:
                 return False
             if required > held.signed_units:
                 total = self.streams.flowing().answer(required, held.deposit_units)
+                total = yield from affordable_part(self.visit, held, total)
                 held = yield from channels.covered(self.visit, held, total)
                 held = yield from sign(self.visit, held, total)
                 self.agreed.asked_units += self.streams.asked(held.signed_units)  # T24

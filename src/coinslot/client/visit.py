@@ -56,20 +56,28 @@ class Visit:
         return as_charge(self.terms)
 
     @property
-    def window(self) -> int:
-        """How many units may be paid before they come: of what is counted while it is delivered, the policy's."""
-        return 1 if self.terms.unit_type in WHOLE else self.purse.policy.max_window
+    def aside_units(self) -> int:
+        """Base units that a server may have authorized before its answer begins: the price, where that is the whole
+        answer's; else what is told at its end may come to as much, and that is what one request may cost. T24
+        """
+        policy, price = self.purse.policy, self.terms.amount_units
+        if self.terms.unit_type in WHOLE:
+            return price
+        if policy.max_window is not None:
+            return policy.max_window * price
+        limit = policy.limit(self.terms.asset)
+        return price if limit is None else max(price, units_of(limit, self.terms.asset))
 
     @property
     def ahead_units(self) -> int:
         """Base units that an answer which is counted while it comes may be paid ahead: nothing, where the price that
         was agreed to is the whole answer's. T24
         """
-        return 0 if self.terms.unit_type == WHOLE_ANSWER else self.purse.policy.max_window * self.terms.amount_units
+        return 0 if self.terms.unit_type == WHOLE_ANSWER else self.purse.policy.window * self.terms.amount_units
 
     def purchase(self, held: Held) -> Purchase:
         """A request that begins now, on this channel."""
-        return Purchase.on(held, self.terms.amount_units, self.window, signs=self.payer.signs(held))
+        return Purchase.on(held, self.terms.amount_units, self.aside_units, signs=self.payer.signs(held))
 
     @property
     def scope(self) -> Scope:
@@ -139,11 +147,28 @@ def affordable(visit: Visit, added_units: int) -> Flow[None]:
     """That the budgets allow so much more. Raises PolicyRefused. T22"""
     draw = yield from drawing(visit, added_units)
     visit.purse.tally.require(added_units, budget_of(visit))
+    within((yield from _drawn(visit, draw)), draw)
+
+
+def affordable_part(visit: Visit, held: Held, total_units: int) -> Flow[int]:
+    """Of a total that a stream wants what the budgets leave room for: the beginning of a window is served as well, so
+    they are used to their end. What is wanted, where they leave no room for a unit: signing it says why not. T22
+    """
+    draw = yield from drawing(visit, total_units - held.signed_units)
+    budget, tally = budget_of(visit), visit.purse.tally
+    room = [] if budget is None else [budget - tally.authorized_units]
+    room += [limit.most_units - drawn_units for limit, drawn_units in (yield from _drawn(visit, draw))]
+    part = min([draw.units, *room])
+    return total_units if part < visit.terms.amount_units else held.signed_units + part
+
+
+def _drawn(visit: Visit, draw: Draw) -> Flow[list[tuple[Limit, int]]]:
+    """The limits of the book, and what was drawn under each."""
     drawn = []
     for limit in draw.limits:
         since_s = draw.at_s - limit.window_s
         drawn.append((limit, (yield from wait(visit.book.drawn(draw.asset, since_s, limit.origin)))))
-    within(drawn, draw)
+    return drawn
 
 
 def _limits(visit: Visit) -> tuple[Limit, ...]:

@@ -4,7 +4,7 @@ What a server says only ever makes us sign *less*: an amount that it admits we h
 there is one rule: what was signed when the request began, and its price.
 
     a request:  signed + 1  <=  total  <=  signed + price   (of an unused channel: price, or signed + 1)
-    an answer that is metered, before its first unit:   total  <=  signed + price x one window, and what is missing
+    an answer that is metered, before its first unit:   total  <=  signed + what may be set aside, and what is missing
     a stream:   total  <=  what it began with + price x (units received + one window)
 
 The least step is there because an equal voucher buys nothing, also where enough was signed before: it is one base unit,
@@ -34,24 +34,24 @@ def unused_from(held: Held) -> int:
 class Purchase:
     """One request on one channel. All in base units; `signed_units` is what was signed when it began. `opened`: the
     channel is known to be unused, so that no claim of the server can be true by which the first request costs more.
-    `window`: how many units of a metered answer may be paid before they come. `signs`: False where the payee signs, and
-    all that is deposited was authorized when it was.
+    `aside_units`: what may be authorized for a metered answer before it comes. `signs`: False where the payee signs,
+    and all that is deposited was authorized when it was.
     """
 
     signed_units: int
     basis_units: int
     price_units: int
     opened: bool = False
-    window: int = 1
+    aside_units: int = 0
     signs: bool = True
 
     @classmethod
-    def on(cls, held: Held, price_units: int, window: int = 1, *, signs: bool = True) -> Purchase:
+    def on(cls, held: Held, price_units: int, aside_units: int = 0, *, signs: bool = True) -> Purchase:
         """A request that begins now."""
         if not signs:
-            return cls(held.signed_units, held.signed_units, price_units, window=window, signs=False)
+            return cls(held.signed_units, held.signed_units, price_units, aside_units=aside_units, signs=False)
         unused = held.spent_units == 0 and held.acknowledged_units == held.signed_units <= price_units
-        return cls(held.signed_units, min(unused_from(held), held.signed_units), price_units, unused, window)
+        return cls(held.signed_units, min(unused_from(held), held.signed_units), price_units, unused, aside_units)
 
     @property
     def most_units(self) -> int:
@@ -70,14 +70,19 @@ class Purchase:
     def next_units(self, signed_units: int, missing_units: int = 0) -> int | None:
         """The total to sign if that was not enough; None if this request has nothing more to give. T46
 
-        `missing_units` is what the server says is missing: it counts for metered answers, up to a window of them.
+        `missing_units` is what the server says is missing: it counts for metered answers, up to `aside_units`.
         """
         if not self.signs:
             return None
         wanted = signed_units + missing_units
-        if self.most_units < wanted <= self.signed_units + self.price_units * self.window:  # T24
+        if self.most_units < wanted and not self.excessive(signed_units, missing_units):
             return wanted
         return self.most_units if signed_units < self.most_units else None
+
+    def excessive(self, signed_units: int, missing_units: int) -> bool:
+        """Whether what the server says is missing is more than may be set aside. T24"""
+        above = self.basis_units if self.opened else self.signed_units
+        return signed_units + missing_units > max(self.most_units, above + self.aside_units)  # T24
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,7 @@ class _AsyncTappedStream(httpx.AsyncByteStream):
                 passed = await run_async(self._tap.feed(chunk), self._world)
                 if passed:
                     yield passed
+                self._tap.overdue()
             await run_async(self._tap.end(), self._world)
         except BaseException:  # broken off: not every reader closes it then
             self._tap.finish()  # F28

@@ -15,6 +15,7 @@ def tapped(chunks: Iterable[bytes], tap: Tapped, world: World) -> Iterator[bytes
             passed = run(tap.feed(chunk), world)
             if passed:
                 yield passed
+            tap.overdue()
         run(tap.end(), world)
     except BaseException:  # broken off: not every reader closes it then
         tap.finish()  # F03
