@@ -12,8 +12,17 @@ FOREIGN = "tests/attacks/test_session_foreign_channel.py::"
 CREDIT = "tests/attacks/test_delivery_credit.py::"
 SPELLINGS = "tests/attacks/test_gate_spellings.py::"
 METHODS = "tests/attacks/test_method_in_a_header.py::"
+CACHES = "tests/attacks/test_shared_caches.py::"
 
 MUTATIONS = [
+    Mutation(
+        "T39", "server/answer.py", "if any(map(_for_shared_caches, names)):", "if False:",
+        CACHES + "test_no_shared_cache_is_told_to_keep_what_was_paid_for",
+    ),
+    Mutation(
+        "T39", "transports/django.py", "del response.headers[name]", "pass",
+        CACHES + "test_nor_by_a_view_of_a_project",
+    ),
     Mutation(
         "T42", "services/spelling.py", "(?:(?:;|%3b)[^/]*)?", "",
         SPELLINGS + "test_parameters_of_a_segment_hide_no_price",

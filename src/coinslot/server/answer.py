@@ -63,12 +63,22 @@ def _listed(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
     return [item.strip() for key, value in headers if key.lower() == name for item in value.split(",") if item.strip()]
 
 
+# "private" with a list of fields allows the rest to be shared.
+_SHARING = ("public", "private", "s-maxage")
+
+
 def _private(cache: Sequence[str]) -> str:
-    kept = [one for one in cache if one.lower() not in ("public", "private") and not one.lower().startswith("s-maxage")]
-    return ", ".join(["private", *kept])
+    return ", ".join(["private", *[one for one in cache if not one.lower().startswith(_SHARING)]])
 
 
 _MERGED = frozenset(["cache-control", "vary", "access-control-expose-headers", "payment-receipt"])
+# To caches that obey them, these outdo Cache-Control: what they would keep is served to whoever asks. T39
+_TO_SHARED_CACHES = frozenset(["edge-control", "surrogate-control", "x-accel-expires"])
+_TARGETED = "-cache-control"  # RFC 9213: CDN-Cache-Control, and the names that each vendor adds
+
+
+def _for_shared_caches(name: str) -> bool:
+    return name in _TO_SHARED_CACHES or name.endswith(_TARGETED)
 
 
 def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt, extra: Headers = ()) -> Headers:
@@ -79,6 +89,9 @@ def paid_headers(headers: Iterable[tuple[str, str]], receipt: Receipt, extra: He
     given = tuple(headers)
     told = (*extra, ("payment-receipt", receipt.encode()))
     names = [name.lower() for name, _ in given]
+    if any(map(_for_shared_caches, names)):  # T39
+        given = tuple(pair for pair in given if not _for_shared_caches(pair[0].lower()))
+        names = [name.lower() for name, _ in given]
     if _MERGED.isdisjoint(names) and not [name for name, _ in extra if name in names]:  # as most answers are
         return (*given, *told, *_UNASKED)
     merged = _MERGED.union([name for name, _ in extra])

@@ -274,7 +274,10 @@ class _Handover:
 
     def _begin(self, response: HttpResponseBase) -> bool:
         """Whether nothing is left to record now: no delivery, or a stream that records itself."""
-        for name, value in self._delivering.begin(response.status_code, response.items()):
+        kept = dict(self._delivering.begin(response.status_code, response.items()))
+        for name in {each.lower() for each in response.headers} - {each.lower() for each in kept}:
+            del response.headers[name]  # T39
+        for name, value in kept.items():
             response.headers[name] = value
         if not self._delivering.counts:
             self.give_back()
