@@ -196,7 +196,7 @@ def test_a_challenge_bound_to_our_body_is_paid_with_that_body(door: Door, shop: 
         assert site.paid == []
 
 
-@pytest.mark.spec("CORE-029", "CORE-102")
+@pytest.mark.spec("CORE-029", "CORE-058", "CORE-102")
 @pytest.mark.guard("T10")
 @pytest.mark.parametrize(("seconds", "reason"), [(-1, "expired"), (None, "until when"), (48 * 3600, "24 hours")])
 def test_offers_out_of_time_are_not_paid(
@@ -309,7 +309,7 @@ def test_other_answers_to_a_credential_are_returned_with_a_note(door: Door, shop
         assert got.payment.reference
 
 
-@pytest.mark.spec("CORE-114", "CORE-115", "CORE-116", "CORE-058")
+@pytest.mark.spec("CORE-113", "CORE-114", "CORE-115", "CORE-116")
 def test_approval_is_asked_with_all_that_matters(make_door: Callable[..., Door], shop: Shop, bank: Bank) -> None:
     """`approve` sees the site, the terms and the words; without a yes nothing is signed."""
     quotes: list[Quote] = []

@@ -157,7 +157,7 @@ def test_two_requests_are_two_payments(door: Door, shop: Shop, bank: Bank) -> No
     assert bank.settled() == 2
 
 
-@pytest.mark.spec("CORE-079", "CORE-081")
+@pytest.mark.spec("CORE-079", "CORE-081", "CORE-082")
 @pytest.mark.guard("T37")
 def test_no_credential_goes_over_plain_http(make_door: Callable[..., Door], shop: Shop, bank: Bank) -> None:
     """A site that is neither https nor this machine is refused before anything is signed; here by proxy."""

@@ -39,7 +39,7 @@ def judge(policy: Policy, wanted: Terms, origin: str = ORIGIN) -> None:
     policy.judge(origin, CHALLENGE, wanted)
 
 
-@pytest.mark.spec("CORE-098", "CORE-099", "CHG-018")
+@pytest.mark.spec("CHG-018", "CHG-019", "CHG-026", "CORE-058", "CORE-098", "CORE-099", "CORE-100", "CORE-101")
 @pytest.mark.guard("T47")
 @pytest.mark.parametrize(
     ("price", "policy", "match"),
@@ -67,7 +67,6 @@ def test_what_the_policy_forbids_is_not_signed(
     assert len(door.told(Declined)) == 1
 
 
-@pytest.mark.spec("CORE-100", "CORE-101", "CHG-019", "CHG-026")
 def test_what_the_policy_names_is_paid(make_door: Callable[..., Door], shop: Shop) -> None:
     """With every list naming this offer, it is paid."""
     with Site(shop) as site:

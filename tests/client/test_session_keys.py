@@ -86,7 +86,7 @@ def given(n: int, how: str) -> dict[str, Any]:
 
 
 @pytest.mark.guard("T02", "F03", "F14")
-@pytest.mark.spec("TSES-163")
+@pytest.mark.spec("SSES-204", "TSES-161", "TSES-163")
 @pytest.mark.parametrize("how", ["resume", "key"])
 def test_lost_answers_of_threads_are_paid_once(site: Forgetful, book: SqliteBook, how: str) -> None:
     """All are lost before any is repeated: each repeat gets its own answer and is not charged again."""

@@ -16,6 +16,8 @@ import requests
 from coinslot.client.events import Authorized, Closed, Event, Opened, Paid, ToppedUp
 from coinslot.client.purse import Policy, Quote
 from coinslot.client.wallet import wallet
+from coinslot.core.challenge import KeyRing
+from coinslot.core.credential import Credential
 from coinslot.errors import PolicyRefused
 from coinslot.intents.acts import Standing
 from coinslot.server.price import Metering
@@ -26,7 +28,7 @@ from coinslot.transports.httpx import AsyncClient, Client, pay, session
 from support.sessionsite import SessionShop
 from support.sessiontill import SessionTill
 from support.site import Reply, Seen, Site
-from support.till import token_of
+from support.till import SECRET, token_of
 from support.toybank import Bank
 
 Wallet = dict[str, Any]
@@ -119,6 +121,7 @@ def test_a_wish_for_more_deposit_is_only_a_wish(bank: Bank, alice: Wallet, book:
     assert book.all().result()[0].deposit_units == 10_000
 
 
+@pytest.mark.spec("TSES-034", "TSES-035", "TSES-068")
 def test_a_channel_that_runs_low_is_topped_up_within_the_policy(shop: SessionShop, book: SqliteBook) -> None:
     """Deposits follow what is bought, and end where max_deposit ends."""
     events: list[Event] = []
@@ -133,6 +136,13 @@ def test_a_channel_that_runs_low_is_topped_up_within_the_policy(shop: SessionSho
     held = book.all().result()[0]
     assert (held.deposit_units, held.signed_units) == (4_000, 3 * COST)
     assert sum(isinstance(one, ToppedUp) for one in events) == 1
+    (added,) = [one for one in presented(site) if one.payload_object()["action"] == "topUp"]
+    assert KeyRing((SECRET,)).issued(added.challenge)
+
+
+def presented(site: Site) -> list[Credential]:
+    """What came with the requests of a site."""
+    return [token_of(seen.credential) for seen in site.seen if seen.credential]
 
 
 def test_a_session_object_says_what_it_cost_and_closes(shop: SessionShop, book: SqliteBook) -> None:

@@ -118,7 +118,7 @@ def test_the_first_request_to_close_counts() -> None:
 # --- vouchers ------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("TSES-124", "TSES-127", "TSES-129", "TSES-153")
+@pytest.mark.spec("TSES-124", "TSES-127", "TSES-129")
 def test_a_higher_voucher_is_accepted_and_spent_from() -> None:
     """Total, cost and the voucher itself, as it was signed."""
     bought = session.purchase(at(accepted=20, spent=15), voucher("c", 50), 10, RULES, 3)

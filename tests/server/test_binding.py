@@ -251,9 +251,8 @@ def test_two_equal_requests_in_one_second_get_two_challenges(till: Till) -> None
     assert [till.serve(each).status for each in credentials] == [200, 200]
 
 
-@pytest.mark.spec(
-    "CORE-012", "CORE-017", "CORE-018", "CORE-021", "CORE-022", "CORE-023", "CORE-031", "CORE-049", "CORE-070"
-)
+@pytest.mark.spec("CORE-012", "CORE-017", "CORE-018", "CORE-021", "CORE-022", "CORE-023", "CORE-028", "CORE-031")
+@pytest.mark.spec("CORE-049", "CORE-070")
 def test_a_challenge_has_what_the_document_asks_for(till: Till) -> None:
     """Non-empty id, our realm, a lower-case method, an intent of the registry, a flat opaque map, lower-case names."""
     answer = till.answer(None)

@@ -17,6 +17,7 @@ from support.till import GET, UNITS, Till, first, offered, problem, rewritten, t
 from support.toybank import Bank
 
 
+@pytest.mark.spec("CORE-093", "CORE-094")
 @pytest.mark.guard("T01")
 def test_a_second_payment_under_a_key_is_not_taken(till: Till) -> None:
     """The same payer and request: the first paid answer comes back, and the second cheque never reaches the bank."""

@@ -230,6 +230,7 @@ def test_an_answer_too_large_to_keep_is_replayed_as_its_receipt(till: Till) -> N
     assert members["reference"] == members["receipt"]["reference"]
 
 
+@pytest.mark.spec("CORE-061")
 def test_in_flight_says_when_to_come_back(till: Till) -> None:
     """409 with Retry-After while a handler runs under the payment."""
     credential = till.bought()
@@ -241,6 +242,7 @@ def test_in_flight_says_when_to_come_back(till: Till) -> None:
     assert till.answer(credential).status == 200
 
 
+@pytest.mark.spec("CORE-061")
 @pytest.mark.guard("F11")
 def test_an_unknown_end_says_when_to_come_back_and_what_to_look_up(till: Till) -> None:
     """503 with Retry-After and the transaction's hash, and the words not to pay again."""

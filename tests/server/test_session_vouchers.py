@@ -48,18 +48,8 @@ def buyer(session_till: SessionTill) -> Buyer:
 
 
 @pytest.mark.guard("T02", "T22")
-@pytest.mark.spec(
-    "TSES-129",
-    "TSES-139",
-    "TSES-152",
-    "TSES-154",
-    "TSES-155",
-    "TSES-156",
-    "TSES-157",
-    "TSES-165",
-    "TSES-166",
-    "TSES-192",
-)
+@pytest.mark.spec("TSES-129", "TSES-139", "TSES-143", "TSES-152", "TSES-154", "TSES-155", "TSES-156", "TSES-157")
+@pytest.mark.spec("TSES-165", "TSES-166", "TSES-192")
 def test_each_voucher_buys_one_request_and_its_receipt_says_so(till: SessionTill) -> None:
     """Accepted and spent grow by the price; the receipt goes with the answer and tells how the channel stands."""
     buyer = till.buyer()
@@ -134,7 +124,7 @@ def test_a_step_below_the_least_one_is_refused(bank: Bank, alice: Wallet) -> Non
 
 
 @pytest.mark.guard("T22")
-@pytest.mark.spec("TSES-044", "TSES-144", "TSES-146", "TSES-148", "TSES-149", "TSES-151")
+@pytest.mark.spec("TSES-044", "TSES-143", "TSES-144", "TSES-146", "TSES-148", "TSES-149", "TSES-151")
 def test_what_is_missing_is_told_with_a_challenge_that_says_how_to_go_on(buyer: Buyer) -> None:
     """The voucher is kept; the fresh challenge and the headers name the channel and the total that would do."""
     till = buyer.till
@@ -538,7 +528,7 @@ def test_asking_twice_is_no_credential(buyer: Buyer) -> None:
 
 
 @pytest.mark.guard("T26")
-@pytest.mark.spec("TSES-196", "TSES-197")
+@pytest.mark.spec("SSES-289", "TSES-196", "TSES-197")
 def test_vouchers_that_buy_nothing_are_limited_and_those_that_buy_are_not(till: SessionTill) -> None:
     """After a burst the same voucher gets 429 until time has passed; a higher one buys, and so does a neighbour."""
     buyer, neighbour = till.buyer(), till.buyer()

@@ -13,7 +13,15 @@ from coinslot.intents.session import Close, Rules, Stage, settlement
 from coinslot.server import outbox
 from coinslot.server.events import ChannelClosed, ChannelFrozen, ChannelSettled, ChannelStopped, JobFailed
 from coinslot.server.outbox import batches
-from coinslot.server.settler import CLOSE_IDLE_AFTER_S, RETRY_S, SETTLE_AFTER_S, Policy, Report, settle_round
+from coinslot.server.settler import (
+    CLOSE_IDLE_AFTER_S,
+    RETRY_S,
+    SETTLE_AFTER_S,
+    Policy,
+    Report,
+    settle_round,
+    watch_round,
+)
 from coinslot.store.channels import Job, JobKind, JobStage, Order, Reserved, SessionStore
 from support.drained import drained
 from support.sessiondesk import session_seller
@@ -87,8 +95,27 @@ def test_a_round_that_saw_all_channels_says_so(memory: SessionTill) -> None:
     assert memory.store.watched_ago_s(NETWORK).result() is not None
 
 
+@pytest.mark.spec("TSES-140")
+def test_of_each_channel_every_amount_is_kept(till: SessionTill) -> None:
+    """Authorized, spent, settled and deposited, and since when its payer wants it closed; each channel has its own."""
+    one, other = till.buyer(), till.buyer()
+    for total in (COST, 2 * COST):
+        assert till.serve(one.voucher(total)).status == 200
+    assert settle(till, Policy(settle_units=1)).settled == 1
+    assert till.serve(one.voucher(4 * COST)).status == 200
+    assert till.answer(one.top_up(COST)).status == 204
+    kept = one.record
+    assert (kept.accepted, kept.spent, kept.settled, kept.deposit) == (4 * COST, 3 * COST, 2 * COST, DEPOSIT + COST)
+    assert kept.closing_at_s is None
+    one.ask_to_close()
+    assert run(watch_round(till.store, (till.seller,)), till.world).stopped == 1
+    assert one.record.closing_at_s is not None
+    same = other.record
+    assert (same.accepted, same.spent, same.settled, same.deposit, same.closing_at_s) == (0, 0, 0, DEPOSIT, None)
+
+
 @pytest.mark.guard("T27")
-@pytest.mark.spec("TSES-122")
+@pytest.mark.spec("TSES-122", "TSES-215", "TSES-216", "TSES-218")
 def test_a_payer_that_asks_the_chain_to_close_buys_nothing_more(till: SessionTill) -> None:
     """The next round stops the channel, and takes what was bought; the rest goes back to the payer."""
     buyer = till.buyer()

@@ -69,7 +69,7 @@ def _elsewhere(terms: ToyTerms) -> ToyTerms:
     return replace(terms, payees=(Payee("bob", terms.amount_units),))
 
 
-@pytest.mark.spec("CHG-012", "CHG-013", "CHG-014", "CHG-015", "CHG-016", "CHG-017")
+@pytest.mark.spec("CHG-001", "CHG-012", "CHG-013", "CHG-014", "CHG-015", "CHG-016", "CHG-017")
 @pytest.mark.parametrize("check", ["id", "time", "proof", "amount", "recipient"])
 def test_each_check_of_the_document_is_made(till: Till, check: str) -> None:
     """A foreign id, a challenge that is over, a false proof, a unit too little, a payment to somebody else."""
@@ -95,7 +95,7 @@ class _Card(ToySeller):
     method = "card"
 
 
-@pytest.mark.spec("CORE-057")
+@pytest.mark.spec("CORE-051", "CORE-057")
 def test_who_prefers_nothing_is_offered_everything(bank: Bank, alice: dict[str, object]) -> None:
     """Without Accept-Payment every method and intent of the route is offered."""
     toy = toy_seller(bank)
@@ -152,7 +152,7 @@ def _tls_version(port: int, most: ssl.TLSVersion) -> str | None:
             return None
 
 
-@pytest.mark.spec("CORE-077", "CHG-025")
+@pytest.mark.spec("CHG-025", "CORE-077", "CORE-078", "SCHG-179", "SSES-248")
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_the_gate_speaks_no_tls_older_than_1_2(bank: Bank, tmp_path: Path) -> None:
     """Clients of today get 1.3 and those of yesterday 1.2; one that knows TLS 1.1 only gets no connection."""

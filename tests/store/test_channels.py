@@ -187,7 +187,7 @@ def test_lists_by_stage_age_and_what_is_unsettled(store: SessionStore) -> None:
 
 
 @pytest.mark.guard("T02")
-@pytest.mark.spec("TSES-125", "TSES-132", "TSES-153", "TSES-163")
+@pytest.mark.spec("TSES-125", "TSES-163")
 def test_a_voucher_buys_once(store: SessionStore) -> None:
     """A hundred times the same voucher: one is served, and the record moves once."""
     opened(store)

@@ -28,6 +28,7 @@ def at_once(work: Callable[[int], object]) -> list[object]:
         return list(threads.map(run, range(THREADS)))
 
 
+@pytest.mark.spec("CORE-096")
 @pytest.mark.guard("T01")
 @pytest.mark.parametrize("by", ["challenge", "proof", "idempotency"])
 def test_of_forty_claims_one_wins(store: Store, by: str) -> None:

@@ -117,7 +117,8 @@ def url(site: Site, slot: Slot, house: House) -> Iterator[str]:
 class DoorCases:
     """The cases."""
 
-    @pytest.mark.spec("CORE-002", "CORE-012", "CORE-047", "CORE-059", "CORE-060", "CORE-111")
+    @pytest.mark.spec("CORE-002", "CORE-003", "CORE-004", "CORE-005", "CORE-012", "CORE-047", "CORE-059", "CORE-060")
+    @pytest.mark.spec("CORE-111")
     def test_an_unpaid_request_gets_a_real_402(self, url: str, house: House, payer: Payer) -> None:
         """With a challenge that can be paid, for no cache, readable to browsers, without a receipt; no handler ran."""
         answer = payer.client.get(f"{url}/paid")

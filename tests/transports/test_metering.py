@@ -199,7 +199,7 @@ def _django(slot: Slot, said: Any) -> Any:
 DOORS = [starlette_middleware, fastapi_decorated, flask_middleware, django_sync, django_async]
 
 
-@pytest.mark.spec("TSES-153", "TSES-167", "TSES-170")
+@pytest.mark.spec("TSES-167", "TSES-170")
 @pytest.mark.parametrize("door", DOORS)
 def test_a_whole_answer_tells_in_its_receipt_what_it_cost(door: Any, slot: Slot, alice: Wallet) -> None:
     """Units charged while it was made: in the handler's own sight, in the header, on the record."""

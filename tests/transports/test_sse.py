@@ -111,7 +111,7 @@ def slot(bank: Bank) -> Iterator[Slot]:
     made.close()
 
 
-@pytest.mark.spec("TSES-153", "TSES-168", "TSES-169", "TSES-170", "TSES-192", "TSES-193")
+@pytest.mark.spec("TSES-168", "TSES-169", "TSES-170", "TSES-192", "TSES-193")
 @pytest.mark.parametrize("site", SITES)
 def test_each_event_costs_its_units_and_the_last_one_is_the_receipt(site: Any, slot: Slot, alice: Wallet) -> None:
     """The channel's record, the receipt event and what was read say the same; the rest of the window is free again."""
@@ -138,7 +138,7 @@ def test_each_event_costs_its_units_and_the_last_one_is_the_receipt(site: Any, s
 
 
 @pytest.mark.guard("T25")
-@pytest.mark.spec("TSES-171", "TSES-172", "TSES-173", "TSES-174", "TSES-175", "TSES-181")
+@pytest.mark.spec("SSES-240", "TSES-171", "TSES-172", "TSES-173", "TSES-174", "TSES-175", "TSES-181")
 @pytest.mark.parametrize("site", SITES)
 def test_a_dry_stream_asks_pauses_and_goes_on_over_the_same_connection(site: Any, slot: Slot, alice: Wallet) -> None:
     """What it asks for can be signed; nothing more comes before the voucher does, by HEAD on another connection."""

@@ -81,7 +81,7 @@ class _Bearer(AuthenticationBackend):
         return AuthCredentials(["authenticated"]), SimpleUser("alice")
 
 
-@pytest.mark.spec("CORE-008", "CORE-013", "CORE-014", "CORE-015", "CORE-016")
+@pytest.mark.spec("CORE-006", "CORE-008", "CORE-013", "CORE-014", "CORE-015", "CORE-016")
 def test_authentication_comes_before_the_price(slot: Slot, payer: Payer) -> None:
     """Who is not known is sent away without a challenge; who is known is asked to pay."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from vectors import generate
 
-from coinslot.core.challenge import Challenge, KeyRing, parse_challenge
+from coinslot.core.challenge import Challenge, KeyRing, bind, parse_challenge
 from coinslot.core.credential import decode_credential
 
 VECTORS: dict[str, Any] = json.loads(generate.FILE.read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ def test_the_id_is_the_document_s_hmac(name: str) -> None:
     slots += [told.opaque or ""]
     for key, ident in zip(VECTORS["keys"], (vector["id"], vector["id_under_other_key"]), strict=True):
         mac = hmac.new(bytes.fromhex(key), "|".join(slots).encode(), hashlib.sha256).digest()
-        assert ident == base64.urlsafe_b64encode(mac).decode().rstrip("=")
+        assert bind(bytes.fromhex(key), told) == ident == base64.urlsafe_b64encode(mac).decode().rstrip("=")
 
 
 @pytest.mark.spec("CORE-020", "CORE-032", "CORE-037")

@@ -97,9 +97,9 @@ BUNDLES: dict[str, Callable[[Bundle], Any]] = {
 }
 
 
-@pytest.mark.spec("SCHG-062", "SCHG-065", "SCHG-066", "SCHG-097", "SCHG-109", "SCHG-136", "SCHG-137", "SCHG-139")
-@pytest.mark.spec("SCHG-140", "SCHG-141", "SCHG-143", "SCHG-145", "SCHG-203", "SCHG-204", "SCHG-063", "SCHG-064")
-@pytest.mark.spec("SCHG-098", "SCHG-099", "SCHG-101", "SCHG-135", "SCHG-138", "SCHG-146", "SCHG-202", "SCHG-209")
+@pytest.mark.spec("SCHG-062", "SCHG-063", "SCHG-064", "SCHG-065", "SCHG-066", "SCHG-097", "SCHG-098", "SCHG-099")
+@pytest.mark.spec("SCHG-109", "SCHG-135", "SCHG-136", "SCHG-137", "SCHG-138", "SCHG-139", "SCHG-140", "SCHG-141")
+@pytest.mark.spec("SCHG-143", "SCHG-145", "SCHG-146", "SCHG-202", "SCHG-203", "SCHG-204", "SCHG-209")
 @pytest.mark.parametrize("name", BUNDLES)
 def test_no_bundle_is_taken(solshop: SolanaShop, name: str) -> None:
     """Whatever is in it: nothing is co-signed, nothing is sent, and nobody is admitted."""
@@ -113,7 +113,7 @@ def test_no_bundle_is_taken(solshop: SolanaShop, name: str) -> None:
     assert solshop.held(sponsor.address, "SOL") == before
 
 
-@pytest.mark.spec("SCHG-042", "SCHG-043", "SCHG-093", "SCHG-104", "SCHG-106")
+@pytest.mark.spec("SCHG-042", "SCHG-043", "SCHG-060", "SCHG-093", "SCHG-104", "SCHG-105", "SCHG-106")
 @pytest.mark.parametrize("currency", ["PYUSD", "USDC", "sol"])
 def test_a_confidential_charge_is_never_offered_and_not_ours(solshop: SolanaShop, currency: str) -> None:
     """With splits or without, whatever is presented for it."""

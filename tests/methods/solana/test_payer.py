@@ -96,7 +96,7 @@ def test_the_token_program_is_looked_up_where_the_server_is_silent(solshop: Sola
         solshop.pay(payer, challenge)
 
 
-@pytest.mark.spec("SCHG-038", "SCHG-040", "SCHG-200")
+@pytest.mark.spec("SCHG-038", "SCHG-039", "SCHG-040", "SCHG-200")
 def test_the_servers_blockhash_is_used_while_it_is_good(solshop: SolanaShop) -> None:
     """A stale one, one that nobody knows, or none: then one of its own node."""
     payer, seller = solshop.payer(), solshop.seller()

@@ -35,7 +35,7 @@ def long_ago(prepared: Prepared) -> Prepared:
     return replace(prepared, dead_after_s=time.time() - 100)
 
 
-@pytest.mark.spec("SCHG-170")
+@pytest.mark.spec("SCHG-170", "SCHG-171")
 def test_a_payment_counts_when_it_is_confirmed(solshop: SolanaShop) -> None:
     """Not when it is only processed."""
     solshop.chain.timing(confirm_ms=60_000)
@@ -46,6 +46,7 @@ def test_a_payment_counts_when_it_is_confirmed(solshop: SolanaShop) -> None:
     assert isinstance(solshop.confirm(seller, prepared), Settled)
 
 
+@pytest.mark.spec("CHG-024")
 def test_a_careful_seller_waits_until_it_is_final(solshop: SolanaShop) -> None:
     """Thirty-two slots."""
     seller = solshop.seller(commitment="finalized")

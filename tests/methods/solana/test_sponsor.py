@@ -271,7 +271,7 @@ def test_nothing_is_smuggled_past_the_sponsor(case: Case, name: str) -> None:
         case.check(raw)
 
 
-@pytest.mark.spec("SCHG-030", "SCHG-057", "SCHG-085", "SCHG-086", "SCHG-159", "SCHG-192")
+@pytest.mark.spec("SCHG-030", "SCHG-057", "SCHG-085", "SCHG-086", "SCHG-159")
 def test_the_honest_transaction_is_sponsored(solshop: SolanaShop) -> None:
     """The legs are paid to the unit, the account is there, and the sponsor paid two signatures, the bid and a rent."""
     case = make(solshop)
@@ -287,7 +287,7 @@ def test_the_honest_transaction_is_sponsored(solshop: SolanaShop) -> None:
 
 
 @pytest.mark.guard("T30")
-@pytest.mark.spec("SCHG-071", "SCHG-196")
+@pytest.mark.spec("SCHG-196")
 def test_an_empty_sponsor_charges_nothing(solshop: SolanaShop) -> None:
     """503 and no signature leaves; the payer keeps its money."""
     sponsor = solshop.account(0, lamports=5 * SOL)
@@ -314,11 +314,14 @@ def test_a_sponsor_that_runs_low_lets_its_payers_pay_themselves(solshop: SolanaS
     assert isinstance(solshop.through(seller, challenge, solshop.pay(solshop.payer(), challenge)), Settled)
 
 
-@pytest.mark.spec("SCHG-118")
+@pytest.mark.spec("SCHG-118", "SCHG-192")
 @pytest.mark.guard("T34")
-def test_a_payment_that_would_fail_is_never_sponsored(solshop: SolanaShop) -> None:
-    """Its payer spent the money after signing: simulation refuses, and the sponsor pays nothing."""
-    seller, sponsor = solshop.sponsored()
+@pytest.mark.parametrize("simulate", [True, False])
+def test_a_payment_that_would_fail_is_never_sponsored(solshop: SolanaShop, simulate: bool) -> None:
+    """Its payer spent the money after signing: simulation refuses, whatever is set for payments that aren't
+    sponsored, and the sponsor pays nothing.
+    """
+    seller, sponsor = solshop.sponsored(simulate=simulate)
     key = solshop.account(1)
     challenge = solshop.challenge(seller)
     shown = solshop.pay(solshop.payer(key), challenge)

@@ -162,7 +162,7 @@ def test_the_mode_is_one_that_the_server_offers(shop: Shop, wanted: str, offered
     assert shown.payload["type"] == {"pull": "transaction", "push": "hash"}[offered]
 
 
-@pytest.mark.spec("TCHG-035", "TCHG-038")
+@pytest.mark.spec("CORE-044", "TCHG-035", "TCHG-037", "TCHG-038")
 def test_zero_is_proven_whatever_the_modes_are(shop: Shop) -> None:
     """A proof with its source, and nothing to look up."""
     key = PrivateKey(bytes([1] * 32))

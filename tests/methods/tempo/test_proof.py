@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_the_digest_is_the_one_that_other_sdks_pin() -> None:
     assert to_hex(KEY.sign_digest(bytes.fromhex(DIGEST[2:]))) == SIGNATURE
 
 
-@pytest.mark.spec("TCHG-036", "TCHG-039", "TCHG-043")
+@pytest.mark.spec("TCHG-039", "TCHG-043")
 @pytest.mark.parametrize("version", FIELDS)
 def test_each_version_is_what_a_general_encoder_makes_of_it(version: str) -> None:
     """eth_account signs the typed data as the document writes it, and we take it."""
@@ -96,6 +97,21 @@ def test_only_the_one_spelling_of_a_signature_is_taken(shop: Shop, name: str) ->
         shop.check(seller, challenge, proof, source_of(42431, KEY.address))
     good = {"type": "proof", "signature": to_hex(made)}
     assert shop.check(seller, challenge, good, source_of(42431, KEY.address)).payer == KEY.address
+
+
+@pytest.mark.spec("TCHG-036")
+@pytest.mark.parametrize("spelt", [None, lambda text: text[2:], lambda text: "0X" + text[2:], lambda text: [text]])
+def test_a_proof_s_signature_is_hex_with_its_prefix(shop: Shop, spelt: Callable[[str], object] | None) -> None:
+    """Missing, without 0x, or no text: refused, though the signature itself is good."""
+    seller = shop.seller()
+    challenge = shop.challenge(seller, "0")
+    shown = shop.pay(shop.payer(KEY), challenge)
+    assert shop.check(seller, challenge, shown.payload, shown.source).payer == KEY.address
+    proof: dict[str, Any] = {"type": "proof"}
+    if spelt is not None:
+        proof["signature"] = spelt(str(shown.payload["signature"]))
+    with pytest.raises(VerificationFailed, match="proof"):
+        shop.check(seller, challenge, proof, shown.source)
 
 
 @pytest.mark.spec("TCHG-037", "TCHG-038", "TCHG-041", "TCHG-042")

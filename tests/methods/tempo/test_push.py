@@ -146,6 +146,7 @@ def test_a_push_may_do_other_things_besides(shop: Shop) -> None:
     assert shop.check(seller, challenge, {"type": "hash", "hash": hash_}).proof.endswith(hash_)
 
 
+@pytest.mark.spec("TCHG-061")
 def test_a_reverted_push_is_no_payment(shop: Shop) -> None:
     """A transaction that is on the chain and failed."""
     key = shop.account(dollars=1)

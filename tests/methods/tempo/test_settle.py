@@ -178,6 +178,7 @@ def test_a_receipt_in_a_block_that_is_not_there_settles_nothing(shop: Shop, faul
     assert isinstance(shop.confirm(seller, ready), Settled)
 
 
+@pytest.mark.spec("CHG-024")
 @pytest.mark.guard("T33")
 def test_confirmations_are_counted_in_blocks(shop: Shop) -> None:
     """Pending until so many blocks follow."""

@@ -263,7 +263,7 @@ def test_gas_that_does_not_suffice_is_noticed_before_it_costs_anything(sponsored
     assert all("gas limit is too low" in each for each in refusals)
 
 
-@pytest.mark.spec("TCHG-046", "TCHG-076")
+@pytest.mark.spec("TCHG-076")
 def test_an_empty_sponsor_refuses_and_says_so(shop: Shop) -> None:
     """Nobody is told to pay again for what is the server's trouble: 503, nothing charged."""
     seller = shop.seller(recipient=SELLER, fee_payer_key=shop.account(dollars=0).secret().hex())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -183,6 +184,9 @@ def test_an_offer_is_what_it_was_asked_to_be() -> None:
         "methodDetails": {"chainId": 42431},
     }
     assert decode_object(encode_object(dict(offer))) == offer
+    details, rest = '"methodDetails":{"chainId":42431}', f'"recipient":"{TO}"'
+    text = f'{{"amount":"123457","currency":"{PATH}",{details},{rest}}}'
+    assert encode_object(dict(offer)) == base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 @pytest.mark.spec("TCHG-001", "TCHG-002", "TCHG-009", "TCHG-010")

@@ -85,6 +85,7 @@ def test_a_paid_request_is_served_once_with_a_receipt(api: Upstream, gated: Gate
     assert "private" in answer.headers["cache-control"]
 
 
+@pytest.mark.spec("CORE-007", "CORE-010")
 def test_free_routes_pass_and_all_others_are_not_found(api: Upstream, gated: Gated) -> None:
     """Nothing is free by accident: not another method of a priced path, not a path beside it."""
     assert httpx.get(gated.url + "/").text == "GET /"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from coinslot.chains.solana.message import read_transaction
+from coinslot.chains.solana.signature import signature_text
 from coinslot.core.challenge import Challenge
 from coinslot.drive import run
 from coinslot.errors import SignerMismatch, VerificationFailed
@@ -159,7 +162,7 @@ def _again(till: SolanaTill, credential: str, name: str) -> Answer:
             return answer
 
 
-@pytest.mark.spec("SSES-205", "SSES-200", "SSES-203", "SSES-252")
+@pytest.mark.spec("SSES-190", "SSES-200", "SSES-203", "SSES-205", "SSES-252")
 def test_a_key_is_charged_once(solana_till: Tills) -> None:
     """Whichever of both sides signs the vouchers."""
     for operator in (False, True):
@@ -171,7 +174,7 @@ def test_a_key_is_charged_once(solana_till: Tills) -> None:
         assert (till.runs, buyer.record.spent) == (1, COST)
 
 
-@pytest.mark.spec("SSES-151")
+@pytest.mark.spec("SSES-151", "SSES-244")
 def test_a_voucher_adds_what_the_request_costs(solana_till: Tills) -> None:
     """Not much more; a client whose voucher was lost on the way signs a little more than that."""
     till = solana_till()
@@ -285,7 +288,7 @@ def test_a_proof_is_used_again_and_again_and_we_sign_what_was_spent(solana_till:
         assert receipt_of(answer).extra["acceptedCumulative"] == str(times * COST)
 
 
-@pytest.mark.spec("SSES-094", "SSES-095", "SSES-093", "SSES-249")
+@pytest.mark.spec("SSES-093", "SSES-094", "SSES-095")
 @pytest.mark.guard("T13", "T15")
 def test_a_proof_that_was_not_bound_buys_nothing(solana_till: Tills) -> None:
     """Another key's, for another challenge, for another channel, or good but not the one of the opening."""
@@ -303,6 +306,29 @@ def test_a_proof_that_was_not_bound_buys_nothing(solana_till: Tills) -> None:
         refused(till, buyer.credential(payload))
         refused(till, buyer.credential(payload, other.challenge))
     assert buyer.record.spent == 0
+
+
+@pytest.mark.spec("SSES-249")
+@pytest.mark.guard("T13", "T15")
+def test_what_stands_on_the_ledger_buys_nothing(solana_till: Tills) -> None:
+    """The opening's signatures, its bytes, the channel's id, and the credential that opened it."""
+    till = solana_till(operator=True)
+    buyer = till.client()
+    opening = buyer.open()
+    assert till.answer(opening).status == 200
+    raw = str(buyer.open_payload()["transaction"])
+    signed = read_transaction(base64.b64decode(token_of(opening).payload_object()["transaction"]))
+    public = [signature_text(one) for one in signed.signatures]
+    good = dict(buyer.authentication)
+    proofs: list[Any] = [{**good, "signature": one} for one in (*public, buyer.channel, raw)]
+    proofs += [None, buyer.channel, public[-1], raw, {"type": "transaction", "transaction": raw}]
+    for proof in proofs:
+        payload = {"action": "use", "channelId": buyer.channel, "authentication": proof}
+        answer = till.serve(buyer.credential({name: one for name, one in payload.items() if one is not None}))
+        assert (answer.status, problem(answer)["slug"]) in {(402, "verification-failed"), (402, "malformed-credential")}
+    again = till.serve(opening)
+    assert (again.body, buyer.record.spent, till.runs) == (b"", 0, 0)
+    assert till.serve(buyer.pay()).body == b"words"
 
 
 @pytest.mark.spec("SSES-094")
@@ -390,7 +416,7 @@ def test_a_proof_outlives_an_empty_channel_and_not_a_closed_one(solana_till: Til
     refused(till, buyer.pay())
 
 
-@pytest.mark.spec("SSES-250", "SSES-249")
+@pytest.mark.spec("SSES-250")
 @pytest.mark.guard("T38")
 def test_nothing_in_the_database_can_be_presented(solana_till: Tills, tmp_path: Path) -> None:
     """Of the proof there is a hash; the keys of the seller are in no repr."""
@@ -499,7 +525,7 @@ def test_a_head_says_how_the_channel_stands_and_buys_nothing(solana_till: Tills)
 # --- metered ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("SSES-185", "SSES-186", "SSES-187")
+@pytest.mark.spec("SSES-185", "SSES-186", "SSES-187", "SSES-252")
 @pytest.mark.parametrize("operator", [False, True])
 def test_a_metered_answer_takes_what_it_delivered(solana_till: Tills, operator: bool) -> None:
     """Capacity is set aside before anything is sent; the voucher says what was delivered and no more."""

@@ -37,7 +37,7 @@ def test_channels_are_seen_as_the_chain_has_them(solana_till: Tills) -> None:
     assert never.on_chain is None
 
 
-@pytest.mark.spec("SSES-152", "SSES-213", "SSES-281", "SSES-282")
+@pytest.mark.spec("SSES-152", "SSES-213", "SSES-281", "SSES-282", "SSES-286")
 @pytest.mark.guard("T07", "T08", "T28", "F12")
 def test_what_is_not_our_channel_is_a_fault_and_no_news(solana_till: Tills) -> None:
     """Another owner, another shape, another channel's data, another version: nobody is told that it is closed."""

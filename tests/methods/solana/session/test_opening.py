@@ -131,7 +131,7 @@ def another_call(buyer: Buyer, **changes: Any) -> str:
     return buyer.open(call=replace(buyer.call, **changes))
 
 
-@pytest.mark.spec("SSES-243", "SSES-245", "SSES-257", "SSES-258", "SSES-116")
+@pytest.mark.spec("SSES-116", "SSES-243", "SSES-245", "SSES-257", "SSES-258", "SSES-287")
 @pytest.mark.guard("T31")
 def test_what_is_not_the_channel_that_was_asked_for_is_never_sent(solana_till: Tills) -> None:
     """The problem is one of the document's three, with a fresh challenge; the sponsor pays nothing."""
@@ -152,7 +152,7 @@ def test_an_opening_with_a_bump_is_a_malformed_credential(solana_till: Tills) ->
     refused(till, till.client().open(bump=255), "malformed-credential")
 
 
-@pytest.mark.spec("SSES-246", "SSES-245", "SSES-222")
+@pytest.mark.spec("SSES-222", "SSES-245", "SSES-246", "SSES-247")
 def test_an_idle_timeout_that_was_not_offered_is_a_failed_verification(solana_till: Tills) -> None:
     """The fresh challenge says what is offered."""
     till = solana_till(idle_options_s=(30, 600), idle_s=600)

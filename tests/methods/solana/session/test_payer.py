@@ -73,7 +73,7 @@ def test_what_this_wallet_does_not_know_is_not_paid(changes: dict[str, Any], why
 
 
 @pytest.mark.guard("T29")
-@pytest.mark.spec("SSES-059")
+@pytest.mark.spec("SSES-009", "SSES-059")
 @pytest.mark.parametrize(
     ("request_", "details", "why"),
     [

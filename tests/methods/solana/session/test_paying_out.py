@@ -246,7 +246,7 @@ def test_closes_that_do_not_fit_into_one_transaction_go_into_several(solana_till
         made(till, *jobs, *jobs)
 
 
-@pytest.mark.spec("SSES-224", "SSES-226", "SSES-228", "SSES-229", "SSES-288")
+@pytest.mark.spec("SSES-224", "SSES-225", "SSES-226", "SSES-228", "SSES-229", "SSES-288", "SSES-291")
 def test_an_idle_channel_is_closed_when_it_was_agreed_and_not_before(solana_till: Tills) -> None:
     """Use of it counts; refused requests do not."""
     till = solana_till(idle_options_s=(60, 600), idle_s=600)
@@ -392,7 +392,6 @@ def test_what_is_on_record_is_ours_or_nothing(solana_till: Tills) -> None:
     assert read_transaction(read_parcel(sent.raw)[0].transactions[0]).payer == till.payer.address
 
 
-@pytest.mark.spec("SSES-182", "SSES-183")
 def test_a_seller_serves_channels_of_its_own_recipient_and_token(solana_till: Tills) -> None:
     """On any program, with any splits; of nobody else."""
     till, other = solana_till(), solana_till()

@@ -103,6 +103,8 @@ def test_an_operator_signs_with_its_own_key_or_the_recipients(svm: SvmChain) -> 
     (seller,) = sellers(svm, owner, voucher_signer="operator", operator_key=secret(other))
     assert seller.config.operator is not None
     assert seller.config.operator.address == str(other.pubkey())
+    details = seller.offer(_PRICE, _EXTRAS, _TARIFF)["methodDetails"]
+    assert (details["voucherSigner"], details["operator"]) == ("operator", str(other.pubkey()))
 
 
 MANY = [{"recipient": key(f"somebody {at}").address, "bps": 10} for at in range(MAX_SPLITS + 1)]
@@ -125,7 +127,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.guard("T07", "T28")
-@pytest.mark.spec("SSES-180", "SSES-182", "SSES-219")
+@pytest.mark.spec("SSES-180", "SSES-219")
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_settings_that_could_not_work_are_refused_by_name(svm: SvmChain, wrong: tuple[dict[str, Any], str]) -> None:
     """Before anything is sold."""
@@ -272,7 +274,7 @@ def key_with_money(till: SolanaTill) -> Any:
     return made
 
 
-@pytest.mark.spec("SSES-185", "SSES-187")
+@pytest.mark.spec("SSES-185", "SSES-187", "SSES-239")
 @pytest.mark.parametrize("signer", ["client", "operator"])
 def test_a_stream_over_http_is_paid_by_the_event(
     site: Callable[..., tuple[httpx.Client, SolanaTill]], signer: str
@@ -283,6 +285,7 @@ def test_a_stream_over_http_is_paid_by_the_event(
     assert client.get("/words", headers={"authorization": buyer.open()}).status_code == 200
     answer = client.get("/words", headers={"authorization": buyer.pay(5 * COST), "accept": "text/event-stream"})
     assert answer.status_code == 200, answer.text
+    assert said(answer)["acceptedCumulative"] == str(5 * COST if signer == "client" else 0)
     assert [f"data: {word}" in answer.text for word in ("zero", "four")] == [True] * 2
     assert f'"spent":"{5 * COST}"' in answer.text.rpartition("event: payment-receipt")[2]
     closed = client.get("/words", headers={"authorization": buyer.close()})

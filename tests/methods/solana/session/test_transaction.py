@@ -118,7 +118,8 @@ def test_what_is_said_of_an_opening_must_be_what_it_does(said: dict[str, Any]) -
 OFF_CURVE = find_program_address([b"nobody"], PROGRAM)[0]
 DOES = [
     pytest.param({"seeds": {"payee": OTHER.address}}, id="another payee", marks=pytest.mark.spec("SSES-117")),
-    pytest.param({"seeds": {"mint": OTHER.address}}, id="another mint", marks=pytest.mark.spec("SSES-183")),
+    pytest.param({"seeds": {"mint": OTHER.address}}, id="another mint",
+                 marks=pytest.mark.spec("SSES-182", "SSES-183")),
     pytest.param({"seeds": {"open_slot": SLOT + 1}}, id="a slot after the challenged one",
                  marks=pytest.mark.spec("SSES-107")),
     pytest.param({"seeds": {"open_slot": SLOT - 1_501}}, id="a slot too old", marks=pytest.mark.spec("SSES-107")),
@@ -244,6 +245,7 @@ BESIDE = {
 }
 
 
+@pytest.mark.spec("SSES-211")
 @pytest.mark.guard("T30", "T31")
 @pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
 def test_an_opening_that_does_more_is_refused(beside: Instruction) -> None:

@@ -93,7 +93,7 @@ def test_its_vouchers_are_paid_out_by_the_chain(shop: Shop, version: Version) ->
 
 
 @VERSIONS
-@pytest.mark.spec("TSES-068", "TSES-072", "TSES-074")
+@pytest.mark.spec("TSES-072", "TSES-074")
 def test_a_deposit_grows_by_what_was_signed(shop: Shop, version: Version) -> None:
     """Twice the same amount in the same second, too: they are two transactions."""
     one = lane(shop, version)

@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @BOTH_PLACES
 @pytest.mark.guard("T07", "T47")
-@pytest.mark.spec("TSES-006", "TSES-030", "TSES-031", "TSES-033")
+@pytest.mark.spec("TSES-006", "TSES-033")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_it_does_not_know_is_refused_before_anything_is_signed(place: Escrow, name: str) -> None:
     """By name, and with no question to the chain."""
@@ -66,6 +66,7 @@ def test_what_it_does_not_know_is_refused_before_anything_is_signed(place: Escro
         offline_payer().terms(challenge_of(request))
 
 
+@pytest.mark.spec("TSES-030", "TSES-031")
 @pytest.mark.guard("T47")
 @pytest.mark.parametrize("changes", [{"currency": UNKNOWN}, {"currency": "pathUSD"}, {"recipient": "0x" + "00" * 20}])
 def test_a_token_or_payee_that_is_none_is_refused(changes: dict[str, str]) -> None:

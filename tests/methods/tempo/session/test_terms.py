@@ -117,6 +117,7 @@ def test_v1_amounts_are_wider_than_v2_amounts() -> None:
             read({**request, "amount": str(units)})
 
 
+@pytest.mark.spec("TSES-029", "TSES-030", "TSES-031", "TSES-033")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -205,7 +205,7 @@ def test_a_sponsored_session_takes_sponsored_transactions_only() -> None:
         read(changed(E2, lambda tx: replace(tx, fee_token=PATH), sponsored=True), sponsored)
 
 
-@pytest.mark.spec("TSES-014", "TSES-015", "TSES-016", "TSES-098", "TSES-099", "TSES-100")
+@pytest.mark.spec("TSES-014", "TSES-015", "TSES-016", "TSES-032", "TSES-098", "TSES-099", "TSES-100")
 @pytest.mark.parametrize("place", BOTH)
 def test_an_open_for_other_terms_is_refused(place: Escrow) -> None:
     """Payee, token, operator, and a deposit for one unit at least."""
