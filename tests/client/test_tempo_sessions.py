@@ -17,6 +17,7 @@ from coinslot.chains.evm.signature import PrivateKey
 from coinslot.client.events import Closed, Event, Opened, Recovered, ToppedUp
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
+from coinslot.errors import PaymentRefused
 from coinslot.intents.acts import Held, Standing
 from coinslot.method import sells_charges
 from coinslot.server.price import Price
@@ -109,6 +110,19 @@ def test_a_channel_is_opened_used_topped_up_and_closed(devnet: Chain, tmp_path: 
     assert [kinds.count(kind) for kind in (Opened, ToppedUp, Closed)] == [1, 2, 1]
     fees_and_gains = devnet.balance_of("PathUSD", owner.address) - before
     assert fees_and_gains <= 5 * COST
+    book.close()
+
+
+def test_a_deposit_that_is_too_small_is_refused_with_what_would_do(devnet: Chain, tmp_path: Path) -> None:
+    """An answer to HEAD gives no reason; the offer's own wish for a deposit does."""
+    owner, payer, book = account(devnet), account(devnet), SqliteBook(tmp_path / "book.sqlite")
+    with (
+        shop(devnet, owner, min_deposit="0.1") as url,
+        paying(devnet, payer, book, []) as client,
+        pytest.raises(PaymentRefused, match=r"suggests a deposit of 0\.1 pathUSD and was offered 0\.01 pathUSD"),
+    ):
+        client.post(f"{url}/a")
+    assert only(book).standing is Standing.OPENING
     book.close()
 
 

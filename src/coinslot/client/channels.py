@@ -288,11 +288,22 @@ def _present_move(visit: Visit, held: Held, deposit_units: int | None = None) ->
         )
     raise PaymentRefused(
         f"{visit.origin} refused a channel's deposit (HTTP {said.status}, {reason}). Reference: "
-        f"{held.reference or 'none'}. It is on record until it can never happen any more.",
+        f"{held.reference or 'none'}. It is on record until it can never happen any more.{_smaller(visit, held)}",
         status=said.status,
         reference=held.reference,
         problem=said.problem,
         detail=said.detail,
+    )
+
+
+def _smaller(visit: Visit, held: Held) -> str:
+    """What may be the reason of a refusal that gives none, as answers to HEAD don't."""
+    wish, shown = visit.terms.suggested_deposit_units or 0, visit.terms.asset.text
+    if held.standing is not Standing.OPENING or held.deposit_units >= wish:
+        return ""
+    return (
+        f" It suggests a deposit of {shown(wish)} and was offered {shown(held.deposit_units)}: raise max_deposit if it "
+        "takes no smaller ones."
     )
 
 
