@@ -13,8 +13,13 @@ CREDIT = "tests/attacks/test_delivery_credit.py::"
 SPELLINGS = "tests/attacks/test_gate_spellings.py::"
 METHODS = "tests/attacks/test_method_in_a_header.py::"
 CACHES = "tests/attacks/test_shared_caches.py::"
+UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
+    Mutation(
+        "T25", "services/metered.py", "unsaid = self.counting.most if self._content else 0", "unsaid = 0",
+        UNTOLD + "test_an_answer_that_does_not_say_what_it_used_is_no_cheaper",
+    ),
     Mutation(
         "T39", "server/answer.py", "if any(map(_for_shared_caches, names)):", "if False:",
         CACHES + "test_no_shared_cache_is_told_to_keep_what_was_paid_for",

@@ -32,10 +32,10 @@ from coinslot.transports.asgi import App, Message, Receive, Scope, Send, meter
 from coinslot.transports.metering import AsyncMeter
 from coinslot.transports.sse import HEARTBEAT, HEARTBEAT_S, NEED, RECEIPT, encode_directive, encode_end
 
-# A JSON answer is held until its end, so that its receipt tells what it cost; larger ones stream, and cost the minimum.
+# A JSON answer is held until its end, so that its receipt tells what it cost; larger ones stream, and are not read.
 MAX_USAGE_BODY = 8 * 1024 * 1024
-# The last line of an answer in lines of JSON.
-MAX_USAGE_LINE = 64 * 1024
+# The last line of an answer in lines of JSON: some repeat there a number for each token of a long conversation.
+MAX_USAGE_LINE = 1024 * 1024
 _JSON = "json"
 _LINES = "application/x-ndjson"
 # They speak of the upstream's bytes, and these are others.
@@ -312,11 +312,16 @@ class _PerByte(_Passing):
 
 
 class _PerUnit(_Passing):
-    """The answer says what it used: in its JSON, in its last line of JSON, or in the last event that says so."""
+    """The answer says what it used: in its JSON, in its last line of JSON, or in the last event that says so.
+
+    One with content that doesn't say costs all that was set aside: clients choose the form of an answer, and many APIs
+    tell what a stream used only if asked to. T25
+    """
 
     _used: int | None = None
     _held: Message | None = None
-    _kept: bytes | bytearray = b""
+    _kept: bytearray
+    _content = False
 
     @property
     def hung_up(self) -> bool:
@@ -326,35 +331,38 @@ class _PerUnit(_Passing):
         return True
 
     async def start(self, message: Message, kind: str) -> None:
+        self._kept = bytearray()
         if kind.endswith(_JSON) and kind != _LINES:
-            self._held, self._kept = message, bytearray()
+            self._held = message
         else:
             await self.out(_of_other_length(message))
 
     def units(self, event: UpstreamEvent, encoded: bytes) -> int:
         self._least()
         if event.counts:
+            self._content = True
             self._read(event.data)
         return 0
 
     async def piece(self, chunk: bytes, *, last: bool) -> None:
+        self._content = self._content or bool(chunk)
+        self._kept += chunk
         if self._held is not None:
-            assert isinstance(self._kept, bytearray)  # noqa: S101 - for the type checker
-            self._kept += chunk
             if not last and len(self._kept) <= MAX_USAGE_BODY:
                 return
             await self._let_go(self._held, bytes(self._kept), last=last)
             return
         self._least()
-        self._kept = (bytes(self._kept) + chunk)[-MAX_USAGE_LINE:]
+        if len(self._kept) > 2 * MAX_USAGE_LINE:
+            del self._kept[:-MAX_USAGE_LINE]
         if last:
-            self._read(self._kept.rstrip().rpartition(b"\n")[2])
+            self._read(bytes(self._kept).rstrip().rpartition(b"\n")[2])
             self.settle()
         await self.write(chunk, last=last)
 
     async def _let_go(self, start: Message, body: bytes, *, last: bool) -> None:
         """A JSON answer, whole with its receipt, or as the beginning of one that is too large to be read."""
-        self._held, self._kept = None, b""
+        self._held, self._kept = None, bytearray()
         if last:
             self._read(body)
             self.settle()
@@ -374,8 +382,9 @@ class _PerUnit(_Passing):
             self.till.meter.meter.take(self.counting.minimum)
 
     def settle(self) -> None:
-        if self._used is not None:
-            self.till.meter.meter.take(max(0, min(self._used, self.counting.most) - self.till.meter.counted))
+        unsaid = self.counting.most if self._content else 0
+        used = unsaid if self._used is None else min(self._used, self.counting.most)
+        self.till.meter.meter.take(max(0, used - self.till.meter.counted))
 
 
 _KINDS: dict[str, type[_Passing]] = {"event": _PerEvent, "byte": _PerByte, "unit": _PerUnit}
