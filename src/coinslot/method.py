@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeAlias, TypeGuard
 
@@ -105,6 +106,14 @@ class Presentation:
     sending: Sending | None = None
 
 
+class Fate(StrEnum):
+    """What became of a payment that its payer sent itself, by the chain's own word."""
+
+    LANDED = "landed"  # it is on the chain, and paid
+    DEAD = "dead"  # it moved nothing, and proven so: it never will
+    OPEN = "open"  # the chain doesn't show it, and may still take it
+
+
 class ChargePayer(Protocol):
     """The client's side of a method's charge, for one wallet."""
 
@@ -134,6 +143,9 @@ class ChargePayer(Protocol):
 
         Raises NoPayableOffer where it is proven that nothing moved and nothing will, else PaymentOutcomeUnknown.
         """
+
+    def look(self, sending: Sending) -> Flow[Fate]:
+        """What became of what `pay` signed. Nothing is sent. Raises ChainError: nobody knows."""
 
 
 class SessionSeller(Protocol):

@@ -33,4 +33,25 @@ MUTATIONS = [
         "if False:",
         "tests/cli/test_doctor.py::test_files_that_others_may_use",
     ),
+    Mutation(
+        "F03",
+        "cli/sent.py",
+        "if fate is Fate.OPEN:  # F03",
+        "if False:",
+        "tests/cli/test_sent.py::test_what_the_chain_may_still_take_is_not_forgotten",
+    ),
+    Mutation(
+        "F25",
+        "cli/sent.py",
+        "        if lease is None:  # F25",
+        "        if False:",
+        "tests/cli/test_sent.py::test_what_a_program_goes_on_with_is_left_alone",
+    ),
+    Mutation(
+        "F04",
+        "services/leaving.py",
+        "if one.key in damaged:",
+        "if False:",
+        "tests/cli/test_damaged_book.py::test_the_others_are_compared_and_closed",
+    ),
 ]

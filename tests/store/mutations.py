@@ -398,4 +398,27 @@ MUTATIONS: list[Mutation] = [
         "for step in _STEPS:",
         "tests/store/test_book_charges.py::test_a_file_of_the_first_version_goes_on",
     ),
+    Mutation(
+        "F04",
+        "store/book_schema.py",
+        "if not below <= held.signed_units <= held.deposit_units:  # F04",
+        "if False:",
+        "tests/store/test_book_damaged.py::test_nothing_is_paid_by_a_damaged_channel",
+    ),
+    Mutation(
+        "F04",
+        "store/book_schema.py",
+        "if not isinstance(value, bytes):  # F04",
+        "if False:",
+        "tests/store/test_book_damaged.py::test_nothing_is_paid_by_a_damaged_channel",
+    ),
+    Mutation(
+        "F04",
+        "store/book_survey.py",
+        """        except StoreBroken as error:  # F04
+            damaged.append((place, str(error)))
+""",
+        "",
+        "tests/store/test_book_damaged.py::test_a_damaged_channel_hides_no_other",
+    ),
 ]

@@ -39,7 +39,7 @@ from coinslot.errors import (
     VerificationFailed,
 )
 from coinslot.intents.charge import Checked, Outcome, Payee, Pending, Prepared, Recognised, Refused, Settled, Terms
-from coinslot.method import ChargePayer, ChargeSeller, Extras, Presentation, Sending, Sessions
+from coinslot.method import ChargePayer, ChargeSeller, Extras, Fate, Presentation, Sending, Sessions
 from coinslot.money import Asset, parse_units, to_units
 from coinslot.plain import PlainSeller
 from support.toybank import FUNDS, Bank, hash_of, sign
@@ -245,6 +245,14 @@ class ToyPayer:
             if again and (yield from call(self.bank.now)) <= sending.valid_until:
                 raise PaymentOutcomeUnknown("the bank may have it elsewhere", reference=reference) from error
             raise NoPayableOffer(str(error)) from None
+
+    def look(self, sending: Sending) -> Flow[Fate]:
+        """See method.py."""
+        entry = yield from call(self.bank.look_up, hash_of(sending.raw))
+        if entry is None:
+            late = (yield from call(self.bank.now)) > sending.valid_until
+            return Fate.DEAD if late else Fate.OPEN
+        return {"settled": Fate.LANDED, "reverted": Fate.DEAD}.get(entry.state, Fate.OPEN)
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from coinslot.core.challenge import Challenge
 from coinslot.drive import Flow, call
 from coinslot.errors import NoPayableOffer, UsageError, VerificationFailed
 from coinslot.intents.charge import Checked, Outcome, Payee, Prepared, Recognised, Terms
-from coinslot.method import Extras, Presentation, Sending
+from coinslot.method import Extras, Fate, Presentation, Sending
 from coinslot.plain import PlainSeller
 from support.sessiontill import SessionTill
 from support.toybank import sign
@@ -111,6 +111,11 @@ class ProofPayer:
     def send(self, sending: Sending, *, again: bool) -> Flow[None]:
         """Nothing moves."""
         yield from ()
+
+    def look(self, sending: Sending) -> Flow[Fate]:
+        """Nothing moves."""
+        yield from ()
+        return Fate.DEAD
         raise UsageError("a proof is not sent")
 
 

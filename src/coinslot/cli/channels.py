@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from coinslot.cli.channelview import TITLES, amount, asset_of, chosen, members, page, row, sent, to_come_back
+from coinslot.cli.channelview import TITLES, amount, asset_of, chosen, members, page, row, to_come_back
 from coinslot.cli.columns import columns
+from coinslot.cli.damage import require_readable
 from coinslot.cli.methodflags import environment, with_method_flags
 from coinslot.cli.output import console, print_json
 from coinslot.cli.paying import BookOption, MethodOption, PassphraseOption, WalletOption, paying_wallet
@@ -37,7 +38,7 @@ from coinslot.method import SessionPayer
 from coinslot.money import parse_decimal, to_units
 from coinslot.services import leaving
 from coinslot.services.cooperation import Cooperation
-from coinslot.store.book import ENDED, Book
+from coinslot.store.book import ENDED, Book, Damaged
 from coinslot.store.book_open import default_path, open_book
 
 # Between two looks at the chain while a payee may still settle: soon after its time, and little for a node.
@@ -66,7 +67,7 @@ def _ids(incomplete: str) -> Iterator[str]:
     if not path.exists():
         return
     with closing(open_book(path)) as book:
-        for held in book.all().result():
+        for held in book.survey().result().channels:
             if held.channel_id.startswith(incomplete):
                 yield held.channel_id
 
@@ -106,15 +107,20 @@ def list_channels(
     DEPOSIT lies in escrow; SPENT is the seller's last word, never above what you signed.
     """
     with _opened(book) as record:
-        found = [one for one in record.all().result() if every or one.standing not in ENDED]
-        for charge in record.find_charges().result():
-            typer.echo(sent(charge), err=True)
+        survey = record.survey().result()
+    found = [one for one in survey.channels if every or one.standing not in ENDED]
+    unanswered = len(survey.charges) + sum(one.charge for one in survey.damaged)
+    if unanswered:
+        typer.echo(
+            f"Payments that were sent, and whose answer nobody saw: {unanswered} (`coinslot sent list`).", err=True
+        )
     if as_json:
         print_json([members(one) for one in found])
     elif found:
         sys.stdout.write(columns([TITLES, *(row(one) for one in found)]))
     else:
         typer.echo("No channel holds anything of yours. `coinslot channels sync` looks for lost ones.", err=True)
+    require_readable(survey.damaged)
 
 
 @app.command("show")
@@ -140,6 +146,18 @@ class _Desk:
         self.payers = run(wallet.session_payers(), self.world)
         self.cooperation = Cooperation(wallet, record, policy)
         self.as_json = as_json
+        self.damaged: tuple[Damaged, ...] = ()
+
+    def channels(self) -> tuple[Held, ...]:
+        """Every channel that can be read; the others are told of at the end, by `finish`."""
+        survey = self.book.survey().result()
+        self.damaged = survey.damaged
+        return survey.channels
+
+    def finish(self) -> None:
+        """Collect, and tell of what can't be read. Raises StoreBroken."""
+        self.collect()
+        require_readable(self.damaged)
 
     def payer(self, held: Held) -> SessionPayer:
         """Who can speak for a channel. Raises ConfigError."""
@@ -190,7 +208,7 @@ def _desk(
 def _those(desk: _Desk, names: list[str] | None, every: bool, fits: Callable[[Held], bool]) -> list[Held]:
     """The channels that a command is about. Raises UsageError where none is named."""
     if every:
-        return [one for one in desk.book.all().result() if fits(one)]
+        return [one for one in desk.channels() if fits(one)]
     if not names:
         raise UsageError("name a channel by its id, or say --all")
     return [chosen(desk.book, name) for name in names]
@@ -271,7 +289,7 @@ def close_channels(
             done = None if no_server else _by_server(desk, held, url, last=server_only)
             ended.append(done or _by_chain(desk, held, wait=not no_wait))
         _print(ended, as_json)
-        desk.collect()
+        desk.finish()
 
 
 def _by_server(desk: _Desk, held: Held, url: str | None, *, last: bool) -> _Ended | None:
@@ -354,7 +372,7 @@ def withdraw(
     with _desk(book, paying, as_json=as_json) as desk:
         those = _those(desk, names, every, lambda one: one.standing is Standing.CLOSING)
         _print([_withdrawn(desk, held, wait=wait) for held in those], as_json)
-        desk.collect()
+        desk.finish()
 
 
 def top_up(
@@ -409,7 +427,7 @@ def sync(
     paying = paying_wallet(method, wallet, passphrase_file, flags)
     since_s = parse_moment(since) or 0.0
     with _desk(book, paying, as_json=as_json, make=True) as desk:
-        known = [one for one in desk.book.all().result() if one.standing not in ENDED]
+        known = [one for one in desk.channels() if one.standing not in ENDED]
         others = [one for one in known if not _speaks(desk, one)]
         seen = [desk.look(one) for one in known if _speaks(desk, one)]
         found = [one for payer in desk.payers for one in run(leaving.find(desk.book, payer, since_s), desk.world)]
@@ -422,6 +440,7 @@ def sync(
         print_json(
             {"compared": compared, "found": [members(one) for one in found], "not_asked": len(others), "rent": rent}
         )
+        require_readable(desk.damaged)
         return
     rows = [[*row(one.held), "not seen on the chain yet" if one.missing else "compared"] for one in seen]
     rows += [[*row(one), "found on the chain"] for one in found]
@@ -439,6 +458,7 @@ def sync(
         typer.echo(f"{_channels(len(waiting))} that ended hold rent of yours. {LATER}", err=True)
     if others:
         typer.echo(f"{len(others)} channels belong to another wallet or network, and were not asked about.", err=True)
+    require_readable(desk.damaged)
 
 
 def _channels(count: int) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 from coinslot.cli.columns import safe
+from coinslot.cli.damage import require_readable
 from coinslot.core.instant import format_instant
 from coinslot.errors import CoinslotError, UsageError
 from coinslot.intents.acts import Held
 from coinslot.method import known_asset, load
 from coinslot.money import Asset
-from coinslot.store.book import ENDED, Book, PushedCharge
+from coinslot.store.book import ENDED, Book
 
 # Shorter beginnings of an id name a channel by accident.
 LEAST_PREFIX = 4
@@ -33,33 +34,26 @@ def amount(held: Held, units: int) -> str:
 
 def chosen(book: Book, name: str) -> Held:
     """The channel of this id, or of the only id that begins so. Raises UsageError, StoreError."""
-    wanted = name.lower()
-    known = book.all().result()
-    exact = [one for one in known if wanted in (one.channel_id.lower(), one.key.lower())]
+    wanted, survey = name.lower(), book.survey().result()
+    bad = [one for one in survey.damaged if not one.charge]
+    exact = [one for one in survey.channels if wanted in (one.channel_id.lower(), one.key.lower())]
     if len(exact) == 1:
         return exact[0]
-    found = [one for one in known if one.channel_id.lower().startswith(wanted)]
-    if len(found) == 1 and len(wanted) >= LEAST_PREFIX:
+    require_readable([one for one in bad if one.id and wanted in (one.id.lower(), one.key.lower())])
+    found = [one for one in survey.channels if one.channel_id.lower().startswith(wanted)]
+    spoilt = [one for one in bad if one.id.lower().startswith(wanted)]
+    if len(found) == 1 and not spoilt and len(wanted) >= LEAST_PREFIX:
         return found[0]
     if not found:
+        require_readable(spoilt if len(wanted) >= LEAST_PREFIX else [])
         raise UsageError(f"no channel {name!r} is in the book; `coinslot channels sync` looks for lost ones")
-    raise UsageError(f"{name!r} could be {len(found)} channels; write more of its id")
+    raise UsageError(f"{name!r} could be {len(found) + len(spoilt)} channels; write more of its id")
 
 
 def to_come_back(held: Held) -> int:
     """What a close would give back if nothing more is spent: by the server's word, which may be old."""
     spent = held.spent_units if held.acknowledged_units or held.spent_units else held.signed_units
     return 0 if held.standing in ENDED else held.deposit_units - max(spent, held.settled_units)
-
-
-def sent(charge: PushedCharge) -> str:
-    """A charge that was sent and whose end nobody saw, in a line."""
-    paid = asset_of(charge.method, charge.asset).text(charge.units)
-    at = format_instant(charge.made_at_s)
-    return safe(
-        f"{paid} may have been paid to {charge.origin} at {at}, and no answer was seen: reference {charge.reference}. "
-        "Asking for the same again goes on with it."
-    )
 
 
 def members(held: Held) -> dict[str, object]:

@@ -25,7 +25,7 @@ except ModuleNotFoundError as missing:
     raise SystemExit(f"Error: {missing}. Install the programs with: pip install 'coinslot[cli]'") from missing
 
 # The commands in the order of the help: module under coinslot.cli, loaded only when it is used.
-COMMANDS = ("demo", "fetch", "channels", "gate", "wallet", "payments", "store", "settler", "doctor", "devnet")
+COMMANDS = ("demo", "fetch", "channels", "sent", "gate", "wallet", "payments", "store", "settler", "doctor", "devnet")
 
 DEBUG_VARIABLE = "COINSLOT_DEBUG"
 # typer carries click inside itself in newer versions and beside itself in older ones: its public BadParameter leads

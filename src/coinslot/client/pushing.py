@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from coinslot.client.choose import Choice
 from coinslot.client.events import Declined, Resumed, Unknown
@@ -88,6 +89,7 @@ def push(
         sending.valid_until,
         resume.reference,
         (yield from now()),
+        f"{errand.method} {resume.origin}{urlsplit(errand.url).path or '/'}",
     )
     lease = yield from call(book.try_lock, charge)
     owned = _Owned(charge, lease)

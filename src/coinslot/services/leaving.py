@@ -141,7 +141,8 @@ def withdraw(book: Book, payer: SessionPayer, held: Held) -> Flow[Seen | None]:
 
 def left(book: Book, payer: SessionPayer) -> Flow[Left]:
     """What channels that are over still hold of this payer's own besides deposits. Raises ChainError, StoreError."""
-    known = [one for one in (yield from wait(book.all())) if one.standing in ENDED and one.payer == payer.account]
+    survey = yield from wait(book.survey())
+    known = [one for one in survey.channels if one.standing in ENDED and one.payer == payer.account]
     return (yield from payer.left(known))
 
 
@@ -165,7 +166,10 @@ def find(book: Book, payer: SessionPayer, since_s: float) -> Flow[list[Held]]:
     """
     adopted: list[Held] = []
     at_s = yield from now()
+    damaged = {one.key for one in (yield from wait(book.survey())).damaged}
     for one in (yield from payer.find(since_s)):
+        if one.key in damaged:  # it is there, and can't be read: what was signed on it must not be forgotten. F04
+            continue
         known = yield from wait(book.get(one.key))
         if known is None and one.standing not in ENDED:
             lease = yield from turn(book, scope_of(one))

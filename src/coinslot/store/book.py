@@ -54,8 +54,8 @@ class PushedCharge:
     """A charge that its payer sends itself, while its end is not known: what it pays, what is sent, what is presented.
 
     `request` names the very request (client/pushing.py), `payer` is who pays as credentials say it, `asset` a
-    money.Asset key, `header` presents the credential; `raw` and `valid_until` are a method's (method.Sending). A fresh
-    `id` for each: it is never used again.
+    money.Asset key, `header` presents the credential; `raw` and `valid_until` are a method's (method.Sending). A
+    fresh `id` for each: it is never used again. `place`: HTTP method and URL without its query, for people.
     """
 
     id: str
@@ -70,6 +70,7 @@ class PushedCharge:
     valid_until: int
     reference: str | None
     made_at_s: float
+    place: str = ""
 
     def name(self) -> str:
         """What its owner locks."""
@@ -114,6 +115,31 @@ SETTLED = Pending(b"", None, None)
 
 
 @dataclass(frozen=True, slots=True)
+class Damaged:
+    """A record that can't be read: nothing is paid upon it, nor instead of it. `key` and `id` name it, as far as they
+    can be read themselves ("" where not); `charge`: it is a PushedCharge's, else a channel's.
+    """
+
+    key: str
+    id: str
+    reason: str
+    charge: bool = False
+
+    def name(self) -> str:
+        """What its owner locks, of a charge."""
+        return charge_name(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything in a book: what can be read (channels newest first, charges oldest first), and what can't."""
+
+    channels: tuple[Held, ...]
+    charges: tuple[PushedCharge, ...]
+    damaged: tuple[Damaged, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
     """What somebody says of a channel, to be written down; None: nothing said. Amounts only raise what is there.
 
@@ -131,7 +157,7 @@ class Word:
 
 
 class Named(Protocol):
-    """Something that one at a time may speak for: a Scope, or a PushedCharge."""
+    """Something that one at a time may speak for: a Scope, or a charge."""
 
     def name(self) -> str:
         """One text for it."""
@@ -145,7 +171,9 @@ class Lease(Protocol):
 
 
 class Book(Protocol):
-    """The record. Every operation is one transaction; a future may hold a StoreError."""
+    """The record. Every operation is one transaction; a future may hold a StoreError. A record that was damaged is one
+    for whoever asks for it, StoreBroken, and is passed over by `survey` alone: no payment rests on half a book.
+    """
 
     def try_lock(self, what: Named) -> Lease | None:
         """The right to speak for it, or None while somebody else has that. Does not wait. Raises StoreError."""
@@ -177,6 +205,9 @@ class Book(Protocol):
 
     def adopt(self, held: Held) -> Future[Held]:
         """A channel that was found again, with what our own signature proves: new, or merged upwards. F04 F05"""
+
+    def survey(self) -> Future[Survey]:
+        """Everything that can be read, and what can't: to show it, and to close what can be closed; not to pay by."""
 
     def drawn(self, asset: str, since_s: float, origin: str | None = None) -> Future[int]:
         """Base units drawn since then, for one origin or for all."""

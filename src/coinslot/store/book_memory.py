@@ -10,7 +10,7 @@ from typing import TypeVar
 from coinslot.errors import CoinslotError, LedgerError
 from coinslot.intents.acts import Held
 from coinslot.store import book_rules
-from coinslot.store.book import ENDED, MAX_WINDOW_S, Draw, Lease, Named, PushedCharge, Scope, Word, scope_of
+from coinslot.store.book import ENDED, MAX_WINDOW_S, Draw, Lease, Named, PushedCharge, Scope, Survey, Word, scope_of
 from coinslot.store.futures import done, failed
 
 T = TypeVar("T")
@@ -85,7 +85,14 @@ class MemoryBook:
 
     def all(self) -> Future[Sequence[Held]]:
         """See book.Book."""
-        return self._do(lambda: sorted(self._channels.values(), key=lambda one: -one.opened_at_s))
+        return self._do(self._newest)
+
+    def _newest(self) -> list[Held]:
+        return sorted(self._channels.values(), key=lambda one: -one.opened_at_s)
+
+    def survey(self) -> Future[Survey]:
+        """See book.Book."""
+        return self._do(lambda: Survey(tuple(self._newest()), tuple(self._charges.values())))
 
     def sign(self, key: str, total_units: int, voucher: bytes, draw: Draw) -> Future[Held]:
         """See book.Book."""

@@ -7,8 +7,9 @@ one length compare as their numbers do. So the database itself can refuse a tota
 from __future__ import annotations
 
 import sqlite3
+from math import isfinite
 
-from coinslot.errors import ConfigError, StoreNewer
+from coinslot.errors import ConfigError, StoreBroken, StoreNewer
 from coinslot.intents.acts import Held, Standing
 
 # "PAYB": tells `file` and people what this is.
@@ -82,7 +83,11 @@ CREATE TRIGGER sent_stays_as_it_was BEFORE UPDATE ON charges
 BEGIN SELECT RAISE(ABORT, 'a charge that may have been sent'); END;
 """
 
-_STEPS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+ALTER TABLE charges ADD COLUMN place TEXT NOT NULL DEFAULT '';
+"""
+
+_STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 VERSION = len(_STEPS)
 
 COLUMNS = (
@@ -140,41 +145,83 @@ def values_of(held: Held) -> tuple[object, ...]:
 
 
 def held_of(row: tuple[object, ...]) -> Held:
-    """A row as its record."""
+    """A row as its record. Raises StoreBroken for one that was damaged: a channel is never half known."""
     (
         key, channel_id, network, method, payer, payee, asset, signer, deposit, signed, acknowledged, spent, settled,
         standing, voucher, state, opening, reference, dead_after, origin, opened_at, used_at, closing_at,
     ) = row  # fmt: skip
-    return Held(
-        key=str(key),
-        channel_id=str(channel_id),
-        network=str(network),
-        method=str(method),
-        payer=str(payer),
-        payee=str(payee),
-        asset=str(asset),
-        signer=str(signer),
-        deposit_units=int(str(deposit)),
-        signed_units=int(str(signed)),
-        acknowledged_units=int(str(acknowledged)),
-        spent_units=int(str(spent)),
-        settled_units=int(str(settled)),
-        standing=Standing(str(standing)),
-        voucher=_bytes(voucher),
-        state=_bytes(state),
-        opening=_bytes(opening),
-        reference=None if reference is None else str(reference),
-        dead_after_s=_float(dead_after),
-        origin=str(origin),
-        opened_at_s=_float(opened_at) or 0.0,
-        used_at_s=_float(used_at) or 0.0,
-        closing_at_s=_float(closing_at),
+    held = Held(
+        key=name_in(key, "key"),
+        channel_id=name_in(channel_id, "channel id"),
+        network=text_in(network, "network"),
+        method=text_in(method, "method"),
+        payer=text_in(payer, "payer"),
+        payee=text_in(payee, "payee"),
+        asset=text_in(asset, "asset"),
+        signer=text_in(signer, "signer"),
+        deposit_units=units_in(deposit, "deposit"),
+        signed_units=units_in(signed, "signed total"),
+        acknowledged_units=units_in(acknowledged, "acknowledged total"),
+        spent_units=units_in(spent, "spent total"),
+        settled_units=units_in(settled, "settled total"),
+        standing=_standing(standing),
+        voucher=bytes_in(voucher, "voucher"),
+        state=bytes_in(state, "state"),
+        opening=bytes_in(opening, "pending move"),
+        reference=None if reference is None else text_in(reference, "reference"),
+        dead_after_s=None if dead_after is None else moment_in(dead_after, "time"),
+        origin=text_in(origin, "origin"),
+        opened_at_s=moment_in(opened_at, "time"),
+        used_at_s=moment_in(used_at, "time"),
+        closing_at_s=None if closing_at is None else moment_in(closing_at, "time"),
     )
+    below = max(held.acknowledged_units, held.spent_units, held.settled_units)
+    if not below <= held.signed_units <= held.deposit_units:  # F04
+        raise _unreadable("amounts contradict each other")
+    return held
 
 
-def _bytes(value: object) -> bytes:
-    return bytes(value) if isinstance(value, (bytes, memoryview)) else b""
+def _unreadable(what: str) -> StoreBroken:
+    return StoreBroken(f"a record in the book can't be read: its {what}")
 
 
-def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+def text_in(value: object, name: str) -> str:
+    """Text as it was written. Raises StoreBroken; so do the others."""
+    if not isinstance(value, str):
+        raise _unreadable(name)
+    return value
+
+
+def name_in(value: object, name: str) -> str:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise _unreadable(name)
+    return value
+
+
+def units_in(value: object, name: str) -> int:
+    """An amount as text_of writes it."""
+    if not isinstance(value, str) or len(value) != DIGITS or not (value.isascii() and value.isdigit()):
+        raise _unreadable(name)
+    return int(value)
+
+
+def bytes_in(value: object, name: str) -> bytes:
+    """Bytes as they were written."""
+    if not isinstance(value, bytes):  # F04
+        raise _unreadable(name)
+    return value
+
+
+def moment_in(value: object, name: str) -> float:
+    """Seconds since 1970."""
+    if not isinstance(value, float) or not isfinite(value):
+        raise _unreadable(name)
+    return value
+
+
+def _standing(value: object) -> Standing:
+    try:
+        return Standing(text_in(value, "standing"))
+    except ValueError:
+        raise _unreadable("standing") from None

@@ -19,9 +19,10 @@ from typing import TypeVar
 from coinslot.errors import ConfigError, LedgerError, StoreBusy, StoreError
 from coinslot.intents.acts import Held
 from coinslot.store import book_charges, book_rules
-from coinslot.store.book import MAX_WINDOW_S, Draw, Lease, Named, PushedCharge, Scope, Word, charge_name
+from coinslot.store.book import MAX_WINDOW_S, Draw, Lease, Named, PushedCharge, Scope, Survey, Word, charge_name
 from coinslot.store.book_lock import forget, try_lock
 from coinslot.store.book_schema import COLUMNS, VERSION, held_of, text_of, upgrade, values_of, version
+from coinslot.store.book_survey import surveyed
 from coinslot.store.sqlite_file import connect, name_error
 
 T = TypeVar("T")
@@ -135,7 +136,8 @@ class SqliteBook:
 
         def step(db: sqlite3.Connection) -> None:
             if draw is not None:
-                book_rules.unlocked(_list(db, "WHERE asset = ?", (held.asset,)), held, draw)
+                if draw.most_locked_units is not None:
+                    book_rules.unlocked(_list(db, "WHERE asset = ?", (held.asset,)), held, draw)
                 _draw(db, draw)
             _insert(db, book_rules.begun(held))
 
@@ -159,6 +161,10 @@ class SqliteBook:
     def all(self) -> Future[Sequence[Held]]:
         """See book.Book."""
         return self._submit(lambda: _list(self._open(), "ORDER BY opened_at DESC", ()))
+
+    def survey(self) -> Future[Survey]:
+        """See book.Book."""
+        return self._submit(lambda: surveyed(self._open()))
 
     def sign(self, key: str, total_units: int, voucher: bytes, draw: Draw) -> Future[Held]:
         """See book.Book."""

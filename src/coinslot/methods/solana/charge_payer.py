@@ -32,7 +32,7 @@ from coinslot.errors import (
     UsageError,
 )
 from coinslot.intents.charge import INTENT, Terms
-from coinslot.method import Presentation, Sending
+from coinslot.method import Fate, Presentation, Sending
 from coinslot.methods.solana.paying import (
     NAME,
     PayerConfig,
@@ -144,6 +144,15 @@ class SolanaChargePayer:
             raise NoPayableOffer(
                 f"solana: the payment {reference} failed ({status.failure.text}); nothing but its fee was spent"
             )
+
+    def look(self, sending: Sending) -> Flow[Fate]:
+        """What became of it. Raises RpcUnreachable."""
+        sent = read_transaction(sending.raw)
+        status = yield from self._seen(sent.signature)
+        if status is not None:
+            return Fate.LANDED if status.failure is None else Fate.DEAD
+        gone = yield from self._never_landed(sent.signature, sent.blockhash, sending.valid_until)
+        return Fate.DEAD if gone else Fate.OPEN
 
     def _seen(self, reference: str) -> Flow[SignatureStatus | None]:
         """Where it stands if the chain has it confirmed, however long ago. Raises RpcUnreachable."""

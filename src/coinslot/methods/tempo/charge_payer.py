@@ -23,7 +23,7 @@ from coinslot.errors import (
     UsageError,
 )
 from coinslot.intents.charge import INTENT, Refused, Terms
-from coinslot.method import Presentation, Sending
+from coinslot.method import Fate, Presentation, Sending
 from coinslot.methods.tempo.memo import attribution_memo, is_attribution_memo
 from coinslot.methods.tempo.paying import (
     NAME,
@@ -160,6 +160,14 @@ class TempoChargePayer:
             receipt = yield from self._landed(reference, sending.valid_until)
         if not receipt.succeeded:
             raise NoPayableOffer(f"tempo: the payment {reference} was reverted; nothing but its fee was spent")
+
+    def look(self, sending: Sending) -> Flow[Fate]:
+        """What became of it. Raises ChainError."""
+        reference = transaction_hash(sending.raw)
+        found = yield from find_receipt(self.config.rpc_url, reference, sending.valid_until, LAG_S)
+        if isinstance(found, Receipt):
+            return Fate.LANDED if found.succeeded else Fate.DEAD
+        return Fate.DEAD if isinstance(found, Refused) else Fate.OPEN  # F13
 
     def _landed(self, reference: str, valid_until_s: int) -> Flow[Receipt]:
         """The receipt of what a node won't take now: another may have taken it before. F12"""
