@@ -15,7 +15,7 @@ from coinslot.chains.solana.message import read_transaction
 from coinslot.chains.solana.programs import TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, UsageError
 from coinslot.intents.charge import Settled
-from coinslot.method import Sending
+from coinslot.method import Fate, Sending
 from coinslot.methods.solana.charge_payer import SolanaChargePayer
 from coinslot.methods.solana.tokens import PYUSD, USDC
 from coinslot.methods.solana.transaction.build import unit_limit
@@ -358,6 +358,19 @@ def test_what_was_never_sent_is_dead_in_the_end(solshop: SolanaShop) -> None:
     solshop.chain.running.advance_slots(250)
     with pytest.raises(NoPayableOffer, match="nothing moved"):
         solshop.run(payer.send(sending, again=True))
+
+
+@pytest.mark.guard("F12", "F13")
+def test_the_chain_says_what_became_of_it_and_nothing_is_sent(solshop: SolanaShop, faulty_svm: FaultyNode) -> None:
+    """Not there while it may be taken; dead when it can't be any more; landed, however long ago."""
+    payer = solshop.payer(mode="push", rpc_url=faulty_svm.url)
+    sending, never = signed(solshop, payer), signed(solshop, payer)
+    assert solshop.run(payer.look(sending)) is Fate.OPEN
+    solshop.run(payer.send(sending, again=False))
+    solshop.chain.running.advance_slots(400)
+    assert solshop.run(payer.look(sending)) is Fate.LANDED
+    assert solshop.run(payer.look(never)) is Fate.DEAD
+    assert faulty_svm.calls.count("sendTransaction") == 1
 
 
 def test_a_wallet_pays_a_token_that_its_owner_vouches_for(solshop: SolanaShop) -> None:

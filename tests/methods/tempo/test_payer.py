@@ -16,7 +16,7 @@ from coinslot.core.instant import parse_instant
 from coinslot.drive import RealWorld
 from coinslot.errors import NoPayableOffer, PaymentOutcomeUnknown, RpcUnreachable, UsageError
 from coinslot.intents.charge import Settled
-from coinslot.method import Sending
+from coinslot.method import Fate, Sending
 from coinslot.methods.tempo.charge_payer import TempoChargePayer
 from coinslot.methods.tempo.memo import attribution_memo, verify_attribution_memo
 from coinslot.methods.tempo.settings import KnownToken
@@ -292,6 +292,19 @@ def test_what_is_refused_now_is_dead_when_its_time_is_past(shop: Shop) -> None:
         shop.run(payer.send(sending, again=True))
     with pytest.raises(NoPayableOffer, match="nothing moved"):
         shop.run(payer.send(replace(sending, valid_until=0), again=True))
+
+
+@pytest.mark.guard("F12", "F13")
+def test_the_chain_says_what_became_of_it_and_nothing_is_sent(shop: Shop) -> None:
+    """Not there while it may be taken; dead when it can't be any more; landed when it is there, whatever the time."""
+    key = shop.account()
+    payer = shop.payer(key, mode="push")
+    sending = signed(shop, payer)
+    assert shop.run(payer.look(sending)) is Fate.OPEN
+    assert shop.run(payer.look(replace(sending, valid_until=0))) is Fate.DEAD
+    assert shop.held(key.address) == 5 * DOLLAR
+    shop.run(payer.send(sending, again=False))
+    assert shop.run(payer.look(replace(sending, valid_until=0))) is Fate.LANDED
 
 
 @pytest.mark.guard("F11")
