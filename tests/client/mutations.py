@@ -296,6 +296,13 @@ MUTATIONS = [
     ),
     Mutation(
         "T24",
+        "client/buying.py",
+        "if approve is not None and not (yield from call(approve, quote)):  # T24",
+        "if False:",
+        "tests/client/test_set_aside.py::test_who_approves_is_asked_for_what_is_set_aside_too[False]",
+    ),
+    Mutation(
+        "T24",
         "client/watermark.py",
         "if required_units > self.most_units:",
         "if False:",

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from coinslot.client.purse import Policy
+from coinslot.client.purse import Policy, Quote
 from coinslot.client.wallet import wallet
 from coinslot.errors import PaymentRefused, PolicyRefused
 from coinslot.store.book_sqlite import SqliteBook
@@ -80,6 +80,28 @@ def test_no_more_is_set_aside_than_the_policy_says(
     (held,) = book.all().result()
     book.close()
     assert (held.signed_units, held.spent_units) == (MILLI + 1, 0)  # the first voucher on a channel is one higher
+
+
+@pytest.mark.guard("T24")
+@pytest.mark.parametrize("allowed", [True, False])
+def test_who_approves_is_asked_for_what_is_set_aside_too(
+    bank: Bank, alice: dict[str, object], tmp_path: Path, allowed: bool
+) -> None:
+    """A token's price first, and then all that the answer may come to; a no leaves it at the token's worth."""
+    asked: list[tuple[int, str | None]] = []
+
+    def approve(quote: Quote) -> bool:
+        asked.append((quote.terms.amount_units, quote.unit))
+        return allowed or len(asked) == 1
+
+    with gated(bank, USAGE, TOLD) as gate, paying(gate, alice, tmp_path / "book.sqlite", approve=approve) as paid:
+        if allowed:
+            assert paid.post("/chat", content=b"?").status_code == 200
+        else:
+            with pytest.raises(PolicyRefused, match="set aside was not approved"):
+                paid.post("/chat", content=b"?")
+        assert asked == [(MILLI, "token"), (400 * MILLI - MILLI - 1, None)]
+        assert paid.authorized_units == (400 * MILLI if allowed else MILLI + 1)
 
 
 @pytest.mark.parametrize("limit", ["budget", "max_per_day"])

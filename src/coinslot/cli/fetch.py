@@ -154,9 +154,11 @@ def _dry(quotes: list[Quote], ask: _Ask, as_json: bool, status: int | None) -> N
     if as_json:
         payees = [{"recipient": one.recipient, "amount_units": str(one.amount_units)} for one in terms.payees]
         told = {"amount": terms.asset.text(terms.amount_units), "asset": terms.asset.key}
+        told |= {"unit": quote.unit} if quote.unit else {}
         print_json({"would_pay": {**told, "amount_units": str(terms.amount_units), "payees": payees}})
         return
-    sys.stdout.write(f"Would pay {terms.asset.text(terms.amount_units)} for {ask.method} {ask.url}\n")
+    price = terms.asset.text(terms.amount_units) + (f" per {quote.unit}" if quote.unit else "")
+    sys.stdout.write(f"Would pay {price} for {ask.method} {ask.url}\n")
     for one in terms.payees:
         sys.stdout.write(f"  {terms.asset.text(one.amount_units)} to {one.recipient}\n")
     sys.stdout.write("Nothing was signed or sent.\n")

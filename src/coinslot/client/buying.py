@@ -35,9 +35,9 @@ from coinslot.client.presenting import (
     persist,
     refused,
 )
-from coinslot.client.purse import Purse
+from coinslot.client.purse import Purse, Quote
 from coinslot.client.streaming import Tap
-from coinslot.client.terms import WHOLE
+from coinslot.client.terms import as_charge, metered_unit
 from coinslot.client.text import plain
 from coinslot.client.using import ready_to_use, refilled
 from coinslot.client.visit import Visit, note, sign, turn
@@ -259,7 +259,7 @@ def _missing(problem: bytes) -> int:
 def _hint(attempts: _Attempts, problem: bytes) -> str:
     """What to do where a server wants more set aside than the policy allows; empty where that was not the reason."""
     visit, purchase, missing = attempts.visit, attempts.purchase, _missing(problem)
-    metered = purchase.signs and visit.terms.unit_type not in WHOLE
+    metered = purchase.signs and metered_unit(visit.terms) is not None
     if not metered or not purchase.excessive(attempts.held.signed_units, missing):
         return ""
     shown = visit.terms.asset.text
@@ -300,7 +300,19 @@ def _next(attempts: _Attempts, said: Said, problem: bytes) -> Flow[int | None]:
         attempts.purchase = replace(attempts.purchase, opened=False)
     if not attempts.may_sign:
         return None
-    return attempts.purchase.next_units(attempts.held.signed_units, missing)
+    total = attempts.purchase.next_units(attempts.held.signed_units, missing)
+    if total is not None and total > attempts.purchase.most_units:
+        yield from _approve(visit, total - attempts.held.signed_units)
+    return total
+
+
+def _approve(visit: Visit, aside_units: int) -> Flow[None]:
+    """Ask, where somebody is to be asked: what was approved was the price of a unit. Raises PolicyRefused. T24"""
+    approve = visit.purse.policy.approve
+    terms, words = as_charge(visit.terms, aside_units), plain(visit.challenge.description or "")
+    quote = Quote(visit.origin, visit.verb, terms, visit.expires_at_s, words)
+    if approve is not None and not (yield from call(approve, quote)):  # T24
+        raise PolicyRefused("what was to be set aside was not approved. Nothing more was signed.")
 
 
 def _refilled(attempts: _Attempts, missing: int) -> Flow[int | None]:

@@ -27,6 +27,7 @@ from coinslot.client.presenting import (
 )
 from coinslot.client.purse import Policy, Purse, Quote
 from coinslot.client.pushing import arrived, asked_twice, go_on, may_be_left, present_again, push
+from coinslot.client.terms import metered_unit
 from coinslot.client.text import is_private, origin_of, plain
 from coinslot.client.visit import Visit
 from coinslot.core.accept import Range, format_accept, parse_accept
@@ -281,7 +282,8 @@ def _approve(errand: Errand, policy: Policy, choice: Choice) -> Flow[None]:
     if policy.approve is None:
         return
     words = plain(choice.challenge.description or "")
-    quote = Quote(origin_of(errand.url), errand.method, choice.terms, choice.expires_at_s, words)
+    unit = None if choice.session is None else metered_unit(choice.session)
+    quote = Quote(origin_of(errand.url), errand.method, choice.terms, choice.expires_at_s, words, unit)
     if not (yield from call(policy.approve, quote)):
         raise PolicyRefused("the payment was not approved. Nothing was signed.")
     yield from _in_time(choice, "it waited for approval")  # people take their time

@@ -34,13 +34,18 @@ MAX_VALIDITY_S = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a person is asked to approve. `description` is the server's own words: show them, don't trust them."""
+    """What a person is asked to approve. `description` is the server's own words: show them, don't trust them.
+
+    `unit` names what the price is for ("token") where an answer is metered, and is None where it is for all of it. A
+    server may want more authorized before a metered answer begins: that is asked for as one more quote.
+    """
 
     origin: str
     method: str
     terms: Terms
     expires_at_s: float
     description: str
+    unit: str | None = None
 
 
 def _same_name(one: str, other: str) -> bool:

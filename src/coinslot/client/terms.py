@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coinslot.client.text import plain
 from coinslot.core.challenge import Challenge
 from coinslot.errors import NoPayableOffer
 from coinslot.intents import acts, charge
@@ -13,10 +14,15 @@ WHOLE_ANSWER = "request"
 WHOLE = (None, WHOLE_ANSWER)
 
 
-def as_charge(terms: acts.Terms) -> charge.Terms:
-    """The price of one unit, as a charge of it would be: what limits, lists and reports are about."""
-    payee = charge.Payee(terms.recipient, terms.amount_units)
-    return charge.Terms(terms.asset, terms.amount_units, (payee,))
+def as_charge(terms: acts.Terms, amount_units: int | None = None) -> charge.Terms:
+    """The price of one unit (or another amount) as a charge of it would be: what limits and reports are about."""
+    units = terms.amount_units if amount_units is None else amount_units
+    return charge.Terms(terms.asset, units, (charge.Payee(terms.recipient, units),))
+
+
+def metered_unit(terms: acts.Terms) -> str | None:
+    """What is counted while it is delivered; None where the price is the whole answer's."""
+    return None if terms.unit_type in WHOLE else plain(terms.unit_type or "")
 
 
 def same_terms(agreed: acts.Terms, offered: acts.Terms) -> bool:
