@@ -82,15 +82,6 @@ def test_a_key_of_another_request_is_refused(till: SessionTill) -> None:
     assert (till.runs, buyer.sums) == (1, (COST, COST, 0))
 
 
-def test_keys_of_two_channels_are_two(till: SessionTill) -> None:
-    """A key means something within its channel only: nobody gets the answer of somebody else."""
-    one, two = till.buyer(), till.buyer()
-    bodies = iter([b"for one", b"for two"])
-    for buyer, body in ((one, b"for one"), (two, b"for two")):
-        answer = till.serve(buyer.voucher(COST), idempotency_key=KEY, handler=lambda: next(bodies))
-        assert answer.body == body
-
-
 @pytest.mark.guard("T02", "F15")
 def test_one_key_many_times_at_once_runs_once(till: SessionTill) -> None:
     """Whatever vouchers come with it: one pays; the others wait (409) or get the answer."""

@@ -95,7 +95,7 @@ class Histories(RuleBasedStateMachine):
         self.models = {name: Model() for name in "ab"}
         self.windows: dict[str, list[Reservation]] = {"a": [], "b": []}
         for name in "ab":
-            opened(self.store, self.prefix + name, 60)
+            opened(self.store, self.prefix + name, 60, payer=self.prefix + name)  # keys of one payer: test_keyed_model
 
     def key(self, name: str) -> str:
         """The key of a channel of this history."""

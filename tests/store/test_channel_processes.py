@@ -122,7 +122,7 @@ def opened_store(opened: Callable[..., SessionStore]) -> SessionStore:
 
 
 @pytest.mark.guard("F06")
-@pytest.mark.spec("TSES-132", "TSES-153", "TSES-159")
+@pytest.mark.spec("SSES-194", "TSES-132", "TSES-153", "TSES-159", "TSES-160")
 def test_what_was_acknowledged_survives_a_kill(opened: Callable[..., SessionStore], child: Child) -> None:
     """Killed between vouchers: the highest acknowledged one, its signature and its cost are on record."""
     store = opened()
@@ -205,6 +205,7 @@ ON_RECORD = {
     "prepare": (Stage.CLOSING, 2000, 200, 30, 0, 5),
     "finish": (Stage.CLOSED, 2000, 200, 30, 0, 30),
     "closed": (Stage.CLOSED, 2000, 200, 30, 0, 30),
+    "forget": (Stage.CLOSED, 2000, 200, 30, 0, 30),
 }
 NAMED = set(re.findall(r'"store\.channel\.([a-z_]+)"', Path(channels_sql.__file__).read_text(encoding="utf-8")))
 

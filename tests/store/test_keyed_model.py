@@ -1,4 +1,4 @@
-"""Random interleavings of keyed requests on one channel, their answers lost or not: each key is charged once."""
+"""Random interleavings of keyed requests on two channels of a payer, answers lost or not: each key is charged once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from coinslot.intents.session import Refused, Spent, Why
+from coinslot.intents.session import Channel, Refused, Spent, Stale, Why
 from coinslot.store import keyed, keyed_memory
 from coinslot.store.channels import Order, Repeated, SessionStore
 from coinslot.store.open import open_store
@@ -19,37 +19,47 @@ from support.store_cases import DELIVERY
 
 KEPT, RUNNING = 6, 3
 NAMES = st.integers(0, 15)
+CHANNELS = st.integers(0, 1)
 
 
 class Keyed(RuleBasedStateMachine):
-    """A client asks for up to 16 things, each under its key, and repeats what was lost, in any order and number."""
+    """A client asks for up to 16 things on two channels, each thing under its key, and repeats what was lost, in any
+    order and number, on either of them.
+    """
 
     store: SessionStore
     numbers: Iterator[int] = count()
 
     def __init__(self) -> None:
         super().__init__()
-        self.name = f"h{next(self.numbers)}"
-        opened(self.store, self.name, 10**9)
-        self.charged = 0  # by the model
-        self.bought = 0  # numbers given
-        self.known: dict[int, int] = {}  # key: its number
+        number = next(self.numbers)
+        self.names = (f"h{number}a", f"h{number}b")
+        for name in self.names:
+            opened(self.store, name, 10**9, payer=f"payer {number}")
+        self.charged = [0, 0]  # by the model
+        self.bought = [0, 0]  # numbers given
+        self.known: dict[int, tuple[int, int]] = {}  # key: its channel, and its number there
         self.state: dict[int, str] = {}  # key: running, lost, kept
 
-    @rule(name=NAMES, renewed=st.booleans())
-    def ask(self, name: int, renewed: bool) -> None:
-        """With a voucher that could buy it, or with an old one: charged where the key is new, and never else."""
-        record = found(self.store, self.name)
-        signed = voucher(self.name, record.accepted + COST) if renewed or not record.accepted else None
-        order = Order(record.key, COST, RULES, signed, 1, f"k{name}", "h")
+    @rule(key=NAMES, on=CHANNELS, signing=st.sampled_from(["higher", "equal", "nothing"]))
+    def ask(self, key: int, on: int, signing: str) -> None:
+        """With a voucher that could buy it, with an old one, or with none: charged where the key is new, never else."""
+        record = found(self.store, self.names[on])
+        units = {"higher": record.accepted + COST, "equal": record.accepted, "nothing": None}[signing]
+        signed = None if units is None else voucher(self.names[on], units)
+        order = Order(record.key, COST, RULES, signed, 1, f"k{key}", "h")
         answered = self.store.accept_and_spend(order).result()
-        if name in self.known:
-            self._again(name, answered)
-            return
-        if signed is None and record.free < COST:
+        if key in self.known and (signing != "equal" or self.known[key][0] == on):
+            self._again(key, on, answered)
+        elif signing == "equal":
+            assert answered == Stale(record, equal=True)
+        elif signing == "nothing" and record.free < COST:
             assert isinstance(answered, Refused)
-            return
-        old = [each for each, number in self.known.items() if number <= self.bought + 1 - KEPT]
+        else:
+            self._new(key, on, record, answered)
+
+    def _new(self, key: int, on: int, record: Channel, answered: object) -> None:
+        old = [each for each, (at, number) in self.known.items() if at == on and number <= self.bought[on] + 1 - KEPT]
         if len(old) > RUNNING and all(self.state[each] == "running" for each in old):
             assert answered == Refused(Why.CROWDED, record)
             return
@@ -57,30 +67,31 @@ class Keyed(RuleBasedStateMachine):
         for each in old:
             if self.state[each] != "running":
                 del self.known[each]
-        self.bought += 1
-        self.charged += 1
-        self.known[name], self.state[name] = self.bought, "running"
+        self.bought[on] += 1
+        self.charged[on] += 1
+        self.known[key], self.state[key] = (on, self.bought[on]), "running"
 
-    def _again(self, name: int, answered: object) -> None:
-        """Nothing is charged; it runs only where nobody answers it."""
-        if self.state[name] == "lost":
+    def _again(self, key: int, on: int, answered: object) -> None:
+        """Nothing is charged; it runs only where nobody answers it, and belongs to where it runs."""
+        if self.state[key] == "lost":
             assert isinstance(answered, Spent)
-            self.known[name], self.state[name] = self.bought, "running"
+            self.bought[on] = max(1, self.bought[on])
+            self.known[key], self.state[key] = (on, self.bought[on]), "running"
         else:
             assert isinstance(answered, Repeated)
-            assert answered.answer == (DELIVERY if self.state[name] == "kept" else None)
+            assert answered.answer == (DELIVERY if self.state[key] == "kept" else None)
 
-    @rule(name=NAMES, delivered=st.booleans())
-    def end(self, name: int, delivered: bool) -> None:
+    @rule(key=NAMES, on=CHANNELS, delivered=st.booleans())
+    def end(self, key: int, on: int, delivered: bool) -> None:
         """The handler is done, or was not able to: what its client hears of it is another matter."""
-        self.store.keep_answer(f"net:1/{self.name}", f"k{name}", DELIVERY if delivered else None).result()
-        if name in self.known:
-            self.known[name], self.state[name] = self.bought, "kept" if delivered else "lost"
+        self.store.keep_answer(f"net:1/{self.names[on]}", f"k{key}", DELIVERY if delivered else None).result()
+        if key in self.known and self.known[key][0] == on:
+            self.known[key], self.state[key] = (on, self.bought[on]), "kept" if delivered else "lost"
 
     @invariant()
     def each_key_was_charged_once(self) -> None:
         """What was spent is what the model says."""
-        assert found(self.store, self.name).spent == self.charged * COST
+        assert [found(self.store, name).spent for name in self.names] == [times * COST for times in self.charged]
 
 
 def _run(url: str, monkeypatch: pytest.MonkeyPatch, examples: int, steps: int) -> None:

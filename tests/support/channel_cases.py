@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 
 from coinslot import drive
 from coinslot.intents.session import Channel, Rules, Spent, Stage, Voucher, close
@@ -46,10 +47,12 @@ def order(name: str, amount: int | None, cost: int = COST, rules: Rules = RULES)
     return Order(f"net:1/{name}", cost, rules, None if amount is None else voucher(name, amount), units=1)
 
 
-def opened(store: SessionStore, name: str = "c", deposit: int = DEPOSIT) -> str:
-    """An open channel; its key."""
-    key = channel(name).key
-    store.open_channel(claim(f"open-{name}"), channel(name, deposit), RULES).result()
+def opened(store: SessionStore, name: str = "c", deposit: int = DEPOSIT, **parties: str) -> str:
+    """An open channel, between other parties than usual where they are named; its key."""
+    new = channel(name, deposit)
+    new = replace(new, payer=parties.get("payer", new.payer), signer=parties.get("signer", new.signer))
+    key, new = new.key, replace(new, payee=parties.get("payee", new.payee))
+    store.open_channel(claim(f"open-{name}"), new, RULES).result()
     store.confirm_open(key, deposit, 0, RULES).result()
     return key
 
@@ -153,6 +156,7 @@ def life(store: SessionStore, name: str) -> None:
     store.mark_closing(key, 7.5).result()
     _close(store, name)
     store.mark_closed(key, 30).result()
+    store.forget_answers(store.old_answers(0, 10).result(), 0).result()
 
 
 def _close(store: SessionStore, name: str) -> None:

@@ -4,7 +4,8 @@
     2 watch    every channel that is not closed, as the chain has it; the record follows (reconcile.py). T27
     3 decide   what is to be settled, and what closed, goes into the outbox
     4 work     jobs of the outbox, in batches: bytes and hash on record before anything is sent (payout.py). F09 F11
-    5 tidy     now and then: what closed channels left on the chain (rent) is collected
+    5 tidy     now and then: what closed channels left on the chain (rent) is collected, and old answers to requests
+               that they paid are forgotten
 
 A channel is settled when what was bought and not paid out reaches a threshold, or an age if it is no dust. It is closed
 when its payer asked the chain to close it, when somebody asked us to, or when nobody used it for long; also where
@@ -59,6 +60,12 @@ RETRY_S = 30.0
 RETRY_AT_MOST_S = 3600.0
 # What closed channels left on the chain can wait: it is looked for in every so many rounds.
 TIDY_EVERY = 20
+# Who lost an answer asks again within minutes, or when its machine is up again. A closed channel has up to KEPT_KEYS
+# answers, two MiB in all.
+KEEP_ANSWERS_S = 7 * 86_400.0
+# Answers forgotten in one step of the store, a few milliseconds, between which others write; and steps in one round.
+FORGOTTEN_AT_ONCE = 100
+FORGETTING_STEPS = 100
 # So many failures in a row make the longest wait.
 REMEMBERED_JOBS = 8
 
@@ -74,7 +81,8 @@ class Policy:
     """When to settle and close. Units are base units of a channel's asset; None: never for that reason.
 
     `min_settle_units`: age alone settles no less than that, since each settlement costs a fee. A voucher that expires
-    is settled whatever it says, and a close needs no minimum. Raises UsageError.
+    is settled whatever it says, and a close needs no minimum. `keep_answers_s`: how long the answers to keyed requests
+    are kept that a closed channel paid, from when they were given. Raises UsageError.
     """
 
     settle_units: int | None = None
@@ -82,12 +90,15 @@ class Policy:
     close_idle_after_s: float | None = CLOSE_IDLE_AFTER_S
     batch: int = BATCH
     min_settle_units: int = 0
+    keep_answers_s: float | None = KEEP_ANSWERS_S
 
     def __post_init__(self) -> None:
         if self.settle_units is not None and self.settle_units < 1:
             raise UsageError("a threshold for settling is 1 base unit or more")
         if any(each is not None and each <= 0 for each in (self.settle_after_s, self.close_idle_after_s)):
             raise UsageError("ages for settling and closing are more than 0 seconds")
+        if self.keep_answers_s is not None and self.keep_answers_s <= 0:
+            raise UsageError("answers are kept for more than 0 seconds")
         if self.min_settle_units < 0:
             raise UsageError("the least that age alone settles is 0 base units or more")
         if self.batch < 1:
@@ -117,6 +128,7 @@ class Report:
     failed: int = 0
     pending: int = 0
     tidied: int = 0
+    forgotten: int = 0
     unsettled: dict[str, int] = field(default_factory=dict)
 
 
@@ -134,6 +146,7 @@ def settle_round(
     yield from work_off(going, policy.batch, turn)
     if turn % TIDY_EVERY == 0:
         yield from _tidy(going)
+        yield from _forget(going, policy)
     return _report(going)
 
 
@@ -165,6 +178,7 @@ def _report(going: Round) -> Report:
         failed=counts["failed"],
         pending=counts["pending"],
         tidied=counts["tidied"],
+        forgotten=counts["forgotten"],
         unsettled=dict(going.unsettled),
     )
 
@@ -177,6 +191,19 @@ def _tidy(going: Round) -> Flow[None]:
     for seller in going.sellers:
         with suppress(ChainError, Problem):
             going.counts["tidied"] += yield from seller.tidy()
+
+
+def _forget(going: Round, policy: Policy) -> Flow[None]:
+    """Of keyed requests that closed channels paid. Looked for beside the writers, and dropped a few at a time. F28"""
+    kept_s = policy.keep_answers_s
+    if kept_s is None:
+        return
+    for _ in range(FORGETTING_STEPS):
+        old = yield from wait(going.store.old_answers(kept_s, FORGOTTEN_AT_ONCE))
+        if old:
+            going.counts["forgotten"] += yield from wait(going.store.forget_answers(old, kept_s))
+        if len(old) < FORGOTTEN_AT_ONCE:
+            return
 
 
 # --- 1 bill --------------------------------------------------------------------------------------

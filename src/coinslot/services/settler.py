@@ -90,7 +90,7 @@ class SettlerService:
         return found
 
 
-_SUMS = ("stopped", "billed", "planned", "settled", "closed", "failed")
+_SUMS = ("stopped", "billed", "planned", "settled", "closed", "failed", "forgotten")
 
 
 def added(earlier: Report, later: Report) -> Report:

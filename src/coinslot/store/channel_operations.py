@@ -261,7 +261,8 @@ def _buy(
     db: Db, owner: str, token: str, order: Order, window: Window | None, old: Channel, seen: str
 ) -> OrderResult | ReserveResult | None:
     """One round; None if somebody changed the row meanwhile."""
-    repeated = keyed.repeated(db, order, old, token)
+    kept = keyed.find(db, order, old)
+    repeated = None if kept is None else keyed.repeated(db, order, kept, old, token)
     if repeated is not None and not isinstance(repeated, Spent):
         return repeated
     answered, new = decide(old, order, window, paid=repeated is not None)
@@ -272,7 +273,7 @@ def _buy(
     if isinstance(answered, Reserved):
         answered = _set_aside(db, owner, token, old, new)
     if order.idempotency_key is not None and isinstance(answered, Spent | Reserved):
-        keyed.remember(db, owner, token, order, old)
+        keyed.remember(db, (owner, token), order, old, kept)
     return answered
 
 
@@ -317,7 +318,7 @@ def _first_run(
     db: Db, order: Order, window: Window | None, found: Channel, seen: str, token: str
 ) -> OrderResult | ReserveResult | None:
     """What the run before the connection broke had answered; None if it never happened. F19"""
-    if seen == token or keyed.bought_by(db, order, token):
+    if seen == token or keyed.bought_by(db, order, found, token):
         if window is None:
             return Spent(found)
         mine = db.rows("SELECT window_units FROM coinslot_reservations WHERE id = :id", {"id": token})

@@ -4,8 +4,8 @@ The arithmetic is intents/session.py's, run on the one current record of a chann
 whatever the number of threads and processes, steps on a channel happen one after the other and none is lost. F15
 
 A channel costs one row for its whole life: the highest voucher (whole, as signed), and what was bought. Requests that
-carried an Idempotency-Key add a row each, with their answer, of which the last KEPT_KEYS stay (store/keyed.py). Voucher
-100,000 costs what voucher 1 did. F28
+carried an Idempotency-Key add a row each, with their answer, of which the last KEPT_KEYS stay (store/keyed.py); those
+of a closed channel go when they are old (`old_answers`). Voucher 100,000 costs what voucher 1 did. F28
 
 Streams set a window of money aside before they run (`reserve`), count in memory what they deliver, and `commit`. A
 window belongs to its store handle and holds while that one's heart beats (protocol.py); if it dies, anybody may `bill`
@@ -79,6 +79,14 @@ class Order:
     units: int = 0
     idempotency_key: str | None = None
     request_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    """A key that is known, and the channel on which its request was bought, or run last."""
+
+    channel: str
+    idempotency_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +236,9 @@ class Channels(Protocol):
         whose process died before it kept an answer gets Spent again, without a second charge. F07
 
         A key is paid once for as long as it is known: while its request is answered, and then until KEPT_KEYS others
-        were bought on this channel. Refused with CROWDED, and nothing changed, where more than MAX_RUNNING_KEYS older
-        ones still run.
+        were bought on the same channel. It is known on all channels of the same payer, signer and payee; on another
+        than its own to an order only that could buy something: with a higher voucher, or none, while the channel is
+        open (T05). Refused with CROWDED, and nothing changed, where more than MAX_RUNNING_KEYS older ones still run.
         """
 
     def keep_answer(self, key: str, idempotency_key: str, answer: Delivery | None) -> Future[None]:
@@ -238,6 +247,14 @@ class Channels(Protocol):
         A body over MAX_KEPT_BODY is kept as None, and so becomes the oldest one over SMALL_KEPT_BODY where those of a
         channel come to more than that together. F28
         """
+
+    def old_answers(self, kept_s: float, limit: int) -> Future[Sequence[KeptKey]]:
+        """Keys on closed channels that were bought, run or answered at least `kept_s` seconds ago, by the store's own
+        clock, and that nobody answers now, oldest first."""
+
+    def forget_answers(self, keys: Sequence[KeptKey], kept_s: float) -> Future[int]:
+        """Forget those of the keys that are still so old, with their answers; how many there were. The records of the
+        channels stay. F28"""
 
     # --- metered use
 

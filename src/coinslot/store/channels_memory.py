@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -21,6 +20,7 @@ from coinslot.store.channels import (
     JobKind,
     JobLease,
     JobStage,
+    KeptKey,
     Known,
     Opened,
     OpenResult,
@@ -30,7 +30,7 @@ from coinslot.store.channels import (
     Reserved,
     ReserveResult,
 )
-from coinslot.store.keyed_memory import Keys
+from coinslot.store.keyed_memory import Requests
 from coinslot.store.protocol import Claim, ClaimResult, Delivery, Lease, Taken
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class MemoryChannels(ABC):
     def __init__(self) -> None:
         super().__init__()
         self._channels: dict[str, Channel] = {}
-        self._requests: defaultdict[str, Keys] = defaultdict(Keys)
+        self._requests = Requests()
         self._reservations: dict[str, Reservation] = {}
         self._jobs: dict[int, Job] = {}
         self._job_numbers: dict[int, int] = {}
@@ -182,11 +182,12 @@ class MemoryChannels(ABC):
         if old is None:
             return Refused(Why.NOT_FOUND, None)
         keyed = order.idempotency_key is not None
-        repeated = self._requests[order.key].repeated(order, old) if keyed else None
+        repeated = self._requests.repeated(order, old) if keyed else None
         if repeated is not None and not isinstance(repeated, Spent):
             return repeated
         answered, new = decide(old, order, window, paid=repeated is not None)
-        if keyed and isinstance(answered, Spent | Reserved) and not self._requests[order.key].remember(order):
+        bought = keyed and isinstance(answered, Spent | Reserved)
+        if bought and not self._requests.remember(order, old, self._now()):
             return Refused(Why.CROWDED, old)
         if new is not old:
             self._channels[order.key] = session.used(new, self._now())
@@ -196,7 +197,20 @@ class MemoryChannels(ABC):
 
     def keep_answer(self, key: str, idempotency_key: str, answer: Delivery | None) -> Future[None]:
         """Keep the answer to a keyed request."""
-        return self._do(lambda: self._requests[key].keep(idempotency_key, answer), "store.channel.answer")
+        return self._do(lambda: self._requests.keep(key, idempotency_key, answer, self._now()), "store.channel.answer")
+
+    def old_answers(self, kept_s: float, limit: int) -> Future[Sequence[KeptKey]]:
+        """Keys on closed channels that may be forgotten."""
+
+        def step() -> Sequence[KeptKey]:
+            closed = [each.key for each in self._channels.values() if each.stage is Stage.CLOSED]
+            return self._requests.old(closed, self._now() - kept_s, limit)
+
+        return self._do(step)
+
+    def forget_answers(self, keys: Sequence[KeptKey], kept_s: float) -> Future[int]:
+        """Forget those that are still old. F28"""
+        return self._do(lambda: self._requests.forget(keys, self._now() - kept_s), "store.channel.forget")
 
     # --- metered use
 

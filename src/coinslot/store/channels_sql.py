@@ -18,6 +18,7 @@ from coinslot.store.channels import (
     Job,
     JobKind,
     JobLease,
+    KeptKey,
     OpenResult,
     Order,
     OrderResult,
@@ -157,6 +158,14 @@ class SqlChannels(ABC):
         free = self._later(lambda db: keyed.free(db, owner, *name))
         self._returns.give(("answer", *name), kept, free)
         return kept
+
+    def old_answers(self, kept_s: float, limit: int) -> Future[Sequence[KeptKey]]:
+        """Keys on closed channels that may be forgotten."""
+        return self._list(lambda db: keyed.old(db, kept_s, limit))
+
+    def forget_answers(self, keys: Sequence[KeptKey], kept_s: float) -> Future[int]:
+        """Forget those that are still old. F28"""
+        return self._write(lambda db: keyed.forget(db, keys, kept_s), "store.channel.forget")
 
     # --- metered use
 

@@ -216,7 +216,26 @@ CREATE TABLE coinslot_owed (
 CREATE INDEX coinslot_owed_expires ON coinslot_owed (expires_at) WHERE state IN ('reserved', 'begun')
 """
 
-_STEPS = (_FIRST, _CHANNELS, _KEYED, _OWED)
+# A key is known to its payer (store/keyed_rules.py says who that is), on whichever channel: of rows that two channels
+# made for one key the newer channel's is. `touched_at` is when it was bought, run or answered; both are NULL where a
+# program of the version before wrote the row.
+_PAYERS = """
+ALTER TABLE coinslot_keyed ADD COLUMN payer TEXT;
+ALTER TABLE coinslot_keyed ADD COLUMN touched_at {real};
+UPDATE coinslot_keyed SET
+    payer = (SELECT c.method || ' ' || c.network || ' ' || c.payer || ' ' || c.signer || ' ' || c.payee
+        FROM coinslot_channels c WHERE c.key = coinslot_keyed.channel),
+    touched_at = (SELECT c.used_at FROM coinslot_channels c WHERE c.key = coinslot_keyed.channel);
+CREATE INDEX coinslot_keyed_twice ON coinslot_keyed (payer, idempotency_key);
+UPDATE coinslot_keyed SET payer = NULL WHERE EXISTS (SELECT 1 FROM coinslot_keyed o, coinslot_channels newer,
+    coinslot_channels mine WHERE o.payer = coinslot_keyed.payer AND o.idempotency_key = coinslot_keyed.idempotency_key
+    AND newer.key = o.channel AND mine.key = coinslot_keyed.channel AND newer.seq > mine.seq);
+DROP INDEX coinslot_keyed_twice;
+CREATE UNIQUE INDEX coinslot_keyed_payer ON coinslot_keyed (payer, idempotency_key);
+CREATE INDEX coinslot_keyed_touched ON coinslot_keyed (touched_at)
+"""
+
+_STEPS = (_FIRST, _CHANNELS, _KEYED, _OWED, _PAYERS)
 VERSION = len(_STEPS)
 
 
