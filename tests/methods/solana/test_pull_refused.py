@@ -229,6 +229,7 @@ def test_a_key_that_signs_everything_signs_nothing(solshop: SolanaShop, sponsore
         solshop.check(seller, challenge, payload(raw))
 
 
+@pytest.mark.spec("SCHG-056")
 @pytest.mark.guard("T30")
 def test_nobody_else_has_to_sign(case: Case) -> None:
     """Neither besides the payer nor before it."""

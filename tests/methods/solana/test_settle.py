@@ -68,6 +68,7 @@ class Eager(RealWorld):
         return super().rpc(effect)
 
 
+@pytest.mark.spec("SCHG-170")
 @pytest.mark.guard("T33")
 def test_a_node_that_shows_too_much_is_not_believed_too_early(solshop: SolanaShop) -> None:
     """The status decides, too."""

@@ -222,12 +222,19 @@ def test_a_voucher_adds_at_least_the_least_step(solana_till: Tills) -> None:
 @pytest.mark.spec("SSES-122")
 def test_a_voucher_buys_nothing_on_a_channel_that_the_server_signs_for(solana_till: Tills) -> None:
     """Not even one that the server signed, under a challenge for clients that sign."""
-    till = solana_till(operator=True)
+    till = solana_till(operator=True, seed="one shop")
+    assert till.operator is not None
     buyer = till.buyer()
     till.serve(buyer.pay())
     ours = decode_voucher(buyer.record.voucher)
     payload = {"action": "voucher", "channelId": buyer.channel, "voucher": ours.members()}
     refused(till, buyer.credential(payload), "malformed-credential")
+    theirs = solana_till(seed="one shop", store=till.store)
+    assert theirs.payee.address == till.payee.address
+    for total in (COST, 2 * COST):
+        payload["voucher"] = sign_voucher(till.operator, buyer.channel, total).members()
+        refused(theirs, buyer.credential(payload, theirs.challenge()))
+    assert buyer.record.spent == COST
 
 
 @pytest.mark.spec("SSES-153", "SSES-260", "SSES-261", "SSES-199", "SSES-152", "SSES-259")
