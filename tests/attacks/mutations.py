@@ -13,9 +13,18 @@ CREDIT = "tests/attacks/test_delivery_credit.py::"
 SPELLINGS = "tests/attacks/test_gate_spellings.py::"
 METHODS = "tests/attacks/test_method_in_a_header.py::"
 CACHES = "tests/attacks/test_shared_caches.py::"
+BODIES = "tests/attacks/test_gate_bodies.py::"
 UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
+    Mutation(
+        "T42", "services/proxy.py", "if item.strip()) - _OF_THE_MESSAGE", "if item.strip())",
+        BODIES + "test_a_length_is_no_hops_own",
+    ),
+    Mutation(
+        "T38", "cli/gate.py", "{shown(config.store)}", "{config.store.rpartition('@')[2]}",
+        "tests/attacks/test_record_secrets.py::test_a_gate_announces_no_password_of_its_store",
+    ),
     Mutation(
         "T25", "services/metered.py", "unsaid = self.counting.most if self._content else 0", "unsaid = 0",
         UNTOLD + "test_an_answer_that_does_not_say_what_it_used_is_no_cheaper",
@@ -199,11 +208,14 @@ MUTATIONS = [
     ),
     Mutation(
         "T24", "transports/sse.py",
-        'if lent is not None and (event.event or "").strip().lower() == DONE_EVENT:  # T24', "if False:",
+        '            if lent is not None and _ends(event):  # T24\n                ending = event.encode()\n'
+        "            else:\n                yield event.encode()\n        receipt = await",
+        "            if False:\n                ending = event.encode()\n"
+        "            else:\n                yield event.encode()\n        receipt = await",
         "tests/attacks/test_delivery_last_word.py::test_what_clients_take_for_the_end_comes_after_the_usage[at_our_door]",
     ),
     Mutation(
-        "T24", "services/metered.py", "if self.till.meter.lent is not None and event.ends:", "if False:",
+        "T24", "services/metered.py", "if self._lent is not None and event.ends:", "if False:",
         "tests/attacks/test_delivery_last_word.py"
         "::test_what_clients_take_for_the_end_comes_after_the_usage[behind_the_gate]",
     ),

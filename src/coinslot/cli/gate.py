@@ -11,6 +11,7 @@ import typer
 
 from coinslot.cli.methodflags import environment, method_meant, method_table, with_method_flags
 from coinslot.cli.output import console, print_json
+from coinslot.cli.store import shown
 from coinslot.errors import ConfigError, UsageError
 from coinslot.services.config import DEFAULT_LISTEN, DEFAULT_STORE, GateConfig, from_table, load_config
 from coinslot.services.pricing import BLOCK, in_words
@@ -87,7 +88,7 @@ def _announce(config: GateConfig, url: str, as_json: bool) -> None:
         out.print(f"  {pattern}  {in_words(one)}")
     for pattern in config.free:
         out.print(f"  {pattern}  free")
-    out.print(f"Payments are kept in {config.store.rpartition('@')[2]}. Ctrl-C stops after open requests are done.")
+    out.print(f"Payments are kept in {shown(config.store)}. Ctrl-C stops after open requests are done.")  # T38
 
 
 FreeOption = Annotated[list[str], typer.Option(metavar="'METHOD PATH'", help="A route that passes unpaid. Repeatable.")]

@@ -37,6 +37,8 @@ HOP_BY_HOP = frozenset(
 # Ours alone: the upstream neither sees payments nor speaks of them in our name. T44
 PAYMENT_ANSWER = frozenset([b"payment-receipt", b"payment-session", b"payment-session-snapshot"])
 PAYMENT_REQUEST = PAYMENT_ANSWER | {b"payment-authorization", b"accept-payment"}
+# No hop's own, whatever Connection says: an upstream that knows no chunks would take a body for the next request. T42
+_OF_THE_MESSAGE = frozenset([b"content-length"])
 # The server in front says what time it is; two dates would be one too many.
 _OURS = frozenset([b"date"])
 # We answer it ourselves, when the body is asked for.
@@ -58,7 +60,7 @@ _SWITCHING = 101
 def _listed(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """Further hop-by-hop names that Connection lists."""
     values = b",".join(value for name, value in headers if name.lower() == b"connection")
-    return frozenset(item.strip().lower() for item in values.split(b",") if item.strip())
+    return frozenset(item.strip().lower() for item in values.split(b",") if item.strip()) - _OF_THE_MESSAGE
 
 
 def _pays(value: bytes) -> bool:
