@@ -6,6 +6,7 @@ from support.mutation import Mutation
 
 PAYER = "tests/client/test_deliveries.py::"
 SERVER = "tests/server/test_deliveries.py::"
+LENDING = "tests/server/test_lending.py::"
 STORE = "tests/store/test_deliveries.py::"
 CRASH = "tests/faults/test_delivery_crash.py::"
 OWING = "intents/owing.py"
@@ -288,5 +289,33 @@ MUTATIONS = [
         "store.owe(owed, cost, units) if taken else store.drop_delivery(owed)",
         "store.drop_delivery(owed)",
         SERVER + "test_a_handler_that_fails_half_way_is_owed_what_was_sent",
+    ),
+    Mutation(
+        "T25",
+        "transports/asgi.py",
+        "flow = undecided(self._admission) if",
+        "flow = None if",
+        LENDING + "test_where_events_were_promised_another_answer_is_not_given_away[silent-1]",
+    ),
+    Mutation(
+        "T22",
+        OWING,
+        "(channel.reserved - wish.freed_units) - held  # T22",
+        "channel.reserved - held",
+        LENDING + "test_the_last_unit_of_a_deposit_can_be_lent",
+    ),
+    Mutation(
+        "T26",
+        "server/lending.py",
+        "        self._keep_no_room()  # T26\n",
+        "",
+        LENDING + "test_a_long_answer_that_is_not_lent_keeps_no_room",
+    ),
+    Mutation(
+        "T24",
+        "transports/sse.py",
+        "return event.data.strip() != DONE_DATA and lent.take(event.units)",
+        "return lent.take(event.units)",
+        LENDING + "test_both_streams_end_at_what_they_may_cost[[DONE]-sse]",
     ),
 ]

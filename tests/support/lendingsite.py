@@ -29,11 +29,12 @@ PRICE = "0.000001"  # one base unit
 
 @dataclass
 class LendingSite:
-    """Where it is; how often a handler ran. `items` makes what is streamed, from the site itself."""
+    """Where it is; how often a handler ran. `items` makes what is streamed, from the site itself, unless `app` does."""
 
     url: str
     slot: Slot
     items: Callable[[], Any]
+    app: Any = None
     runs: list[str] = field(default_factory=list)
 
     @property
@@ -53,9 +54,10 @@ def lending(
     bank: Bank,
     items: Callable[[], Any] = ten,
     store: str | SessionStore = "memory:",
+    price: dict[str, Any] | None = None,
     **toy: Any,
 ) -> Iterator[LendingSite]:
-    """One that runs; `toy` adds to the seller's settings."""
+    """One that runs; `toy` adds to the seller's settings, `price` to what is said of its units."""
     table = {"bank": bank.path, "recipient": "shop", "sessions": True, "credit_units": CREDIT, **toy}
     secret = "a stream of 0123456789 letters, for tests"
     with closing(Slot("shop.example", store=store, toy=table, secret_key=secret)) as slot:
@@ -67,9 +69,13 @@ def lending(
                 await send({"type": "http.response.start", "status": 404, "headers": []})
                 await send({"type": "http.response.body", "body": b"the application's own"})
                 return
+            if site.app is not None:
+                await site.app(scope, receive, send)
+                return
             await asgi.Stream(asse(asgi.meter(scope), site.items()), HEADERS)(scope, receive, send)
 
-        metered = slot.metered(PRICE, unit="word", window=WINDOW)
+        options = {"amount": PRICE, "unit": "word", "window": WINDOW, **(price or {})}
+        metered = slot.metered(options.pop("amount"), **options)
         with asgi_server(asgi.CoinslotMiddleware(app, slot, {"GET /words": metered})) as url:
             site.url = url
             yield site

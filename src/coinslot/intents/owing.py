@@ -76,7 +76,8 @@ class Wish:
     """Room for a delivery of at most `most_units`, and of `least_units` at least; `credit_units` is the channel's.
 
     `id` None: "CHANNEL:SEQUENCE". `begins`: an answer streams now; it takes up what its payer reserved, if there is
-    such a thing.
+    such a thing. `freed_units` of what is set aside on the channel are set aside for this very answer, and come back
+    where it is lent.
     """
 
     key: str
@@ -85,6 +86,7 @@ class Wish:
     most_units: int
     id: str | None = None
     begins: bool = False
+    freed_units: int = 0
 
 
 class Not(StrEnum):
@@ -134,7 +136,7 @@ def set_aside(channel: Channel, known: Sequence[Owed], wish: Wish, at_s: float) 
     credit = wish.credit_units - held
     if credit < wish.least_units or len(open_ones) >= MAX_OPEN:  # T26
         return Declined(Not.CREDIT)
-    room = channel.deposit - channel.spent - channel.reserved - held
+    room = channel.deposit - channel.spent - (channel.reserved - wish.freed_units) - held  # T22
     if room < wish.least_units:  # T22
         return SessionRefused(session.Why.BALANCE, channel, wish.least_units - room)
     names = {one.id for one in known}

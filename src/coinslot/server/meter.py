@@ -65,11 +65,11 @@ class Meter:
         "last",
     )
 
-    def __init__(self, tab: Tab, channel: Channel, window: Reservation) -> None:
+    def __init__(self, tab: Tab, channel: Channel, window: Reservation | None) -> None:
         self._tab = tab
         self._channel = channel
-        self._window: Reservation | None = window
-        self._left = window.window_units
+        self._window = window
+        self._left = 0 if window is None else window.window_units
         self._taken = 0  # of this window: base units
         self._counted = 0  # of this window: units of the service
         self._total = 0

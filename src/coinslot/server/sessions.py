@@ -278,46 +278,49 @@ class Sessions:
 
         result: OrderResult | ReserveResult
         lends = self._lends(case)
-        if metering is None or about_channel or lends:
+        if metering is None or about_channel or (lends and metering.events):  # T26
             result = yield from unless_given_up(self.store.accept_and_spend(order), take_back)  # F29
         else:
-            unit = case.claimed.terms.amount_units
-            reserved = self.store.reserve(order, metering.least * unit, metering.window * unit)
+            unit, most = case.claimed.terms.amount_units, metering.least if lends else metering.window
+            reserved = self.store.reserve(order, metering.least * unit, most * unit)
             result = yield from unless_given_up(reserved, take_back)  # F29
         answered, meter = False, None
         try:
             failpoint("session.spent")
-            if type(result) is Spent and not about_channel:
-                if lends and metering is not None:
-                    meter = yield from self._lent(case, metering, result.channel)
-                answer: Answer | SessionAdmission = self._bought(case, payer, order, result.channel, at_s, meter)
+            answer: Answer | SessionAdmission
+            if lends and metering is not None and isinstance(result, Spent | Reserved):
+                meter = yield from self._lent(case, metering, result)
+                answer = self._bought(case, payer, order, result.channel, at_s, meter)
+            elif type(result) is Spent and not about_channel:
+                answer = self._bought(case, payer, order, result.channel, at_s)
             else:
                 answer = yield from self._answer(case, payer, order, result, at_s)
             answered = True
             return answer
         finally:
             if not answered:
-                if meter is not None:
-                    meter.forget()  # T26
-                take_back(result)
+                self._take_back(order, result, meter)
 
     def _lends(self, case: Case) -> bool:
-        """Whether this is content that comes before it is paid: metered, where the seller and the door have that, for
-        who signs vouchers.
+        """Whether this content may come before it is paid: metered, where the seller and the door have that, for who
+        signs vouchers. Whether it does is for the answer to say (lending.py).
         """
         wanted = case.asked.price.metering is not None and case.asked.request.commits and not case.asked.about_channel
         return wanted and case.presented.act is not Act.USE and case.seller.credit_units > 0
 
-    def _lent(self, case: Case, metering: Metering, channel: Channel) -> Flow[Meter]:
-        """A meter within what the channel is trusted with. Raises a Problem. T22 T26"""
-        unit, seller = case.claimed.terms.amount_units, case.seller
-        wish = Wish(channel.key, seller.credit_units, metering.least * unit, metering.window * unit, begins=True)
+    def _lent(self, case: Case, metering: Metering, result: Spent | Reserved) -> Flow[Meter]:
+        """A meter within what the channel is trusted with, or what was set aside of it. Raises a Problem. T22 T26"""
+        unit, seller, channel = case.claimed.terms.amount_units, case.seller, result.channel
+        surety = result.reservation if isinstance(result, Reserved) else None
+        freed = 0 if surety is None else surety.window_units
+        least, most = metering.least * unit, metering.window * unit
+        wish = Wish(channel.key, seller.credit_units, least, most, begins=True, freed_units=freed)
         owed = yield from unless_given_up(self.store.set_aside(wish), self._give_back)  # F29
         if isinstance(owed, Declined):
             raise problem_for(owed)
         if isinstance(owed, session.Refused):
             raise problem_of(owed)
-        return LentMeter(self._tab(case, metering), channel, owed, case.claimed.terms.asset.id)
+        return LentMeter(self._tab(case, metering), channel, owed, case.claimed.terms.asset.id, surety)
 
     def _give_back(self, late: WishResult) -> None:
         if isinstance(late, Owed):
@@ -357,9 +360,11 @@ class Sessions:
                 "vouchers that buy nothing come faster than they are answered; nothing changed", retry_after_s=1
             )
 
-    def _take_back(self, order: Order, late: OrderResult | ReserveResult) -> None:
+    def _take_back(self, order: Order, late: OrderResult | ReserveResult, meter: Meter | None = None) -> None:
         """Bought, and nobody waits for it any more: the window is freed, and under its key it may be run later."""
-        if isinstance(late, Reserved):
+        if meter is not None:
+            meter.forget()  # T26
+        elif isinstance(late, Reserved):
             free(self.store, late)
         if order.idempotency_key is not None and isinstance(late, Spent | Reserved):
             self._keep(order.key, order.idempotency_key, None)

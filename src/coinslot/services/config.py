@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from coinslot.errors import ConfigError
-from coinslot.server.settler import BATCH, CLOSE_IDLE_AFTER_S, SETTLE_AFTER_S, Policy
+from coinslot.server.settler import BATCH, CLOSE_IDLE_AFTER_S, KEEP_ANSWERS_S, SETTLE_AFTER_S, Policy
 from coinslot.transports.settling import EVERY_S
 
 # The port that says 402.
@@ -42,6 +42,7 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     block: int | None = None
     usage: str | None = None
     max_units: int | None = None
+    events: bool | None = None
 
 
 class SettlerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +55,7 @@ class SettlerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     close_idle_after_s: float = CLOSE_IDLE_AFTER_S
     batch: int = BATCH
     every_s: float = EVERY_S
+    keep_answers_s: float = KEEP_ANSWERS_S
 
     def policy(self) -> Policy:
         """As the settler takes it. Raises UsageError."""
@@ -63,6 +65,7 @@ class SettlerTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             self.close_idle_after_s or None,
             self.batch,
             self.min_settle_units,
+            self.keep_answers_s or None,
         )
 
 
@@ -127,9 +130,9 @@ def check(config: GateConfig) -> GateConfig:
 # Which settings of a price mean something, by what it is asked per.
 _MEANT: Mapping[Per, frozenset[str]] = {
     "request": frozenset(),
-    "event": frozenset(["unit", "window", "minimum"]),
-    "byte": frozenset(["window", "minimum", "block"]),
-    "unit": frozenset(["unit", "usage", "max_units", "minimum"]),
+    "event": frozenset(["unit", "window", "minimum", "events"]),
+    "byte": frozenset(["window", "minimum", "block", "events"]),
+    "unit": frozenset(["unit", "usage", "max_units", "minimum", "events"]),
 }
 
 

@@ -7,7 +7,8 @@ spelling. T44
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from coinslot.errors import CoinslotError
@@ -21,10 +22,33 @@ SENTINEL = b"[DONE]"
 _OURS = (b"payment-", b"mpp.")
 _OUR_NAMES = tuple(name.decode() for name in _OURS)
 _BOM = b"\xef\xbb\xbf"
+_KIND = CONTENT_TYPE.encode()
+# Events are UTF-8 whatever their type says; readers that believe another charset would see other lines than we do.
+_OF_UTF8 = re.compile(rb'text/event-stream(?: *; *charset="?utf-?8"?)? *\Z', re.IGNORECASE)
+# They speak of the upstream's bytes, and ours are others.
+_OF_THE_BODY = frozenset([b"content-length", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"etag"])
 
 
 class StreamUnreadable(CoinslotError):
     """An upstream's stream can't be cut into events that could be counted."""
+
+
+def speaks_events(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether any reader may take this answer for a stream of events, also one that looks for the word only. T44"""
+    return any(name.lower() == b"content-type" and _KIND in value.lower() for name, value in headers)  # T44
+
+
+def other_length(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer whose body we write anew."""
+    return [pair for pair in headers if pair[0].lower() not in _OF_THE_BODY]
+
+
+def event_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of a stream of events that we write anew: with one type, which says what it is. T44"""
+    kept = other_length(headers)
+    kinds = [value for name, value in kept if name.lower() == b"content-type"]
+    kind = kinds[0] if len(kinds) == 1 and _OF_UTF8.match(kinds[0].strip()) else _KIND  # T44
+    return [*(pair for pair in kept if pair[0].lower() != b"content-type"), (b"content-type", kind)]
 
 
 @dataclass(frozen=True, slots=True)

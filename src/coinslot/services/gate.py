@@ -22,6 +22,7 @@ from coinslot.services.metrics import CONTENT_TYPE, Metrics
 from coinslot.services.pricing import tagged
 from coinslot.services.proxy import Proxy
 from coinslot.services.spelling import Spellings, is_ambiguous
+from coinslot.services.unforged import UnforgedApp
 from coinslot.transports.asgi import (
     Paying,
     Receive,
@@ -70,6 +71,7 @@ class GateService:
         self._paying = Paying(self.slot, commits=True)
         self._commits = CommitDoor(self.slot)
         self._proxy = Proxy(config.upstream)
+        self._unforged = UnforgedApp(self._proxy)
         self._pages = Pages(self.routes, service)
         self._world = RealAsyncWorld()
 
@@ -108,7 +110,7 @@ class GateService:
         elif route is not None:
             await self._proxy(scope, receive, send)
         elif (managed := self.routes.managed(method, path)) is not None:
-            await self._paying.serve(managed, self._proxy, scope, receive, send, manages=True)
+            await self._paying.serve(managed, self._unforged, scope, receive, send, manages=True)
         elif method in ("GET", "HEAD") and path == "/healthz":
             await send_answer(await self._health(), scope, send)
         elif method in ("GET", "HEAD") and path == "/metrics":
@@ -120,7 +122,7 @@ class GateService:
 
     async def _sell(self, route: Route, price: Price, scope: Scope, receive: Receive, send: Send) -> None:
         counting = self._counting[route.pattern]
-        app = self._proxy if counting is None else MeteredApp(self._proxy, counting, self.metrics.metered)
+        app = self._unforged if counting is None else MeteredApp(self._proxy, counting, self.metrics.metered)
         await self._paying.serve(price, app, scope, receive, send)
 
     def _overridden(self, scope: Scope, route: Route | None) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import msgspec
 
 from coinslot.errors import ChannelFinalized, ChannelNotFound
+from coinslot.server.lending import LentMeter
 from coinslot.services.eventstream import (
     CONTENT_TYPE,
     SENTINEL,
@@ -24,9 +25,13 @@ from coinslot.services.eventstream import (
     StreamUnreadable,
     UpstreamEvent,
     encode_event,
+    event_headers,
+    other_length,
+    speaks_events,
 )
 from coinslot.services.pricing import Counting
 from coinslot.services.proxy import fail
+from coinslot.services.unforged import Unforged, without_payments
 from coinslot.services.usage import read_usage
 from coinslot.transports.asgi import App, Message, Receive, Scope, Send, meter
 from coinslot.transports.metering import AsyncMeter
@@ -38,8 +43,6 @@ MAX_USAGE_BODY = 8 * 1024 * 1024
 MAX_USAGE_LINE = 1024 * 1024
 _JSON = "json"
 _LINES = "application/x-ndjson"
-# They speak of the upstream's bytes, and these are others.
-_OF_THE_BODY = frozenset([b"content-length", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"etag"])
 
 
 class _Over(Exception):
@@ -59,7 +62,7 @@ class MeteredApp:
         self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One answer. Raises StreamDry, StreamUnreadable, StoreError: then it must not look whole."""
+        """One answer. Raises StreamDry, StreamUnreadable, StoreError: if any of it is out it must not look whole."""
         counter = meter(scope).asynchronous
         till = _Till(counter, receive)
         passing = _KINDS[self._counting.per](till, self._counting, send)
@@ -128,8 +131,7 @@ class _Till:
 
 
 def _of_other_length(message: Message) -> Message:
-    kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in _OF_THE_BODY]
-    return {**message, "headers": kept}
+    return {**message, "headers": other_length(message.get("headers", []))}
 
 
 def _header(message: Message, name: bytes) -> str:
@@ -138,7 +140,11 @@ def _header(message: Message, name: bytes) -> str:
 
 
 class _Passing:
-    """One answer on its way. Answers outside 2xx pass as they are, and cost nothing."""
+    """One answer on its way. Answers outside 2xx cost nothing, and pass as they do on every priced route.
+
+    Where its payer has credit a stream of events begins with a directive, and is paid after it came. Any other answer
+    is paid from what was authorized before the upstream was asked, and so no answer is lost that nobody can pay for.
+    """
 
     def __init__(self, till: _Till, counting: Counting, send: Send) -> None:
         self.till = till
@@ -146,7 +152,9 @@ class _Passing:
         self.out = send
         self.counts = False
         self.begun = False
+        self._uncounted = Unforged(send)
         self._events: EventReader | None = None
+        self._lent: LentMeter | None = None
         self._told = False
         self._ending = b""
 
@@ -159,21 +167,23 @@ class _Passing:
             self.begun = True
             await self.body(bytes(message.get("body", b"")), last=not message.get("more_body", False))
         else:
-            await self.out(message)
+            await self._uncounted.send(message)
 
     async def _start(self, message: Message) -> None:
         self.counts = 200 <= message["status"] < 300
         if not self.counts:
-            await self.out(message)
+            await self._uncounted.send(message)
             return
-        kind = _header(message, b"content-type").partition(";")[0].strip()
-        if kind == CONTENT_TYPE:
-            self._events = EventReader()
-        elif self.till.meter.lent is not None:
-            raise StreamUnreadable("what comes before it is paid comes as events: nothing else can say what it costs")
+        headers = without_payments(message.get("headers", []))
+        events = speaks_events(headers)
+        kind = CONTENT_TYPE if events else _header(message, b"content-type").partition(";")[0].strip()
         if self.reads(kind) and _header(message, b"content-encoding") not in ("", "identity"):
             raise StreamUnreadable("the upstream compresses what is to be counted")
-        await self.start(message if self._events is None else _of_other_length(message), kind)
+        if events:
+            self._events, self._lent = EventReader(), await self.till.meter.lend()
+        else:
+            await self.till.meter.secure()
+        await self.start({**message, "headers": event_headers(headers) if events else headers}, kind)
 
     async def body(self, chunk: bytes, *, last: bool) -> None:
         """A piece of a 2xx answer."""
@@ -181,9 +191,9 @@ class _Passing:
             await self.piece(chunk, last=last)
             return
         out: list[bytes] = []
-        if self.till.meter.lent is not None and not self._told:
+        if self._lent is not None and not self._told:
             self._told = True
-            out.append(encode_directive(self.till.meter.lent))
+            out.append(encode_directive(self._lent))
         for event in self._events.feed(chunk):
             await self._event(event, out)
         if last:
@@ -195,19 +205,19 @@ class _Passing:
             await self.write(b"".join(out), last=last)
 
     async def _event(self, event: UpstreamEvent, out: list[bytes]) -> None:
-        if self.till.meter.lent is not None and event.data.strip() == SENTINEL:
+        if self._lent is not None and event.data.strip() == SENTINEL:
             return  # the last word is ours
         encoded = event.encode()
         await self.pay(self.units(event, encoded), out)
-        if self.till.meter.lent is not None and event.ends:  # T24
+        if self._lent is not None and event.ends:  # T24
             self._ending = encoded
         else:
             out.append(encoded)
 
     async def _last_event(self) -> bytes:
         receipt = await self.till.meter.finish()
-        if self.till.meter.lent is not None:
-            return encode_end(self.till.meter.lent, self._ending)
+        if self._lent is not None:
+            return encode_end(self._lent, self._ending)
         return encode_event(RECEIPT, msgspec.json.encode(receipt.members()))
 
     async def pay(self, units: int, out: list[bytes]) -> None:
@@ -217,7 +227,7 @@ class _Passing:
         try:
             if not units or await self.till.meter.covers(units):
                 return
-            if self.till.meter.lent is not None:  # as much as it may cost has come
+            if self._lent is not None:  # as much as it may cost has come
                 if out:
                     await self.write(b"".join(out), last=False)
                 raise _Over

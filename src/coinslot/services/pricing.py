@@ -84,21 +84,23 @@ def _payable(pattern: str, table: PriceTable, sellers: Sequence[Seller], *, free
 
 def _metering(pattern: str, table: PriceTable) -> Metering | None:
     """How much is set aside at once, and asked for before the first byte."""
-    minimum = 1 if table.minimum is None else table.minimum
+    minimum, events = 1 if table.minimum is None else table.minimum, bool(table.events)
     try:
         match table.per:
             case "request":
                 return None
             case "unit":  # all that the answer may cost: what it did cost is known at its end
                 most = table.max_units or 1
-                return Metering(table.unit or "unit", most, most, minimum)
+                return Metering(table.unit or "unit", most, most, minimum, events=events)
             case "byte":
                 block = table.block or BLOCK
                 window = table.window or WINDOW
                 # bytes have no way to ask for more before they stop, so a window is asked for at once
-                return Metering("byte" if block == 1 else f"{block} bytes", window, window, minimum)
+                unit = "byte" if block == 1 else f"{block} bytes"
+                return Metering(unit, window, window, minimum, events=events)
             case "event":
-                return Metering(table.unit or "event", table.window or WINDOW, max(1, minimum), minimum)
+                window = table.window or WINDOW
+                return Metering(table.unit or "event", window, max(1, minimum), minimum, events=events)
     except UsageError as error:
         raise ConfigError(f"prices: {pattern!r}: {error}") from None
 

@@ -28,7 +28,7 @@ from coinslot.server.request import MAX_BOUND_BODY, Incoming
 from coinslot.store.protocol import Delivery
 from coinslot.transports.asgi_types import App, Message, Receive, Scope, Send
 from coinslot.transports.committing import CommitDoor
-from coinslot.transports.metering import METER, Metered, found, insecure, last_receipt, metered, nothing_sent, ran_dry
+from coinslot.transports.metering import METER, Metered, found, last_receipt, metered, nothing_sent, ran_dry, undecided
 from coinslot.transports.slot import RouteTable, Slot
 from coinslot.transports.websocket import Socket
 
@@ -345,7 +345,7 @@ class Handover:
         """An answer that is not lent is paid as it comes, from its first byte on; else it is refused. Raises StreamDry:
         then nothing more of it is wanted. T25
         """
-        flow = insecure(self._admission) if self._delivering.counts and not self._over else None
+        flow = undecided(self._admission) if self._delivering.counts and not self._over else None
         if flow is None:
             return
         try:

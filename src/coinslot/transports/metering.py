@@ -62,7 +62,7 @@ class Counter:
     @property
     def lent(self) -> LentMeter | None:
         """What an answer that comes before it is paid must say; None where it is paid as it comes."""
-        return self.meter if isinstance(self.meter, LentMeter) else None
+        return self.meter if isinstance(self.meter, LentMeter) and self.meter.lent else None
 
     @property
     def receipt(self) -> Receipt | None:
@@ -82,6 +82,15 @@ class SyncMeter(Counter):
     def __init__(self, meter: Meter, world: RealWorld) -> None:
         super().__init__(meter)
         self._world = world
+
+    def lend(self) -> LentMeter | None:
+        """What an answer whose payer has credit says first, and is then paid afterwards; None: it is paid as it comes.
+
+        Raises StoreError.
+        """
+        if isinstance(self.meter, LentMeter):
+            run(self.meter.lend(), self._world)
+        return self.lent
 
     def charge(self, units: int = 1) -> None:
         """Charge for units that are about to be sent; waits where the channel is dry and the answer has begun.
@@ -114,6 +123,23 @@ class AsyncMeter(Counter):
     def __init__(self, meter: Meter, world: RealAsyncWorld) -> None:
         super().__init__(meter)
         self._world = world
+
+    async def lend(self) -> LentMeter | None:
+        """What an answer whose payer has credit says first, and is then paid afterwards; None: it is paid as it comes.
+
+        Raises StoreError.
+        """
+        if isinstance(self.meter, LentMeter):
+            await run_async(self.meter.lend(), self._world)
+        return self.lent
+
+    async def secure(self) -> None:
+        """The answer begins: if it is not lent it is paid as it comes, and what it must have covered is set aside.
+
+        Raises StreamDry, ChannelFinalized, StoreError.
+        """
+        if isinstance(self.meter, LentMeter):
+            await run_async(self.meter.secure(), self._world)
 
     async def charge(self, units: int = 1) -> None:
         """Charge for units that are about to be sent; waits where the channel is dry and the answer has begun.
@@ -190,6 +216,15 @@ def ran_dry(admission: Admission) -> Flow[Answer] | None:
     """The answer where a handler ran dry before anything was sent; None where that is not what happened."""
     meter = admission.meter if isinstance(admission, SessionAdmission) else None
     return None if meter is None or meter.ended_dry is None else meter.refusal(meter.ended_dry)
+
+
+def undecided(admission: Admission) -> Flow[None] | None:
+    """What is to be done before the first of an answer leaves that could be lent, and is not; None: nothing.
+
+    Raises StreamDry where nothing covers it.
+    """
+    meter = admission.meter if isinstance(admission, SessionAdmission) else None
+    return meter.secure() if isinstance(meter, LentMeter) and meter.undecided else None
 
 
 def nothing_sent(admission: Admission) -> None:

@@ -118,6 +118,7 @@ class Slot:
         least: int = 1,
         minimum: int = 1,
         patience_s: float = PATIENCE_DRY_S,
+        events: bool = False,
         description: str | None = None,
         external_id: str | None = None,
         bind_body: bool = True,
@@ -126,7 +127,7 @@ class Slot:
 
         Raises UsageError.
         """
-        metering = Metering(unit, window, least, minimum, patience_s)
+        metering = Metering(unit, window, least, minimum, patience_s, events)
         suggested = None if deposit is None else _decimal(deposit)
         extras, sellers = Extras(description, external_id), self._paid_by("session")
         return Price(amount, sellers, extras, bind_body, metering, suggested, self._provers())

@@ -113,16 +113,35 @@ def sse(metered: Metered, items: Iterable[Item]) -> Generator[bytes]:
     meter = metered.sync
     source = iter(items)
     try:
+        lent, ending = meter.lend(), b""
+        if lent is not None:
+            yield encode_directive(lent)
         for item in source:
             event = _event(item)
-            if not (yield from _paid(meter, event.units)):
+            if lent is not None and not _fits(lent, event):
                 break
-            yield event.encode()
-        yield _ours(RECEIPT, meter.finish().members())
+            if lent is None and not (yield from _paid(meter, event.units)):
+                break
+            if lent is not None and _ends(event):  # T24
+                ending = event.encode()
+            else:
+                yield event.encode()
+        receipt = meter.finish()
+        yield _ours(RECEIPT, receipt.members()) if lent is None else encode_end(lent, ending)
     finally:
         close = getattr(source, "close", None)
         if close is not None:
             close()
+
+
+def _fits(lent: LentMeter, event: Event) -> bool:
+    """Whether an event of what is lent is sent, and counted: not above what it may cost, and the last word is ours."""
+    return event.data.strip() != DONE_DATA and lent.take(event.units)
+
+
+def _ends(event: Event) -> bool:
+    """Whether clients take it for the end of what they pay for afterwards. T24"""
+    return (event.event or "").strip().lower() == DONE_EVENT
 
 
 def _paid(meter: SyncMeter, units: int) -> Generator[bytes, None, bool]:
@@ -145,21 +164,21 @@ async def asse(metered: Metered, items: AsyncIterable[Item] | Iterable[Item]) ->
     meter = metered.asynchronous
     source = items if isinstance(items, AsyncIterable) else in_threads(items)
     events = aiter(source)
-    lent, ending = meter.lent, b""
     try:
+        lent, ending = await meter.lend(), b""
         if lent is not None:
             yield encode_directive(lent)
         async for item in events:
             event = _event(item)
-            if lent is not None and (event.data.strip() == DONE_DATA or not lent.take(event.units)):
-                break  # the last word is ours
+            if lent is not None and not _fits(lent, event):
+                break
             if lent is None and not meter.meter.take(event.units):
                 dry = _Dry(meter, event.units)
                 async for told in dry.telling():
                     yield told
                 if not dry.paid:
                     break
-            if lent is not None and (event.event or "").strip().lower() == DONE_EVENT:  # T24
+            if lent is not None and _ends(event):  # T24
                 ending = event.encode()
             else:
                 yield event.encode()

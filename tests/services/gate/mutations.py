@@ -4,6 +4,8 @@ from support.mutation import Mutation
 
 HERE = "tests/services/gate/test_gate.py::"
 METERED = "tests/services/gate/test_metered.py::"
+UNFORGED = "tests/services/gate/test_unforged.py::"
+LENDING = "tests/services/test_lending.py::"
 
 MUTATIONS = [
     Mutation(
@@ -61,5 +63,68 @@ MUTATIONS = [
         "        return self.till.gone\n",
         "        return False\n",
         METERED + "test_who_hangs_up_pays_for_what_was_sent",
+    ),
+    Mutation(
+        "T44",
+        "services/gate.py",
+        "app = self._unforged if counting is None",
+        "app = self._proxy if counting is None",
+        UNFORGED + "test_no_event_of_ours_passes_where_anything_is_paid[/charged]",
+    ),
+    Mutation(
+        "T44",
+        "services/metered.py",
+        "        if not self.counts:\n            await self._uncounted.send(message)\n",
+        "        if not self.counts:\n            await self.out(message)\n",
+        UNFORGED + "test_no_event_of_ours_passes_whatever_the_status[500-/metered]",
+    ),
+    Mutation(
+        "T44",
+        "services/unforged.py",
+        "if not name.lower().startswith(_OURS)]  # T44",
+        "]",
+        UNFORGED + "test_no_header_of_ours_passes_where_anything_is_paid[200-/bought]",
+    ),
+    Mutation(
+        "T44",
+        "services/unforged.py",
+        'elif set(packed) - {b"", b"identity"}:',
+        "elif False:",
+        UNFORGED + "test_events_that_can_not_be_unpacked_are_refused[br]",
+    ),
+    Mutation(
+        "T44",
+        "services/eventstream.py",
+        "_KIND in value.lower() for name, value in headers)  # T44",
+        "_KIND == value.lower() for name, value in headers)",
+        UNFORGED + "test_what_any_reader_may_take_for_events_is_told_to_be_events",
+    ),
+    Mutation(
+        "T44",
+        "services/eventstream.py",
+        "if len(kinds) == 1 and _OF_UTF8.match(kinds[0].strip()) else _KIND  # T44",
+        "if kinds else _KIND",
+        UNFORGED + "test_events_have_one_type_and_one_encoding",
+    ),
+    Mutation(
+        "F28",
+        "services/unforged.py",
+        "self._stream.decompress(chunk, MAX_UNPACKED)",
+        "self._stream.decompress(chunk)",
+        UNFORGED + "test_gzip_is_unpacked_a_piece_at_a_time",
+    ),
+    Mutation(
+        "T25",
+        "services/metered.py",
+        "            await self.till.meter.secure()\n",
+        "            pass\n",
+        LENDING + "test_an_upstream_that_breaks_that_word_gives_nothing_away",
+    ),
+    Mutation(
+        "T26",
+        "server/sessions.py",
+        "(lends and metering.events):  # T26",
+        "lends:",
+        LENDING + "test_an_upstream_works_for_nobody_who_could_not_pay_it",
     ),
 ]
