@@ -454,8 +454,8 @@ MUTATIONS: list[Mutation] = [
     Mutation(
         "F28",
         _KEYED,
-        " AND (touched_at IS NULL OR touched_at <= :now - :kept_s)",
-        " AND :now > :kept_s",
+        '" AND touched_at <= :now - :kept_s"',
+        '" AND :now > :kept_s"',
         _PAYERS + "test_old_answers_of_a_closed_channel_are_forgotten[sqlite]",
     ),
     Mutation(
@@ -468,8 +468,8 @@ MUTATIONS: list[Mutation] = [
     Mutation(
         "F28",
         _KEYED,
-        "WHERE c.stage = 'closed' AND",
-        "WHERE",
+        " AND c.stage = 'closed'",
+        "",
         _PAYERS + "test_answers_of_open_channels_are_never_old[sqlite]",
     ),
     Mutation(

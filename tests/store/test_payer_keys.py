@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from coinslot.intents.session import Refused, Spent, Stale, Why
+from coinslot.store import keyed as keyed_sql
 from coinslot.store.channels import KEPT_KEYS, KeptKey, Order, Repeated, Reserved, SessionStore
 from coinslot.store.keyed_rules import payer_of
 from coinslot.store.open import open_store
@@ -324,6 +325,26 @@ def test_old_answers_are_looked_for_beside_whoever_writes(tmp_path: Path) -> Non
         other.execute("BEGIN IMMEDIATE")
         assert list(store.old_answers(0.0, 9).result(2)) == [KeptKey(OLD_KEY, "k")]
         other.execute("ROLLBACK")
+    store.close()
+
+
+@pytest.mark.guard("F28")
+def test_looking_for_old_answers_costs_what_is_old(tmp_path: Path) -> None:
+    """The search goes by the age of keys: closed channels, of which there are ever more, are not gone through."""
+    store = open_store(f"sqlite:///{tmp_path}/payments.db")
+    asked: list[str] = []
+
+    class Explaining:
+        def rows(self, sql: str, values: dict[str, object]) -> list[object]:
+            asked.append(sql)
+            return []
+
+    keyed_sql.old(Explaining(), 1.0, 9)  # type: ignore[arg-type]
+    with closing(sqlite3.connect(tmp_path / "payments.db")) as connection:
+        values = {"now": 1.0, "kept_s": 1.0, "limit": 9}
+        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}", values)]
+    assert steps[0] == "SEARCH p USING INDEX coinslot_keyed_touched (touched_at<?)"
+    assert not any("coinslot_channels_stage" in step or "SCAN" in step for step in steps)
     store.close()
 
 

@@ -53,16 +53,17 @@ _LARGE = (
     "SELECT idempotency_key, length(body) FROM coinslot_keyed WHERE channel = :key AND length(body) > :small"
     " ORDER BY number DESC"
 )
-# Without a time: of a program of the version before.
+# From the oldest row on, and not from the closed channels, of which there are ever more: SQLite joins CROSS in this
+# order. Touched at 0: by a program of the version before.
 _FORGETTABLE = (
-    "SELECT p.channel, p.idempotency_key FROM coinslot_keyed p JOIN coinslot_channels c ON c.key = p.channel"
-    " WHERE c.stage = 'closed' AND (p.touched_at IS NULL OR p.touched_at <= :now - :kept_s)"
-    f" AND COALESCE(p.touched_at, c.used_at) <= :now - :kept_s AND NOT {ACTIVE}"
-    " ORDER BY p.touched_at, p.channel, p.idempotency_key LIMIT :limit"
+    "SELECT p.channel, p.idempotency_key FROM coinslot_keyed p CROSS JOIN coinslot_channels c"
+    " WHERE p.touched_at <= :now - :kept_s AND c.key = p.channel AND c.stage = 'closed'"
+    f" AND (p.touched_at > 0 OR c.used_at <= :now - :kept_s) AND NOT {ACTIVE}"
+    " ORDER BY p.touched_at LIMIT :limit"
 )
 _FORGET = (
     "DELETE FROM coinslot_keyed WHERE channel = :key AND idempotency_key = :idempotency_key"
-    " AND (touched_at IS NULL OR touched_at <= :now - :kept_s)"
+    " AND touched_at <= :now - :kept_s"
 )
 
 

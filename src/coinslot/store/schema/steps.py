@@ -217,15 +217,15 @@ CREATE INDEX coinslot_owed_expires ON coinslot_owed (expires_at) WHERE state IN 
 """
 
 # A key is known to its payer (store/keyed_rules.py says who that is), on whichever channel: of rows that two channels
-# made for one key the newer channel's is. `touched_at` is when it was bought, run or answered; both are NULL where a
-# program of the version before wrote the row.
+# made for one key the newer channel's is. `touched_at` is when it was bought, run or answered. A program of the version
+# before writes rows without a payer, touched at 0.
 _PAYERS = """
 ALTER TABLE coinslot_keyed ADD COLUMN payer TEXT;
-ALTER TABLE coinslot_keyed ADD COLUMN touched_at {real};
+ALTER TABLE coinslot_keyed ADD COLUMN touched_at {real} NOT NULL DEFAULT 0;
 UPDATE coinslot_keyed SET
     payer = (SELECT c.method || ' ' || c.network || ' ' || c.payer || ' ' || c.signer || ' ' || c.payee
         FROM coinslot_channels c WHERE c.key = coinslot_keyed.channel),
-    touched_at = (SELECT c.used_at FROM coinslot_channels c WHERE c.key = coinslot_keyed.channel);
+    touched_at = COALESCE((SELECT c.used_at FROM coinslot_channels c WHERE c.key = coinslot_keyed.channel), 0);
 CREATE INDEX coinslot_keyed_twice ON coinslot_keyed (payer, idempotency_key);
 UPDATE coinslot_keyed SET payer = NULL WHERE EXISTS (SELECT 1 FROM coinslot_keyed o, coinslot_channels newer,
     coinslot_channels mine WHERE o.payer = coinslot_keyed.payer AND o.idempotency_key = coinslot_keyed.idempotency_key
