@@ -76,6 +76,18 @@ def test_its_consumer_pays_what_a_stream_came_to(paykit: Peer, shop: Stall) -> N
     assert shop.svm.balance(str(payer.pubkey()), "USDC") == DOLLAR - 2 * WORDS * COST - 2
 
 
+def test_its_consumer_pays_where_an_answer_may_be_no_stream(paykit: Peer, shared_svm: SvmChain) -> None:
+    """One unit must be authorized first, since only a stream can be paid afterwards; it does for all that follow."""
+    with lending(shared_svm, events=False) as shop:
+        channel = opens(paykit, shop)
+        assert reads(paykit, shop, channel)["status"] == 402
+        for number, amount in enumerate((COST, 1, 1), 1):
+            read = reads(paykit, shop, channel, amount=amount)
+            assert read["messages"] == [{"word": word} for word in range(WORDS)]
+            assert read["receipts"][0]["amount"] == str(WORDS * COST)
+            assert number * WORDS * COST <= read["cumulative"] <= number * WORDS * COST + COST + 3
+
+
 @pytest.mark.guard("T15")
 def test_its_consumer_is_refused_without_saying_who_it_is(paykit: Peer, shop: Stall) -> None:
     """As its own servers would let it: here what came stays owed, and nothing else comes once the credit is used up."""

@@ -306,6 +306,7 @@ def test_a_store_that_fails_where_a_stream_is_lent_lends_nothing(bank: Bank, ali
         assert told(client.read(3))[1] == list(ten())
 
 
+@pytest.mark.guard("T26")
 def test_a_long_answer_that_is_not_lent_keeps_no_room(site: LendingSite, alice: Wallet) -> None:
     """While it runs its channel may owe as much as it may at any time."""
     begun, go = threading.Event(), threading.Event()

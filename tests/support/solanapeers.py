@@ -75,10 +75,11 @@ def stall(
 ) -> Iterator[Stall]:
     """A running shop; `settings` add to what it accepts, `owner` is paid (with SOL for fees).
 
-    `metered` is the price of each event under /stream, if that has one of its own.
+    `metered` is the price of each event under /stream, if that has one of its own; unless `events` is False its payers
+    are told that nothing else comes there.
     """
     owner = settings.pop("owner", None) or svm.keypair(**{token: 1})
-    others = (somebody(svm, token), somebody(svm, token))
+    others, events = (somebody(svm, token), somebody(svm, token)), settings.pop("events", True)
     hits: dict[str, int] = {}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -106,7 +107,7 @@ def stall(
         shared = slot.price("0.03", splits={others[0]: "0.01", others[1]: "0.005"})
         order = slot.price("0.01", external_id="order 7, ünïcode")
         usual: dict[str, Any] = {"/paid": "0.01", "/split": shared, "/order": order}
-        by_event = {"/stream": slot.metered(metered, unit="event", window=WORDS)} if metered else {}
+        by_event = {"/stream": slot.metered(metered, unit="event", window=WORDS, events=events)} if metered else {}
         shop = CoinslotMiddleware(app, slot, by_event | dict(usual if routes is None else routes))
         with asgi_server(shop, lifespan="on") as url:
             yield Stall(svm, url, owner, token, others, hits, settings.get("voucher_signer") != "operator")
