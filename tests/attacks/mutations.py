@@ -14,9 +14,18 @@ SPELLINGS = "tests/attacks/test_gate_spellings.py::"
 METHODS = "tests/attacks/test_method_in_a_header.py::"
 CACHES = "tests/attacks/test_shared_caches.py::"
 BODIES = "tests/attacks/test_gate_bodies.py::"
+PAYOUTS = "tests/attacks/test_settler_batches.py::"
 UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
+    Mutation(
+        "T27", "server/outbox.py", "return len(known) > 1 and known[1].stage is JobStage.FAILED", "return False",
+        PAYOUTS + "test_a_payout_that_failed_holds_up_nobody_again",
+    ),
+    Mutation(
+        "T27", "server/payout.py", "if alone and (yield from now())", "if (yield from now())",
+        PAYOUTS + "test_a_payout_that_failed_holds_up_nobody_again[drop]",
+    ),
     Mutation(
         "T42", "services/proxy.py", "if item.strip()) - _OF_THE_MESSAGE", "if item.strip())",
         BODIES + "test_a_length_is_no_hops_own",

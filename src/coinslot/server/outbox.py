@@ -1,12 +1,14 @@
 """Working off the outbox of settlements and closes: who takes which job, and in what order.
 
 Jobs that were sent are asked about by the transaction they were sent in; planned ones go together, as many as the
-method can put in one. What is taken is looked at again: the process before us may have died at any point. F09
+method can put in one, but for those that failed the last time: they go one by one, after the others, so that a channel
+whose owner makes a payout fail holds up no other's. What is taken is looked at again: the process before us may have
+died at any point. F09
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Future
 
 from coinslot.drive import Flow, now, wait
@@ -38,6 +40,7 @@ def work_off(going: Round, batch: int, turn: int) -> Flow[None]:
     taken = (waiting[start:] + waiting[:start])[:ROUND]
     going.counts["pending"] += len(waiting) - len(taken)
     groups: dict[int, tuple[SessionSeller, list[tuple[Channel, Job]]]] = {}
+    apart: set[int] = set()
     for job in taken:
         channel = yield from wait(going.store.find_channel(job.key))
         seller = None if channel is None else going.seller_of(channel)
@@ -45,10 +48,12 @@ def work_off(going: Round, batch: int, turn: int) -> Flow[None]:
             continue  # another settler's
         if channel is not None and seller is not None and seller.network not in going.trouble:
             groups.setdefault(id(seller), (seller, []))[1].append((channel, job))
+            if (yield from _failed_before(going.store, job)):  # T27
+                apart.add(job.id)
         else:
             going.counts["pending"] += 1
     for seller, jobs in groups.values():
-        for some in batches(jobs, min(batch, seller.batch)):
+        for some in batches(jobs, min(batch, seller.batch), apart):
             late = not going.at_s <= (yield from now()) < going.at_s + ROUND_S
             if late or seller.network in going.trouble:
                 going.counts["pending"] += len(some)
@@ -56,15 +61,28 @@ def work_off(going: Round, batch: int, turn: int) -> Flow[None]:
                 yield from _work(going, seller, some)
 
 
-def batches(jobs: Sequence[tuple[Channel, Job]], size: int) -> Iterator[list[tuple[Channel, Job]]]:
-    """Jobs that were sent together, then planned ones, no more than `size` at a time; one channel once in each."""
+def _failed_before(store: SessionStore, job: Job) -> Flow[bool]:
+    if job.stage is not JobStage.PLANNED:
+        return False
+    known = yield from wait(store.jobs_of(job.key, 2))
+    return len(known) > 1 and known[1].stage is JobStage.FAILED
+
+
+def batches(
+    jobs: Sequence[tuple[Channel, Job]], size: int, apart: Container[int] = ()
+) -> Iterator[list[tuple[Channel, Job]]]:
+    """Jobs that were sent together, then planned ones, no more than `size` at a time; one channel once in each. Those
+    whose ids are in `apart` come last, each by itself.
+    """
     sent: dict[str, list[tuple[Channel, Job]]] = {}
     for each in jobs:
         if each[1].stage is JobStage.PREPARED:
             sent.setdefault(each[1].reference or "", []).append(each)
     for together in sent.values():
         yield from _cut(together, size)
-    yield from _cut([each for each in jobs if each[1].stage is JobStage.PLANNED], size)
+    planned = [each for each in jobs if each[1].stage is JobStage.PLANNED]
+    yield from _cut([each for each in planned if each[1].id not in apart], size)
+    yield from _cut([each for each in planned if each[1].id in apart], 1)
 
 
 def _cut(jobs: list[tuple[Channel, Job]], size: int) -> Iterator[list[tuple[Channel, Job]]]:

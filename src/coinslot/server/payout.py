@@ -6,6 +6,7 @@ of it is asked until the chain tells or patience ends, and a job whose end is no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,13 +111,15 @@ def _learn(
     store: SessionStore, seller: SessionSeller, tasks: Sequence[Task], sent: dict[int, Sendable], patience_s: float
 ) -> Flow[dict[int, JobOutcome]]:
     known: dict[int, JobOutcome] = {}
+    together = Counter(one.reference for one in sent.values())
     began = yield from now()
     while True:
         for task in tasks:
             if task.job.id not in known:
                 outcome = yield from _ask(seller, task, sent[task.job.id])
                 if not isinstance(outcome, Pending):
-                    yield from _end(store, task, outcome, sent[task.job.id])
+                    its = sent[task.job.id]
+                    yield from _end(store, task, outcome, its, alone=together[its.reference] == 1)
                     known[task.job.id] = outcome
         if len(known) == len(tasks) or not began <= (yield from now()) < began + patience_s:  # F21
             return {task.job.id: known.get(task.job.id, Pending("the chain has not told yet")) for task in tasks}
@@ -130,9 +133,12 @@ def _ask(seller: SessionSeller, task: Task, sent: Sendable) -> Flow[JobOutcome]:
         return Pending(type(error).__name__)
 
 
-def _end(store: SessionStore, task: Task, outcome: Done | Refused, sent: Sendable) -> Flow[None]:
+def _end(store: SessionStore, task: Task, outcome: Done | Refused, sent: Sendable, *, alone: bool) -> Flow[None]:
+    """`alone`: nothing else was in the transaction, so nobody else is why it never appeared. Those that were in one
+    together fail, and are planned anew, apart (outbox.py). T27
+    """
     if isinstance(outcome, Refused):
-        if (yield from now()) > sent.dead_after_s:  # it never appeared, and can't any more: made anew, for the same job
+        if alone and (yield from now()) > sent.dead_after_s:  # it can't appear any more: made anew, for the same job
             yield from wait(store.replan_job(task.lease))
             failpoint("settler.replanned")
         else:
