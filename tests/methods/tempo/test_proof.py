@@ -99,6 +99,18 @@ def test_only_the_one_spelling_of_a_signature_is_taken(shop: Shop, name: str) ->
     assert shop.check(seller, challenge, good, source_of(42431, KEY.address)).payer == KEY.address
 
 
+@pytest.mark.spec("TCHG-042")
+@pytest.mark.guard("T07")
+def test_a_proof_for_another_chain_is_none_even_where_its_source_says_so(shop: Shop) -> None:
+    """The account signed, and for that very chain; the challenge is on this one."""
+    seller = shop.seller()
+    challenge = shop.challenge(seller, "0")
+    made = KEY.sign_digest(proof_digest("3", 4217, challenge, KEY.address))
+    verify_proof(made, versions=("3",), chain_id=4217, challenge=challenge, account=KEY.address)
+    with pytest.raises(VerificationFailed, match="another chain"):
+        shop.check(seller, challenge, {"type": "proof", "signature": to_hex(made)}, source_of(4217, KEY.address))
+
+
 @pytest.mark.spec("TCHG-036")
 @pytest.mark.parametrize("spelt", [None, lambda text: text[2:], lambda text: "0X" + text[2:], lambda text: [text]])
 def test_a_proof_s_signature_is_hex_with_its_prefix(shop: Shop, spelt: Callable[[str], object] | None) -> None:

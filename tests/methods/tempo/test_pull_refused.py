@@ -288,6 +288,7 @@ def test_each_share_needs_a_transfer_of_its_own(shop: Shop, name: str, reason: s
         shop.check(seller, challenge, payload(raw))
 
 
+@pytest.mark.spec("TCHG-059")
 def test_two_shares_of_one_payee_need_two_transfers(shop: Shop) -> None:
     """Equal legs are counted, not only found."""
     key, other = shop.account(), fresh_address()

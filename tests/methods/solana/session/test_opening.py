@@ -12,7 +12,6 @@ import pytest
 
 from coinslot.chains.solana.budget import build_unit_limit, build_unit_price
 from coinslot.chains.solana.instruction import Instruction
-from coinslot.chains.solana.programs import TOKEN_PROGRAM
 from coinslot.devnet.channels.solana.program import PROGRAM_ID
 from coinslot.drive import run
 from coinslot.errors import ChainError
@@ -27,7 +26,7 @@ from coinslot.methods.solana.session.record import read_record
 from coinslot.server.price import Price
 from coinslot.store.protocol import Query
 from support.solanaopening import key
-from support.solanatill import COST, DEPOSIT, PRICE, PURSE, PYUSD, USDC, Buyer, SolanaTill, receipt_of, sponsor
+from support.solanatill import COST, DEPOSIT, PRICE, PURSE, PYUSD, Buyer, SolanaTill, receipt_of, sponsor
 from support.svm import SvmChain
 from support.till import first, offered, problem
 
@@ -171,19 +170,18 @@ def test_an_idle_timeout_that_was_not_offered_is_a_failed_verification(solana_ti
 @pytest.mark.spec("SSES-182", "SSES-183", "SSES-184")
 def test_a_token_that_is_taken_no_more_is_neither_opened_nor_topped_up(solana_till: Tills) -> None:
     """Though the challenge for it is our own, from before; nothing is sent."""
-    till = solana_till(mint=PYUSD)
+    till = solana_till()
     buyer, late = till.buyer(), till.client()
     opening, more = late.open(), buyer.top_up(COST)
-    asset = replace(till.seller.config.asset, id=USDC)
-    config = replace(till.seller.config, asset=asset, token_program=TOKEN_PROGRAM)
-    till.seller = replace(till.seller, config=config)
+    other = replace(till.seller.config.asset, id=key("another token").address)
+    till.seller = replace(till.seller, config=replace(till.seller.config, asset=other))
     till.price = Price(PRICE, (till.seller,), Extras())
     refused(till, opening, "invalid-challenge")
     refused(till, more, "invalid-challenge")
     refused(till, buyer.pay(), "invalid-challenge")
     assert late.on_chain is None
     assert (buyer.record.deposit, buyer.record.spent) == (DEPOSIT, 0)
-    assert till.challenge().request_object()["currency"] == USDC
+    assert till.challenge().request_object()["currency"] == other.id
 
 
 @pytest.mark.spec("SSES-243")

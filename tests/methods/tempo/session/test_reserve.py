@@ -214,7 +214,7 @@ def test_a_block_that_is_gone_confirms_nothing(
 
 @VERSIONS
 @pytest.mark.guard("T32")
-@pytest.mark.spec("TSES-095", "TSES-111")
+@pytest.mark.spec("TSES-095", "TSES-111", "TSES-113")
 def test_success_without_the_escrows_event_confirms_nothing(shop: Shop, parrots: Any, version: Version) -> None:
     """A reverted transaction, no event, another contract's, another channel's, another amount."""
     parrot = parrots(version)
