@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from coinslot.cli.columns import columns, safe
+from coinslot.cli.configfile import METAVAR, ConfigOption, named_config
 from coinslot.cli.methodflags import environment, method_meant, method_table
 from coinslot.cli.output import ExitCode, print_json
 from coinslot.cli.payments import parse_moment
@@ -33,10 +34,14 @@ STRANGERS = (
 
 
 def command(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar=METAVAR, help="The gate's file: its store, and what it accepts.", show_default=False),
+    ] = None,
+    config_option: ConfigOption = None,
     store: Annotated[
         str | None, typer.Option(envvar="COINSLOT_STORE", help="The store; by default the one in CONFIG.toml.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="The gate's CONFIG.toml: its store, and what it accepts.")] = None,
     rpc_url: Annotated[
         str | None, typer.Option(envvar="COINSLOT_RPC_URL", help="Without CONFIG.toml: a node of the chain to ask.")
     ] = None,
@@ -50,10 +55,13 @@ def command(
 ) -> None:
     """Check the ledger against the payments and every payment against the chain; clocks and files too.
 
-    Nothing is changed. Exit code 0 if all is well, 1 with a list of findings. Without --config or --rpc-url and
-    --recipient the chain is not asked.
+    Nothing is changed. Exit code 0 if all is well, 1 with a list of findings. The chain is asked only where a
+    CONFIG.toml, or --rpc-url and --recipient, say which.
+
+    Example: coinslot doctor gate.toml --since 24h
     """
-    gate = None if config is None else load_config(config)
+    file = named_config(config, config_option)
+    gate = None if file is None else load_config(file)
     url = store or (gate.store if gate else DEFAULT_STORE)
     if gate is not None:
         tables: list[dict[str, object]] = gate.accept
@@ -77,7 +85,7 @@ def _tables(method: str | None, settings: dict[str, str | None]) -> list[dict[st
     given: dict[str, object] = {name: value for name, value in settings.items() if value is not None}
     if "rpc_url" not in given or "recipient" not in given:
         if "recipient" in given or "currency" in given:
-            raise ConfigError("--rpc-url and --recipient go together (or give --config CONFIG.toml)")
+            raise ConfigError("--rpc-url and --recipient go together (or give a CONFIG.toml)")
         return []
     name = method_meant(method, given)
     return [{"method": name} | method_table("Accept", name, given, environment())]
@@ -131,7 +139,9 @@ def _channels(report: ChannelReport) -> Iterator[tuple[str, str]]:
 
 
 def _print(report: Report, url: str, asked: bool) -> None:
-    chain = f"{report.confirmed} payments confirmed" if asked else "not asked (give --config, or --rpc-url --recipient)"
+    chain = (
+        f"{report.confirmed} payments confirmed" if asked else "not asked (give CONFIG.toml, or --rpc-url --recipient)"
+    )
     rows = [
         ("Store", f"{shown(url)}, schema {VERSION}, writable"),
         ("Ledger", f"{report.entries} entries, {report.payments} settled payments"),

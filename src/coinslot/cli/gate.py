@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from coinslot.cli.configfile import METAVAR, ConfigOption, named_config
 from coinslot.cli.methodflags import environment, method_meant, method_table, with_method_flags
 from coinslot.cli.output import console, print_json
 from coinslot.cli.store import shown
@@ -132,7 +133,10 @@ CheckOption = Annotated[bool, typer.Option("--check", help="Check the configurat
 
 
 def gate(
-    config: Annotated[Path | None, typer.Argument(help="A CONFIG.toml instead of flags.", show_default=False)] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar=METAVAR, help="A file instead of flags.", show_default=False)
+    ] = None,
+    config_option: ConfigOption = None,
     upstream: Annotated[str | None, typer.Option(help="URL of the API to charge for.", show_default=False)] = None,
     price: Price = [],  # noqa: B006 - typer copies it
     free: FreeOption = [],  # noqa: B006
@@ -169,10 +173,13 @@ def gate(
     --price 'POST /v1/chat/completions=0.00001/token' --usage usage.total_tokens --max-units 4000
     --recipient 0x... --rpc-url http://127.0.0.1:8545
     """
-    if config is not None:
-        if upstream or price or free or flags or not settler:
+    file = named_config(config, config_option)
+    if file is not None:
+        others = (realm, tls_cert, tls_key, deposit, window, minimum, usage, max_units, method)
+        plain = (store, listen, workers, settler) == (DEFAULT_STORE, DEFAULT_LISTEN, 1, True)
+        if upstream or price or free or flags or not plain or any(one not in (None, "") for one in others):
             raise UsageError("give a CONFIG.toml or flags, not both")
-        chosen = load_config(config)
+        chosen = load_config(file)
     else:
         if upstream is None:
             raise ConfigError("--upstream: the URL of the API to charge for (or give a CONFIG.toml)")

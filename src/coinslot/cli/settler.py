@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from coinslot.cli.configfile import METAVAR, ConfigOption, named_config
 from coinslot.cli.methodflags import environment, method_meant, method_table, with_method_flags
 from coinslot.cli.output import ExitCode, console, print_json
 from coinslot.cli.store import shown
@@ -46,8 +47,10 @@ CloseIdleOption = Annotated[
 
 def settler(
     config: Annotated[
-        Path | None, typer.Argument(help="The gate's CONFIG.toml: its store, and what it accepts.", show_default=False)
+        Path | None,
+        typer.Argument(metavar=METAVAR, help="The gate's file: its store, and what it accepts.", show_default=False),
     ] = None,
+    config_option: ConfigOption = None,
     method: Annotated[
         str | None,
         typer.Option(help="Payment method; else COINSLOT_METHOD, or what the node speaks.", show_default=False),
@@ -92,9 +95,10 @@ def settler(
 
     Example: coinslot settler gate.toml --settle-units 5000000 --every 10
     """
-    if config is not None and flags:
+    file = named_config(config, config_option)
+    if file is not None and flags:
         raise UsageError("give a CONFIG.toml or flags of the payment method, not both")
-    gate = None if config is None else load_config(config)
+    gate = None if file is None else load_config(file)
     tables: list[dict[str, object]] = _tables(method, flags) if gate is None else gate.accept
     url = store or (gate.store if gate is not None else DEFAULT_STORE)
     asked = {
