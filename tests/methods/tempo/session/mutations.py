@@ -312,13 +312,6 @@ MUTATIONS = [
         "if False:",
         f"{HERE}/test_reserve.py::test_a_channel_that_is_closing_is_not_paid_from",
     ),
-    Mutation(
-        "T07",
-        RESERVE,
-        "if found.channel.escrow != terms.escrow:",
-        "if False:",
-        f"{HERE}/test_reserve.py::test_a_channel_must_fit_the_terms",
-    ),
     # the payer: whatever is not known, ours, or proven
     *(
         Mutation(

@@ -34,9 +34,9 @@ from coinslot.methods.tempo.session.reserve import (
     confirm_topped_up,
     read_channel,
     read_states,
-    require_channel,
+    require_usable,
 )
-from coinslot.methods.tempo.session.terms import SessionTerms
+from coinslot.methods.tempo.session.terms import SessionTerms, require_parties
 from coinslot.methods.tempo.session.transaction import (
     Funding,
     Opening,
@@ -115,7 +115,8 @@ class Lane:
         """An open channel."""
         opening, receipt = self.open()
         found = self.shop.run(confirm_opened(self.url, receipt, opening.channel, DEPOSIT))
-        require_channel(found, self.terms)
+        require_parties(found, self.terms)
+        require_usable(found)
         assert found.signer == self.payer.address
         return opening.channel
 
@@ -161,7 +162,7 @@ def test_the_channel_that_we_computed_is_the_one_that_opens(lanes: Any, version:
     lane = lanes(version)
     opening, receipt = lane.open()
     found = lane.shop.run(confirm_opened(lane.url, receipt, opening.channel, DEPOSIT))
-    require_channel(found, lane.terms)
+    require_parties(found, lane.terms)
     assert (found.state.deposit_units, found.state.settled_units, found.signer) == (DEPOSIT, 0, lane.payer.address)
     assert lane.shop.run(read_channel(lane.url, opening.channel)) == found
     assert lane.shop.run(read_states(lane.url, lane.escrow, [opening.channel.id])) == (found.state,)
@@ -190,7 +191,7 @@ def test_a_sponsored_open_is_the_same_channel(lanes: Any, version: Version) -> N
     final = sign_as_fee_payer(handed.transaction, sponsor, sender=handed.sender, fee_token=PATH)
     receipt = lane.send(serialise(final))
     found = lane.shop.run(confirm_opened(lane.url, receipt, ref, DEPOSIT))
-    require_channel(found, lane.terms)
+    require_parties(found, lane.terms)
     assert lane.held(lane.payer) == before - DEPOSIT
 
 
@@ -238,7 +239,7 @@ def test_a_close_pays_the_payee_and_refunds_the_rest(lanes: Any, version: Versio
     assert closed.refunded_units == DEPOSIT - capture
     assert lane.held(lane.payer) == before + DEPOSIT - capture
     with pytest.raises((ChannelNotFound, ChannelFinalized)):
-        require_channel(lane.shop.run(read_channel(lane.url, ref)), lane.terms)
+        require_usable(lane.shop.run(read_channel(lane.url, ref)))
 
 
 def test_a_v2_channel_without_use_is_closed_with_everything_refunded(lanes: Any) -> None:
@@ -261,11 +262,11 @@ def test_a_payer_asks_to_close_and_takes_it_back(lanes: Any, version: Version) -
     asked = lane.shop.run(read_channel(lane.url, ref))
     assert asked.state.withdrawable_at == asked.state.close_requested_at + CLOSE_GRACE_S
     with pytest.raises(ChannelFinalized, match="asked"):
-        require_channel(asked, lane.terms)
+        require_usable(asked)
     tx = top_up_transaction(ref, PATH, 1, lane.funding())
     receipt = lane.send(serialise(sign(tx, lane.payer)))
     assert len(events_of(lane.escrow, receipt.logs, CloseRequestCancelled, ref.id)) == 1
-    require_channel(lane.shop.run(confirm_topped_up(lane.url, receipt, ref, 1)), lane.terms)
+    require_usable(lane.shop.run(confirm_topped_up(lane.url, receipt, ref, 1)))
 
 
 @VERSIONS

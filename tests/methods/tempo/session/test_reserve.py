@@ -17,8 +17,6 @@ from coinslot.chains.evm.rpc import Log, Receipt
 from coinslot.errors import (
     ChannelFinalized,
     ChannelNotFound,
-    CoinslotError,
-    InsufficientBalance,
     RpcUnreachable,
     UsageError,
     VerificationFailed,
@@ -35,11 +33,10 @@ from coinslot.methods.tempo.session.reserve import (
     confirm_topped_up,
     read_channel,
     read_states,
-    require_channel,
 )
 from support.devnet import Chain
 from support.rpcfault import FaultyNode, answer, drop, edit
-from support.tempochannel import ALPHA, KEY, OPERATOR, PATH, PAYEE, descriptor, event_log, terms
+from support.tempochannel import KEY, OPERATOR, PATH, PAYEE, descriptor, event_log
 from support.temposhop import Shop
 
 pytestmark = pytest.mark.devnet
@@ -123,7 +120,7 @@ def test_a_channel_is_read_with_its_signer(shop: Shop, parrots: Any, version: Ve
     assert found.state == ChannelState(1000, 300, 7, False)
     assert (found.payer, found.payee, found.token, found.signer) == (KEY.address, PAYEE, PATH, KEY.address)
     assert found.operator == (ZERO_ADDRESS if version == V1 else OPERATOR)
-    assert (found.state.unsettled_units, found.state.withdrawable_at) == (700, 907)
+    assert found.state.withdrawable_at == 907
     then = shop.run(read_channel(shop.chain.rpc_url, parrot.channel, block=before))
     assert then.state == ChannelState(1000, 100, 0, False)
 
@@ -164,7 +161,6 @@ def test_many_states_are_read_at_once(shop: Shop, parrots: Any, version: Version
     url = shop.chain.rpc_url
     assert shop.run(read_states(url, parrot.escrow, ids)) == (ChannelState(10, 3, 5, False), last)
     assert last.exists == (version == V1)
-    assert last.unsettled_units == 0
     with pytest.raises(RpcUnreachable):
         shop.run(read_states(url, parrot.escrow, ids[:1]))
     with pytest.raises(UsageError):
@@ -285,27 +281,3 @@ def test_top_up_settlement_and_close_are_confirmed(shop: Shop, parrots: Any, ver
     closed = parrot.receipt(block, parrot.event("ChannelClosed", 500, 505))
     expected = ChannelClosed(parrot.channel.id, KEY.address, PAYEE, 500, 505)
     assert shop.run(confirm_closed(url, closed, parrot.channel)) == expected
-
-
-@VERSIONS
-@pytest.mark.guard("T07")
-@pytest.mark.spec("TSES-098", "TSES-099", "TSES-100", "TSES-101", "TSES-102", "TSES-034")
-def test_a_channel_must_fit_the_terms(shop: Shop, parrots: Any, version: Version) -> None:
-    """Escrow, payee, token, operator, one unit left, and not closing."""
-    parrot = parrots(version)
-    parrot.holds(1000, 975)
-    found = shop.run(read_channel(shop.chain.rpc_url, parrot.channel))
-    asked = terms(parrot.escrow, operator=found.operator)
-    require_channel(found, asked)
-    closing = replace(found.state, close_requested_at=1)
-    cases: list[tuple[Any, Any, type[CoinslotError]]] = [
-        (found, replace(asked, escrow=Escrow(version, 4217, parrot.address)), VerificationFailed),
-        (found, replace(asked, recipient=ALPHA), VerificationFailed),
-        (found, replace(asked, asset=replace(asked.asset, id=ALPHA)), VerificationFailed),
-        (replace(found, operator=ALPHA), asked, VerificationFailed),
-        (found, replace(asked, amount_units=26), InsufficientBalance),
-        (replace(found, state=closing), asked, ChannelFinalized),
-    ]
-    for channel, wanted, error in cases:
-        with pytest.raises(error):
-            require_channel(channel, wanted)

@@ -26,7 +26,6 @@ from coinslot.errors import (
     BadTransaction,
     ChannelFinalized,
     ChannelNotFound,
-    InsufficientBalance,
     RpcRefused,
     RpcUnreachable,
     UsageError,
@@ -35,7 +34,6 @@ from coinslot.errors import (
 from coinslot.methods.tempo.session.channel import ChannelRef, Descriptor, expected_signer
 from coinslot.methods.tempo.session.escrow import CLOSE_GRACE_S, V1, V2, Escrow
 from coinslot.methods.tempo.session.events import ChannelClosed, ChannelOpened, E, Settled, ToppedUp, events_of
-from coinslot.methods.tempo.session.terms import SessionTerms, require_parties
 
 T = TypeVar("T")
 
@@ -62,11 +60,6 @@ class ChannelState:
     def exists(self) -> bool:
         """Whether the chain knows such a channel."""
         return self.deposit_units > 0 or self.finalized
-
-    @property
-    def unsettled_units(self) -> int:
-        """What vouchers can still claim."""
-        return 0 if self.finalized else self.deposit_units - self.settled_units
 
     @property
     def withdrawable_at(self) -> int | None:
@@ -205,23 +198,6 @@ def require_usable(found: ChainChannel) -> None:
         raise ChannelFinalized("the channel was closed", channel_id=found.channel.id)
     if found.state.close_requested_at:  # T27 TSES-102 TSES-122
         raise ChannelFinalized("the payer asked the chain to close the channel", channel_id=found.channel.id)
-
-
-def require_channel(found: ChainChannel, terms: SessionTerms) -> None:
-    """That a channel, as the chain has it, pays these terms and holds at least the price of one unit.
-
-    Raises VerificationFailed, ChannelFinalized, InsufficientBalance.
-    """
-    if found.channel.escrow != terms.escrow:  # T07
-        raise VerificationFailed("the channel lives on another escrow or chain")
-    require_parties(found, terms)
-    require_usable(found)
-    missing = terms.amount_units - found.state.unsettled_units
-    if missing > 0:  # TSES-034 TSES-100
-        channel_id = found.channel.id
-        raise InsufficientBalance(
-            "the deposit left does not cover one unit", channel_id=channel_id, required_top_up=missing
-        )
 
 
 def confirm_topped_up(url: str, receipt: Receipt, channel: ChannelRef, additional_units: int) -> Flow[ChainChannel]:
