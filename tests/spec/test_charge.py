@@ -69,7 +69,7 @@ def _elsewhere(terms: ToyTerms) -> ToyTerms:
     return replace(terms, payees=(Payee("bob", terms.amount_units),))
 
 
-@pytest.mark.spec("CHG-001", "CHG-012", "CHG-013", "CHG-014", "CHG-015", "CHG-016", "CHG-017")
+@pytest.mark.spec("CHG-001", "CHG-012", "CHG-013", "CHG-014", "CHG-015", "CHG-016", "CHG-017", "CORE-037")
 @pytest.mark.parametrize("check", ["id", "time", "proof", "amount", "recipient"])
 def test_each_check_of_the_document_is_made(till: Till, check: str) -> None:
     """A foreign id, a challenge that is over, a false proof, a unit too little, a payment to somebody else."""

@@ -545,6 +545,7 @@ def test_a_metered_answer_takes_what_it_delivered(solana_till: Tills, operator: 
     if operator:
         assert decode_voucher(buyer.record.voucher or buyer.voucher(0).encode()).cumulative_units == 0
     assert all(meter.take() for _ in range(3))
+    assert not meter.take(3)  # two are left of what was set aside
     receipt = run(meter.finish(), till.world)
     assert (buyer.record.spent, buyer.record.reserved, buyer.record.units) == (3 * COST, 0, 3)
     assert receipt.extra["spent"] == str(3 * COST)
