@@ -15,9 +15,22 @@ METHODS = "tests/attacks/test_method_in_a_header.py::"
 CACHES = "tests/attacks/test_shared_caches.py::"
 BODIES = "tests/attacks/test_gate_bodies.py::"
 PAYOUTS = "tests/attacks/test_settler_batches.py::"
+HEADERS = "tests/attacks/test_priced_by_header.py::"
 UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
+    Mutation(
+        "T03", "server/request.py", "for name in looked_at:", "for name in ():",
+        HEADERS + "test_what_a_price_was_made_of_is_bound",
+    ),
+    Mutation(
+        "T03", "server/issue.py", "watched = Watched(request.headers) if callable(price.amount) else None",
+        "watched = None", HEADERS + "test_a_price_looks_fields_up_by_name",
+    ),
+    Mutation(
+        "T03", "server/gate.py", "request_hash(self.incoming, realm, self.looked_at)",
+        "request_hash(self.incoming, realm)", HEADERS + "test_a_key_of_a_small_request_brings_no_large_one",
+    ),
     Mutation(
         "T27", "server/outbox.py", "return len(known) > 1 and known[1].stage is JobStage.FAILED", "return False",
         PAYOUTS + "test_a_payout_that_failed_holds_up_nobody_again",

@@ -35,7 +35,7 @@ MUTATIONS = [
     Mutation(
         "T03",
         GATE,
-        'fits = bound.get("s") == scope(request)',
+        'fits = bound.get("s") == scope(request, looked_at(bound))',
         "fits = True",
         BINDING + "test_a_credential_is_good_for_its_request_only",
     ),
@@ -49,8 +49,8 @@ MUTATIONS = [
     Mutation(
         "T03",
         "server/request.py",
-        "(request.method, request.path, request.query)",
-        "(request.method, request.path)",
+        "[request.method, request.path, request.query]",
+        "[request.method, request.path]",
         BINDING + "test_a_credential_is_good_for_its_request_only",
     ),
     Mutation(
@@ -63,8 +63,8 @@ MUTATIONS = [
     Mutation(
         "T42",
         "server/request.py",
-        "(request.method, request.path, request",
-        '("", request.path, request',
+        "[request.method, request.path, request",
+        '["", request.path, request',
         BINDING + "test_a_credential_is_good_for_its_request_only",
     ),
     Mutation(

@@ -53,7 +53,7 @@ from coinslot.server.answer import Answer, refusal, replay
 from coinslot.server.events import Event, Observer, Offered, Paid, Replayed
 from coinslot.server.events import Refused as RefusedEvent
 from coinslot.server.holding import Hold, let_go, obtain
-from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values, silent
+from coinslot.server.issue import PROOF, Issuer, expires_at_s, header_values, looked_at, silent
 from coinslot.server.presented import asked_of, credential_hash, idempotency_key, says
 from coinslot.server.price import Price
 from coinslot.server.request import Incoming, path_scope, request_hash, scope
@@ -82,6 +82,11 @@ class _Request:
     price: Price
     credential_hash: str
     idempotency_key: str | None
+    looked_at: tuple[str, ...] = ()
+
+    def hash(self, realm: str) -> str:
+        """What an Idempotency-Key stands for."""
+        return request_hash(self.incoming, realm, self.looked_at)  # T03
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,8 @@ class Gate:
             return (yield from self._introduce(credential, request, price))
         if request.manages:
             raise MethodNotAllowed("nothing is sold here under this method")
-        asked = _Request(request, price, credential_hash(credential), idempotency_key(request))
+        key = idempotency_key(request)
+        asked = _Request(request, price, credential_hash(credential), key, looked_at(bound))
         known = yield from wait(self.store.find(credential.challenge.id))
         if known is not None:
             return (yield from self._again(known, credential, asked))
@@ -205,12 +211,12 @@ class Gate:
                 fits = bound.get("s") == path_scope(request) or says(credential, Act.USE)
                 body_matches = True
             else:
-                fits = bound.get("s") == scope(request)
+                fits = bound.get("s") == scope(request, looked_at(bound))
                 body_matches = same_body(echo.digest, request.body or b"") if echo.digest else not request.body
         except MalformedHeader as error:
             raise InvalidChallenge(str(error)) from None
         if not fits:
-            raise InvalidChallenge("this challenge was issued for another method, path or query")
+            raise InvalidChallenge("this challenge was issued for another method, path or query, or at another price")
         if not body_matches:
             raise InvalidChallenge("this challenge was issued for another body")
         if echo.description is None:
@@ -238,7 +244,7 @@ class Gate:
             checked.recognised.credential.challenge,
             checked.proof,
             checked.payer,
-            request_hash(asked.incoming, self.issuer.realm),
+            asked.hash(self.issuer.realm),
             asked.credential_hash,
             asked.idempotency_key,
             checked.budgets,
@@ -389,7 +395,7 @@ class Gate:
 
     def _keyed(self, payment: Payment, asked: _Request) -> Flow[Answer | Admission]:
         """The payer made this request before under the same Idempotency-Key: the first payment's outcome, no second."""
-        if payment.request_hash != request_hash(asked.incoming, self.issuer.realm):
+        if payment.request_hash != asked.hash(self.issuer.realm):
             raise KeyReused("this Idempotency-Key was used for another request")
         if payment.stage is Stage.DELIVERED:
             return self._replayed(payment, asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coinslot.core.accept import arrange, parse_accept
@@ -14,7 +14,7 @@ from coinslot.core.instant import format_instant, parse_instant
 from coinslot.drive import Flow, now, random_bytes
 from coinslot.errors import ChainError, ConfigError, InvalidChallenge, MalformedHeader, RailUnavailable
 from coinslot.server.price import Offer, Price
-from coinslot.server.request import Incoming, path_scope, scope
+from coinslot.server.request import Incoming, Watched, path_scope, scope
 
 # Long enough to find a wallet and a block, short enough that old prices don't linger.
 EXPIRES_IN_S = 300
@@ -24,6 +24,8 @@ NONCE_BYTES = 16
 RETRY_SILENT_S = 5
 # The member of `opaque` that marks a challenge to prove an account: what answers it buys nothing.
 PROOF = "p"
+# The member that names the header fields its price was made of, between commas.
+LOOKED_AT = "h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,10 @@ class Issuer:
         `hint` may add to an offer what is for this client alone. Raises RailUnavailable where every offer needs
         something of a chain that does not answer.
         """
-        offers = yield from price.offers(request)
+        watched = Watched(request.headers) if callable(price.amount) else None  # T03
+        offers = yield from price.offers(request if watched is None else replace(request, headers=watched))
+        names = () if watched is None else watched.names
+        mark = f'"{LOOKED_AT}":"{",".join(names)}",' if names else ""
         expires = format_instant((yield from now()) + self.expires_in_s)
         digest = body_digest(request.body, rfc9530=self.rfc9530) if request.body else None
         issued = []
@@ -71,23 +76,24 @@ class Issuer:
                 trouble = error
                 continue
             if offer.terms is None:
-                issued.append((yield from self._issue(offer, price, expires, scope(request), digest)))
+                bound = scope(request, names)
+                issued.append((yield from self._issue(offer, price, expires, bound, digest, mark)))
             else:  # of a session: many requests to this path will echo it
                 issued.append((yield from self._issue(offer, price, expires, path_scope(request), None)))
         if not issued and trouble is not None:
             raise silent(trouble) from trouble
         for proof in price.proofs if request.method == "HEAD" else ():
-            marked = yield from self._issue(proof, price, expires, scope(request), None, proof=True)
+            marked = yield from self._issue(proof, price, expires, scope(request), None, f'"{PROOF}":"1",')
             issued.append(marked)
         return issued
 
     def _issue(
-        self, offer: Offer, price: Price, expires: str, bound: str, digest: str | None, *, proof: bool = False
+        self, offer: Offer, price: Price, expires: str, bound: str, digest: str | None, mark: str = ""
     ) -> Flow[Challenge]:
         nonce = base64url_encode((yield from random_bytes(NONCE_BYTES)))
-        # Canonical as it stands: plain members in order, all base64url.
-        mark = f'"{PROOF}":"1",' if proof else ""
-        opaque = base64url_encode(f'{{"n":"{nonce}",{mark}"s":"{bound}"}}'.encode("ascii"))
+        # Canonical as it stands: plain members in order, all base64url or names of header fields.
+        before, between = ("", mark) if mark > '"n"' else (mark, "")
+        opaque = base64url_encode(f'{{{before}"n":"{nonce}",{between}"s":"{bound}"}}'.encode("ascii"))
         header = ALTERNATE_HEADER if self.alternate_header else None
         description = price.extras.description
         return self.keys.issue(
@@ -125,6 +131,11 @@ def _completed(offer: Offer) -> Flow[Offer]:
     """The offer with what only the chain knows now. Raises ChainError."""
     asked = yield from offer.seller.complete(offer.asked)
     return offer if asked is offer.asked else replace(offer, asked=asked)
+
+
+def looked_at(bound: Mapping[str, str]) -> tuple[str, ...]:
+    """The header fields that a price was made of, by what was bound in `opaque`."""
+    return tuple(bound[LOOKED_AT].split(",")) if LOOKED_AT in bound else ()
 
 
 def header_values(challenges: Sequence[Challenge]) -> list[str]:
