@@ -152,6 +152,10 @@ def test_an_equal_or_lower_voucher_is_refused_and_changes_nothing(solana_till: T
     for total in (2 * COST, COST, 0):
         refused(till, buyer.credential(buyer.voucher_payload(total)))
     assert buyer.sums == (2 * COST, 2 * COST, 0)
+    assert till.serve(buyer.pay(4 * COST)).status == 200
+    for total in (4 * COST, 3 * COST):  # not even from what is available
+        refused(till, buyer.credential(buyer.voucher_payload(total)))
+    assert buyer.sums == (4 * COST, 3 * COST, 0)
 
 
 def _again(till: SolanaTill, credential: str, name: str) -> Answer:
