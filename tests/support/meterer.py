@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +13,16 @@ from coinslot.intents.deliveries import COMMIT_PATH
 from support.sessionsite import SessionShop
 from support.site import Reply, Seen
 
+# A stream that nobody releases ends by itself, long after the test that forgot it.
+HELD_S = 30.0
+
 
 @dataclass
 class Meterer:
     """A shop whose streams are paid afterwards, and say what a test wants: `events` in order, `answers` to commits.
 
-    In texts, CHANNEL is the channel that paid the stream.
+    In texts, CHANNEL is the channel that paid the stream. `released`: where it is there, a stream comes event by event,
+    and does not end before that.
     """
 
     shop: SessionShop
@@ -25,6 +31,7 @@ class Meterer:
     commits: list[Seen] = field(default_factory=list)
     channel: str = ""
     end: bytes = b"data: [DONE]\n\n"
+    released: threading.Event | None = None
 
     def directive(self, amount: object = "3000", **more: Any) -> tuple[str, dict[str, Any]]:
         """What a delivery may cost."""
@@ -47,16 +54,27 @@ class Meterer:
         if seen.method != "GET" or reply.status != 200 or not seen.path.startswith("/words"):
             return reply
         headers = dict(reply.headers)
-        self.channel = headers["payment-session"]
+        self.channel = headers.get("payment-session", self.channel)
         pieces = []
         for name, data in self.events:
             line = json.dumps(data).replace("CHANNEL", self.channel)
             pieces.append(f"event: {name}\ndata: {line}\n\n".encode() if name else f"data: {line}\n\n".encode())
         kept = tuple(pair for pair in reply.headers if pair[0] != "content-type")
-        return Reply(200, b"".join(pieces) + self.end, (*kept, ("content-type", "text/event-stream")))
+        told = (*kept, ("content-type", "text/event-stream"))
+        if self.released is not None:
+            return Reply(200, b"", told, chunks=self._slowly(pieces))
+        return Reply(200, b"".join(pieces) + self.end, told)
+
+    def _slowly(self, pieces: list[bytes]) -> Iterator[bytes]:
+        assert self.released is not None
+        yield from pieces
+        self.released.wait(HELD_S)
+        yield self.end or b": over\n\n"
 
     def _commit(self, told: dict[str, Any]) -> Reply:
         answer = self.answers.pop(0) if self.answers else {}
+        if answer == "hang":
+            return Reply(drop="hang")
         if isinstance(answer, int):
             return Reply(answer, b"{}", (("content-type", "application/json"),))
         total = told["cumulativeAmount"] if "cumulativeAmount" in told else told["voucher"]["amount"]

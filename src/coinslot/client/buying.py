@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from coinslot.client import channels
+from coinslot.client import channels, owing
 from coinslot.client.choose import judged
 from coinslot.client.events import Declined
 from coinslot.client.journey import Journey, Resume
@@ -118,6 +118,7 @@ def buy(
     try:
         held = yield from channels.ready(visit, fields)
         visit.purse.tally.begin(held, visit.terms.asset)
+        held = yield from owing.settled(visit, held)
         given = errand.fields(KEY_HEADER)
         key = (KEY_HEADER, given[0] if given else f'"{(yield from random_bytes(16)).hex()}"')
         ready = yield from ready_to_use(visit, held)

@@ -7,8 +7,9 @@ was signed ahead is then worth nothing, also where closing takes all that a vouc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from coinslot.client import channels
+from coinslot.client import channels, owing
 from coinslot.client.events import Closed
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
 from coinslot.client.presenting import MAX_PROBLEM_BYTES, Answer, Ask, offers
@@ -23,6 +24,7 @@ from coinslot.errors import (
     ChannelsNotClosed,
     MalformedHeader,
     NoPayableOffer,
+    PaymentError,
     PaymentOutcomeUnknown,
     PaymentRefused,
     PolicyRefused,
@@ -150,6 +152,10 @@ def _fitting(purse: Purse, url: str, held: Held, challenge: Challenge, payer: Se
 def _close(visit: Visit, held: Held) -> Flow[Held]:
     if held.opening:
         held = yield from channels.resolve(visit, held)
+    if owing.payable(visit, held):
+        with suppress(PaymentError, ChainError):  # not to be able to pay keeps no deposit back
+            yield from owing.settled(visit, held)
+        held = (yield from wait(visit.book.get(held.key))) or held
     word = Word(standing=Standing.CLOSING, closing_at_s=(yield from now()))
     held = yield from wait(visit.book.note(held.key, word))  # before it is asked for: nothing more is bought on it
     exact = held.spent_units if held.acknowledged_units == held.signed_units else held.signed_units

@@ -3,6 +3,7 @@
     a directive     begins a delivery, and ends the one before: that came, and is paid
     a usage         says what the running one came to; it can speak of no other
     the end         `[DONE]`, or the end of an answer that did not break off: the running one is paid
+    leaving         its reader closed it before that: what came of the running one is owed (owing.py)
 
 The most that the deliveries of one answer may come to (T24), whatever the directives and the usages say:
 
@@ -18,17 +19,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
-from coinslot.client import channels
-from coinslot.client.committing import MAX_PENDING_S, Commit, post
+from coinslot.client import channels, owing
+from coinslot.client.debts import Debt
+from coinslot.client.events import Declined
 from coinslot.client.purse import units_of
 from coinslot.client.text import origin_of
-from coinslot.client.visit import Visit, affordable, sign, turn
-from coinslot.client.watermark import STEP_UNITS, Agreed
-from coinslot.drive import Flow, failpoint, now, wait
+from coinslot.client.visit import Visit, turn
+from coinslot.client.watermark import Agreed
+from coinslot.drive import Flow, wait
 from coinslot.errors import PaymentRefused, PolicyRefused, UsageError
 from coinslot.intents.acts import Held, Standing
 from coinslot.intents.deliveries import COMMIT_PATH, Directive, Usage
-from coinslot.store.book import SETTLED, Pending, Word
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Deliveries:
     visit: Visit
     agreed: Agreed
     _live: Directive | None = None
+    _from_units: int = 0
     _usage: Usage | None = None
     _ended: set[str] = field(default_factory=set)
     _sequence: int = -1
@@ -51,8 +53,8 @@ class Deliveries:
         self._before = frozenset(self.agreed.deliveries)
         self._paid_units = sum(self.agreed.deliveries.values())
 
-    def begin(self, held: Held, told: Directive, at_s: float) -> None:
-        """The delivery that streams from now on. The one before must be paid already.
+    def begin(self, held: Held, told: Directive, at_s: float, received_units: int) -> None:
+        """The delivery that streams from now on. The one before must be paid already. `received_units`: see `pay`.
 
         Raises UsageError for one that can't be ours, PolicyRefused for a voucher that would go elsewhere.
         """
@@ -70,7 +72,8 @@ class Deliveries:
         if told.expires_at_s <= at_s:
             raise UsageError("expiresAt is past")
         self._url(told)
-        self._live, self._usage, self._sequence = told, None, told.sequence
+        self.visit.purse.desk.debts.drop(held.key, told.delivery_id)  # F14: it comes again, and is paid at its end
+        self._live, self._usage, self._sequence, self._from_units = told, None, told.sequence, received_units
 
     def repeats(self, told: Directive) -> bool:
         """Whether this directive is the running one, once more."""
@@ -106,10 +109,8 @@ class Deliveries:
 
     def require_agreed(self, received_units: int) -> None:
         """That the caller agreed to the running delivery, and the ones before. Raises PolicyRefused. T24"""
-        terms, policy = self.visit.terms, self.visit.purse.policy
-        limit = policy.limit(terms.asset)
-        streamed = received_units + self.visit.ahead_units
-        of_request = 0 if limit is None else max(0, units_of(limit, terms.asset) - terms.amount_units)
+        terms = self.visit.terms
+        streamed, of_request = received_units + self.visit.ahead_units, self._of_request_units
         total = self._paid_units + self.due_units
         if total > min(streamed, of_request):  # T24
             shown = terms.asset.text
@@ -118,6 +119,13 @@ class Deliveries:
                 f"what came and a window ahead, and {shown(of_request)} beside the price of one request. "
                 "Nothing was signed for it."
             )
+
+    @property
+    def _of_request_units(self) -> int:
+        """What the policy leaves for deliveries beside the price of one request."""
+        terms = self.visit.terms
+        limit = self.visit.purse.policy.limit(terms.asset)
+        return 0 if limit is None else max(0, units_of(limit, terms.asset) - terms.amount_units)
 
     def pay(self, held: Held, received_units: int) -> Flow[Held | None]:
         """Pay the running delivery, if one runs that cost something; it is over then. The channel's new record.
@@ -133,14 +141,19 @@ class Deliveries:
             if not due:
                 return None
             self.require_agreed(received_units)
-            return (yield from self._pay(held.key, told, due))
+            return (yield from self._pay(held.key, self._debt(told, due, 0)))
         finally:
             self._live, self._usage = None, None  # whatever came of it, it is not signed for again
             self._ended.add(told.delivery_id)
             self._paid_units += due
 
-    def _pay(self, key: str, told: Directive, due_units: int) -> Flow[Held | None]:
-        visit, url = self.visit, self._url(told)
+    def _debt(self, told: Directive, amount_units: int, more_units: int) -> Debt:
+        until_s = float(told.expires_at_s)
+        url = self._url(told)
+        return Debt(self.visit.origin, url, told.delivery_id, amount_units, more_units, until_s, self.agreed)
+
+    def _pay(self, key: str, debt: Debt) -> Flow[Held | None]:
+        visit = self.visit
         lease = yield from turn(visit.book, visit.scope)
         try:
             held = yield from wait(visit.book.get(key))
@@ -148,23 +161,35 @@ class Deliveries:
                 held = yield from channels.resolve(visit, held)
             if held is None or held.standing is not Standing.OPEN:
                 raise PaymentRefused("the channel of a delivery is not open any more. Nothing was signed.", status=0)
-            # As far as the server acknowledged; what it never said a word about it may not have.
-            total = max(held.signed_units + STEP_UNITS, (held.acknowledged_units or held.signed_units) + due_units)
-            yield from affordable(visit, total - held.signed_units)  # before anything is deposited for it. T22
-            held = yield from channels.covered(visit, held, total)
-            commit = Commit(url, told.delivery_id, due_units, total)
-            dead_after_s = min(float(told.expires_at_s), (yield from now()) + MAX_PENDING_S)
-            pending = Pending(commit.encode(), held.reference, dead_after_s)
-            yield from wait(visit.book.note(held.key, Word(pending=pending)))
-            added = total - held.signed_units
-            failpoint("client.committing")
-            try:
-                held = yield from sign(visit, held, total)  # F01 F02
-            except PolicyRefused:
-                yield from wait(visit.book.note(held.key, Word(pending=SETTLED)))
-                raise
-            self.agreed.deliveries[told.delivery_id] = due_units  # T24
-            self.agreed.committed_units += added
-            return (yield from post(visit, held, commit))
+            return (yield from owing.pay(visit, held, debt))
         finally:
             lease.release()
+
+    # --- left early ------------------------------------------------------------------------------
+
+    def lose(self) -> None:
+        """The stream broke off, by no wish of its reader: the running delivery is not paid, and may come again."""
+        self._live, self._usage = None, None
+
+    def leave(self, held: Held, received_units: int) -> None:
+        """Its reader has left: what came of the running delivery is owed from now on. `received_units`: see `pay`.
+
+        That is the usage, if it was told. Else what came by our own count, or more where its server had sent more: up
+        to a window ahead, and what the directive said. Nothing where nothing came, or beyond the limits. T24
+        """
+        told, usage = self._live, self._usage
+        self._live, self._usage = None, None
+        if told is None:
+            return
+        self._ended.add(told.delivery_id)
+        came = max(0, received_units - self._from_units)
+        amount = min(told.amount_units, came) if usage is None else usage.amount_units  # T24
+        room = min(received_units + self.visit.ahead_units, self._of_request_units) - self._paid_units
+        if not amount:
+            return
+        if amount > room:  # T24
+            text = f"what {self.visit.origin} wants for what it delivered is not allowed. Nothing was signed for it."
+            self.visit.purse.observe(Declined(self.visit.origin, text))
+            return
+        more = 0 if usage is not None else min(told.amount_units, came + self.visit.ahead_units, room) - amount  # T24
+        self.visit.purse.desk.debts.owe(held.key, self._debt(told, amount, max(0, more)))

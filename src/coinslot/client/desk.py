@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlsplit
 
+from coinslot.client.debts import Debts
 from coinslot.client.watermark import Streams
 from coinslot.core.challenge import Challenge
 from coinslot.errors import ConfigError, PolicyRefused
@@ -82,6 +83,7 @@ class Desk:
     _book: Book | None = field(default=None, repr=False)
     _challenges: dict[tuple[str, str, str], tuple[Challenge, float]] = field(default_factory=dict, repr=False)
     streams: dict[str, Streams] = field(default_factory=dict, repr=False)
+    debts: Debts = field(default_factory=Debts, repr=False)
     _introduced: set[str] = field(default_factory=set, repr=False)
 
     @property

@@ -35,7 +35,8 @@ class Ask:
 
     `body` None: as the caller gave it, else exactly these bytes. `paid`: a credential is on board; be patient. `verb`:
     not the request itself but one about its channel, by this HTTP method, without the caller's body; it goes to the
-    same URL, or to `url` on the same origin.
+    same URL, or to `url` on the same origin. `within_s`: nothing of it is waited for longer, whatever the caller's
+    timeouts are.
     """
 
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -43,6 +44,7 @@ class Ask:
     paid: bool = False
     verb: str | None = None
     url: str | None = None
+    within_s: float | None = None
 
 
 class Tapped(Protocol):
@@ -59,8 +61,17 @@ class Tapped(Protocol):
     def end(self) -> Flow[None]:
         """The body came to its end, and did not break off. May ask for effects, and raise."""
 
+    def lose(self) -> None:
+        """The body broke off, by no wish of its reader: what had not come to its end is not paid. `finish` follows."""
+
     def finish(self) -> bytes:
         """What the reader gets at the end. Also called where the body is closed before that; a second time: nothing."""
+
+    def leave(self) -> Flow[None]:
+        """After `finish`, the connection closed: pay what came before its reader left, if that is to be paid.
+
+        Takes some seconds at most, and raises nothing of ours: what can't be done now waits for the next request.
+        """
 
 
 class Answer(Protocol):

@@ -339,6 +339,13 @@ class _Receiving:
         except Cancelled as error:  # F29
             raise lost(self.purse, self.resume, error) from error
 
+    def lose(self) -> None:
+        """It stays on record."""
+
+    def leave(self) -> Flow[None]:
+        """All was paid before it came."""
+        yield from ()
+
     def finish(self) -> bytes:
         """Let go of it."""
         if self.lease is not None:

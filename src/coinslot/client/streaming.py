@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from coinslot.client import channels
+from coinslot.client import channels, owing
 from coinslot.client.deliveries import Deliveries
 from coinslot.client.events import Metered
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
@@ -158,10 +158,15 @@ class Tap:
 
     def end(self) -> Flow[None]:
         """The stream came to its end: the delivery that ran is paid. Raises as Deliveries.pay."""
-        received, _ = self.streams.running.get(id(self), (0, 0))
-        paid = yield from self._deliveries.pay(self.held, received - self.streams.asked_units)  # T24
+        paid = yield from self._deliveries.pay(self.held, self._received_units)  # T24
         if paid is not None:
             self.held, self.streams.signed_units = paid, paid.signed_units
+
+    @property
+    def _received_units(self) -> int:
+        """What came of it, less what was signed for the streams on its channel while they came. T24"""
+        received, _ = self.streams.running.get(id(self), (0, 0))
+        return received - self.streams.asked_units
 
     def _metered(self, name: bytes, data: bytes) -> Flow[None]:
         """An event of deliveries. Where the payee signs the vouchers there is nothing for us to commit."""
@@ -175,7 +180,7 @@ class Tap:
             if self._deliveries.repeats(told):
                 return
             yield from self.end()
-            self._deliveries.begin(self.held, told, (yield from now()))
+            self._deliveries.begin(self.held, told, (yield from now()), self._received_units)
         except UsageError as error:
             raise MalformedHeader(f"{name.decode()}: {error}") from None
 
@@ -184,8 +189,19 @@ class Tap:
         self.over()
         return self._splitter.end()
 
+    def lose(self) -> None:
+        """It broke off: what runs is not paid."""
+        self._deliveries.lose()
+
+    def leave(self) -> Flow[None]:
+        """Its reader left it, and its connection is closed: what it took is paid."""
+        yield from owing.leave(self.visit, self.held.key)
+
     def over(self) -> None:
         """Nothing more is received of it."""
+        if self._kept is not None:  # it broke a rule, which its reader didn't stay to hear
+            self.lose()
+        self._deliveries.leave(self.held, self._received_units)
         received, _ = self.streams.running.get(id(self), (0, 0))
         self.agreed.received_units = max(self.agreed.received_units, received)
         self.streams.end(id(self))

@@ -103,14 +103,14 @@ def header_of(challenge: Challenge) -> str:
     return "Authorization" if challenge.header is None else ALTERNATE_HEADER
 
 
-def turn(book: Book, scope: Scope) -> Flow[Lease]:
+def turn(book: Book, scope: Scope, most_s: float = TURN_S) -> Flow[Lease]:
     """Wait until nobody else speaks for these channels: other threads, tasks and processes. Raises StoreBusy. F25"""
     waited_s, pause_s = 0.0, LEAST_PAUSE_S
     while True:
         lease: Lease | None = yield from call(book.try_lock, scope)
         if lease is not None:
             return lease
-        if waited_s > TURN_S:
+        if waited_s > most_s:
             raise StoreBusy("somebody else has been using this channel for too long; nothing was signed")
         yield from sleep(pause_s)
         waited_s, pause_s = waited_s + pause_s, min(2 * pause_s, MOST_PAUSE_S)

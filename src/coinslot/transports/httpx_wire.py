@@ -11,9 +11,9 @@ from coinslot.client.events import Paid, Presented
 from coinslot.client.journey import Journey
 from coinslot.client.presenting import Answer, Ask, Tapped
 from coinslot.client.purse import Purse
-from coinslot.drive import RealAsyncWorld, RealWorld, Send, run_async
+from coinslot.drive import RealAsyncWorld, RealWorld, Send, run, run_async
 from coinslot.errors import PaymentOutcomeUnknown
-from coinslot.transports.tapping import tapped
+from coinslot.transports.tapping import broken_off, left, tapped
 
 # The least patience with a paid request, in seconds: settlement waits for a block or two.
 PAID_READ_S = 60.0
@@ -97,6 +97,10 @@ def _outgoing(request: httpx.Request, ask: Ask) -> httpx.Request:
     timeout = extensions.get("timeout")
     if ask.paid and isinstance(timeout, dict) and timeout.get("read") is not None:
         extensions["timeout"] = {**timeout, "read": max(timeout["read"], PAID_READ_S)}
+    if ask.within_s is not None:
+        given = timeout if isinstance(timeout, dict) else {}
+        names = ("connect", "read", "write", "pool")
+        extensions["timeout"] = {name: min(given.get(name) or ask.within_s, ask.within_s) for name in names}
     stream = request.stream if ask.body is None else httpx.ByteStream(ask.body)
     if ask.verb == "POST":
         headers["content-length"] = str(len(ask.body or b""))
@@ -257,7 +261,10 @@ class _TappedStream(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._tap.finish()
-        self._inner.close()
+        try:
+            self._inner.close()  # first: a server must hear that its reader has left
+        finally:
+            run(self._tap.leave(), self._world)
 
 
 class _AsyncTappedStream(httpx.AsyncByteStream):
@@ -274,8 +281,8 @@ class _AsyncTappedStream(httpx.AsyncByteStream):
                     yield passed
                 self._tap.overdue()
             await run_async(self._tap.end(), self._world)
-        except BaseException:  # broken off: not every reader closes it then
-            self._tap.finish()  # F28
+        except BaseException as error:  # broken off: not every reader closes it then
+            broken_off(self._tap, error)  # F28
             raise
         rest = self._tap.finish()
         if rest:
@@ -283,7 +290,10 @@ class _AsyncTappedStream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._tap.finish()
-        await self._inner.aclose()
+        try:
+            await self._inner.aclose()
+        finally:
+            await left(self._tap, self._world)
 
 
 # --- the worlds ----------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ from coinslot.method import Payer
 from coinslot.money import parse_decimal
 from coinslot.store.book import Book
 from coinslot.store.book_open import book_opener
-from coinslot.transports.tapping import tapped
+from coinslot.transports.tapping import broken_off, tapped
 
 # The least patience with a paid request, in seconds: settlement waits for a block or two.
 PAID_READ_S = 60.0
@@ -247,15 +247,18 @@ class _TappedBody:
             if size is None or size < 0 or (size and not body):  # F03
                 run(self._tap.end(), self._world)
                 self._tap.finish()
-        except BaseException:  # broken off
-            self._tap.finish()
+        except BaseException as error:
+            broken_off(self._tap, error)
             raise
         return body
 
     def close(self) -> None:
         """As urllib3's."""
         self._tap.finish()
-        self._inner.close()
+        try:
+            self._inner.close()  # first: a server must hear that its reader has left
+        finally:
+            run(self._tap.leave(), self._world)
 
 
 class _World:
@@ -273,6 +276,8 @@ class _World:
         options = dict(self._options)
         if ask.paid:
             options["timeout"] = _patient(options.get("timeout"))
+        if ask.within_s is not None:
+            options["timeout"] = ask.within_s
         try:
             response = self._inner.send(_outgoing(self._request, ask), **options)
         except requests.RequestException as error:
