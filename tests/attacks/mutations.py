@@ -20,6 +20,10 @@ UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
     Mutation(
+        "T03", "transports/websocket.py", "{**_handshake(self._scope), ", "{",
+        "tests/attacks/test_socket_priced_by_header.py::test_a_message_costs_what_its_handshake_asked_for",
+    ),
+    Mutation(
         "T03", "server/request.py", "for name in looked_at:", "for name in ():",
         HEADERS + "test_what_a_price_was_made_of_is_bound",
     ),

@@ -49,6 +49,8 @@ UNITS_OF = "coinslot.units_of"
 # Codes of RFC 6455 section 7.4.1.
 _NORMAL, _POLICY, _FAILED = 1000, 1008, 1011
 _OK = 200
+# What asks for one answer, or pays for it; a connection is many.
+_OF_A_REQUEST = frozenset(["accept-payment", "authorization", "idempotency-key", "payment-authorization"])
 
 UnitsOf = Callable[[str], int]
 
@@ -160,7 +162,8 @@ class Socket:
             await self._stream.stop()
         method = "HEAD" if self._stream is not None else "GET"
         query = self._scope.get("query_string", b"").decode("latin-1")
-        asked = Incoming(method, self._scope["path"], query, {"authorization": (authorization,)})
+        headers = {**_handshake(self._scope), "authorization": (authorization,)}
+        asked = Incoming(method, self._scope["path"], query, headers)
         self._slot.resolving.ensure()
         admitted = await run_async(self._slot.gate.admit(asked, self._price), self._slot.async_world)
         if isinstance(admitted, Answer):
@@ -336,6 +339,16 @@ class _Stream:
         await self._socket.frame("payment-need-voucher", counter.need(units))
         if not await counter.wait(units):
             raise counter.meter.dry(units)
+
+
+def _handshake(scope: Scope) -> dict[str, tuple[str, ...]]:
+    """The header fields that its application sees, since a price may be made of them; payments come in frames. T03"""
+    headers: dict[str, tuple[str, ...]] = {}
+    for raw, value in scope["headers"]:
+        name = raw.decode("latin-1")
+        if name not in _OF_A_REQUEST:
+            headers[name] = (*headers.get(name, ()), value.decode("latin-1"))
+    return headers
 
 
 def _one(_: str) -> int:
