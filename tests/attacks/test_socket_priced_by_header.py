@@ -50,7 +50,7 @@ def test_a_message_costs_what_its_handshake_asked_for(
 ) -> None:
     """The same fields that the application is served by; nobody pays for the poor one and hears the good one."""
     client = StreamClient(alice, url)
-    got = []
+    got: list[dict[str, Any]] = []
     with connect(url.replace("http", "ws", 1), proxy=None, additional_headers={"X-Model": model}) as ws:
         ws.send(json.dumps({"mpp": "authorization", "authorization": client.voucher(3)["Authorization"]}))
         while not got or got[-1]["mpp"] not in ("payment-close-ready", "payment-error"):
