@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from starlette.responses import JSONResponse, StreamingResponse
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.core.challenge import parse_challenges
+from coinslot.drive import run
 from coinslot.errors import StoreBusy
+from coinslot.server.request import Incoming
 from coinslot.store.channels import ChannelQuery
 from coinslot.store.memory import MemoryStore
 from coinslot.transports import asgi
@@ -25,7 +28,7 @@ from coinslot.transports.chunks import achunks
 from coinslot.transports.httpx import pay, session
 from coinslot.transports.sse import HEADERS, Event, Item, asse, sse
 from support.drained import drained
-from support.lendingsite import CREDIT, WINDOW, Committer, LendingSite, lending, ten, told
+from support.lendingsite import CREDIT, PRICE, WINDOW, Committer, LendingSite, lending, ten, told
 from support.streamclient import RECEIPT, parse_events
 from support.toybank import Bank
 
@@ -330,3 +333,55 @@ def test_a_long_answer_that_is_not_lent_keeps_no_room(site: LendingSite, alice: 
         go.set()
         assert answer.read() == b"firstlast"
     assert sums(site, client) == (5, 2, 0)
+
+
+def test_a_price_above_the_credit_is_paid_as_it_comes(bank: Bank, alice: Wallet) -> None:
+    """Where the least that must be covered is more than a channel may owe, nobody could ever buy: nothing is lent."""
+    with lending(bank, price={"least": WINDOW}, credit_units=WINDOW - 1) as site:
+        client = Committer(alice, site.stream)
+        assert client.get(WINDOW - 1).status_code == 402
+        *words, receipt = parse_events(client.get(WINDOW).content)
+        assert ([one.data for one in words], receipt.name) == (list(ten()), RECEIPT)
+        assert sums(site, client) == (WINDOW, 10, 0)
+
+
+@pytest.mark.guard("F29")
+@pytest.mark.parametrize("events", [False, True])
+def test_an_admission_that_fails_leaves_neither_room_nor_window_taken(bank: Bank, alice: Wallet, events: bool) -> None:
+    """The server's own observer fails between what was set aside and the handler."""
+
+    def broken(_: object) -> None:
+        raise LookupError("the observer")
+
+    with lending(bank) as site:
+        client = Committer(alice, site.stream)
+        gate = replace(site.slot.gate, observe=broken)
+        price = site.slot.metered(PRICE, unit="word", window=WINDOW, events=events)
+        for total in range(1, 5):
+            headers = {name.lower(): (value,) for name, value in client.voucher(total).items()}
+            with pytest.raises(LookupError):
+                run(gate.admit(Incoming("GET", "/words", "", headers, b"", commits=True), price), site.slot.world)
+        assert sums(site, client) == (4, 0, 0)
+        assert whole_credit(client, 4)
+
+
+@pytest.mark.parametrize("events", [False, True])
+def test_a_keyed_stream_that_failed_runs_again_for_the_same_voucher(bank: Bank, alice: Wallet, events: bool) -> None:
+    """And what came under a key comes again word for word, with the directive that it had: it is paid once."""
+    with lending(bank, price={"events": events}) as site:
+        site.items = lambda: [object()]
+        client = Committer(alice, site.stream)
+        keyed = {**client.voucher(1), "Idempotency-Key": "words"}
+        with pytest.raises(httpx.HTTPError):
+            client.http.get(client.url, headers=keyed)
+        drained(site.slot.store)
+        site.items = ten
+        first = client.http.get(client.url, headers=keyed)
+        directive, words, _ = told(parse_events(first.content))
+        assert words == list(ten())
+        drained(site.slot.store)
+        again = client.http.get(client.url, headers=keyed)
+        assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+        assert client.commit(directive["deliveryId"], 11).json()["amount"] == "10"
+        assert sums(site, client) == (11, 10, 0)
+        assert len(site.runs) == 2

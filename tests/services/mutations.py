@@ -39,7 +39,7 @@ MUTATIONS = [
     Mutation(
         "F28",
         "services/eventstream.py",
-        "if self._size + len(self._rest) > MAX_EVENT_BYTES:",
+        "if self._size + self._rest_size > MAX_EVENT_BYTES:",
         "if False:",
         "tests/services/test_eventstream.py::test_an_event_without_an_end_is_given_up",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -73,3 +74,23 @@ def test_our_own_events_read_back() -> None:
     """Name and data."""
     (event,) = read(encode_event("tick", b'{"a":1}'))
     assert (event.lines, event.data) == ((b"event: tick", b'data: {"a":1}'), b'{"a":1}')
+
+
+def test_a_sign_of_life_waits_for_nothing() -> None:
+    """A comment on a line of its own passes when it comes; inside an event it is part of that, and hides nothing."""
+    reader = EventReader()
+    assert [event.encode() for event in reader.feed(b": still here\n")] == [b": still here\n\n"]
+    assert list(reader.feed(b"data: a\n: inside\n")) == []
+    assert [event.encode() for event in reader.feed(b"\n")] == [b"data: a\n: inside\n\n"]
+    assert list(reader.feed(": x\u2028event: payment-receipt\n".encode())) == []
+    assert list(reader.end()) == []
+
+
+def test_a_long_line_in_small_pieces_is_put_together_once() -> None:
+    """Eight megabytes in pieces of a hundred bytes take no minutes."""
+    reader, piece = EventReader(), b"x" * 100
+    began = time.process_time()
+    for _ in range(MAX_EVENT_BYTES // len(piece) - 1):
+        assert list(reader.feed(piece)) == []
+    assert time.process_time() - began < 20
+    assert len(list(reader.feed(b"\n\n"))) == 1

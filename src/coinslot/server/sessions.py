@@ -303,10 +303,13 @@ class Sessions:
 
     def _lends(self, case: Case) -> bool:
         """Whether this content may come before it is paid: metered, where the seller and the door have that, for who
-        signs vouchers. Whether it does is for the answer to say (lending.py).
+        signs vouchers; but not where the credit is less than the least that must be covered, or nobody could ever buy.
+        Whether it does is for the answer to say (lending.py).
         """
-        wanted = case.asked.price.metering is not None and case.asked.request.commits and not case.asked.about_channel
-        return wanted and case.presented.act is not Act.USE and case.seller.credit_units > 0
+        metering, asked = case.asked.price.metering, case.asked
+        if metering is None or not asked.request.commits or asked.about_channel or case.presented.act is Act.USE:
+            return False
+        return case.seller.credit_units >= max(1, metering.least * case.claimed.terms.amount_units)
 
     def _lent(self, case: Case, metering: Metering, result: Spent | Reserved) -> Flow[Meter]:
         """A meter within what the channel is trusted with, or what was set aside of it. Raises a Problem. T22 T26"""

@@ -15,8 +15,8 @@ from coinslot.errors import CoinslotError
 from coinslot.intents.deliveries import DONE_EVENT
 
 CONTENT_TYPE = "text/event-stream"
-# No chunk of a language model comes near; an upstream that never ends an event must not fill our memory. F28
-MAX_EVENT_BYTES = 1024 * 1024
+# A picture in an event has a few megabytes; an upstream that never ends an event must not fill our memory. F28
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 # How many services end a stream; it is no content.
 SENTINEL = b"[DONE]"
 _OURS = (b"payment-", b"mpp.")
@@ -108,7 +108,8 @@ def encode_event(name: str, data: bytes) -> bytes:
 class EventReader:
     """Cuts bytes into events as they come."""
 
-    _rest: bytes = b""
+    _rest: list[bytes] = field(default_factory=list)
+    _rest_size: int = 0
     _after_cr: bool = False
     _begun: bool = False
     _lines: list[bytes] = field(default_factory=list)
@@ -121,26 +122,36 @@ class EventReader:
         if not chunk:
             return
         self._after_cr = chunk.endswith(b"\r")
-        *lines, self._rest = (self._rest + chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
+        *lines, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in lines:
-            yield from self._line(line)
-        if self._size + len(self._rest) > MAX_EVENT_BYTES:
+            yield from self._line(self._taken(line))
+        self._rest.append(rest)
+        self._rest_size += len(rest)
+        if self._size + self._rest_size > MAX_EVENT_BYTES:
             raise StreamUnreadable(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
 
     def end(self) -> Iterator[UpstreamEvent]:
         """The event that the stream ended in the middle of: many upstreams leave out the last empty line."""
-        rest, self._rest = self._rest, b""
+        rest = self._taken(b"")
         if rest:
             yield from self._line(rest)
         yield from self._line(b"")
 
+    def _taken(self, end: bytes) -> bytes:
+        """A line whose beginning came before; long ones are put together once."""
+        line = b"".join([*self._rest, end]) if self._rest_size else end
+        self._rest.clear()
+        self._rest_size = 0
+        return line
+
     def _line(self, line: bytes) -> Iterator[UpstreamEvent]:
         if not self._begun:
             line, self._begun = line.removeprefix(_BOM), True
+        comment = line.startswith(b":") and not self._lines  # it may be a sign of life, which waits for nothing
         if line:
             self._size += len(line)
             self._lines.append(line)
-        elif self._lines:
+        if self._lines and (comment or not line):
             event = UpstreamEvent(tuple(self._lines))
             self._lines, self._size = [], 0
             if not event.forged:

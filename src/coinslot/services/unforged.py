@@ -47,6 +47,8 @@ class UnforgedApp:
 def _readable(scope: Scope) -> Scope:
     """The request without a wish for compression that we can't undo."""
     wished = [value for name, value in scope["headers"] if name.lower() == b"accept-encoding"]
+    if not wished:
+        return scope
     kept = [pair for pair in scope["headers"] if pair[0].lower() != b"accept-encoding"]
     return {**scope, "headers": [*kept, (b"accept-encoding", b"gzip" if _takes_gzip(wished) else b"identity")]}
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.errors import PaymentError
-from coinslot.services.eventstream import StreamUnreadable, event_headers, speaks_events
+from coinslot.services.eventstream import MAX_EVENT_BYTES, StreamUnreadable, event_headers, speaks_events
 from coinslot.services.unforged import MAX_UNPACKED, _Gunzip, _takes_gzip, without_payments
 from coinslot.transports.httpx import pay
 from support.toybank import Bank
@@ -185,6 +185,14 @@ def test_events_pass_one_by_one(bank: Bank, alice: Wallet, tmp_path: Path, packe
         assert b"".join(pieces) == b"data: 2\n\n"
 
 
+@pytest.mark.parametrize("route", ["/charged", "/metered"])
+def test_a_picture_in_an_event_passes(bank: Bank, alice: Wallet, tmp_path: Path, route: str) -> None:
+    """A few megabytes in one line."""
+    body = b"event: picture\ndata: " + b"QUJD" * 1_000_000 + b"\n\n"
+    with selling(bank, lambda _: (200, {"Content-Type": EVENTS}, body)) as (gate, _), paying(alice, tmp_path) as client:
+        assert client.get(gate.url + route).content == body
+
+
 @pytest.mark.guard("T44")
 def test_compressed_events_are_unpacked_and_read(bank: Bank, alice: Wallet, tmp_path: Path) -> None:
     """What is compressed hides nothing; only what can be unpacked is asked for."""
@@ -224,7 +232,7 @@ def test_other_answers_pass_as_they_were_compressed(bank: Bank, alice: Wallet, t
 @pytest.mark.guard("F28")
 def test_an_event_without_an_end_breaks_off(bank: Bank, alice: Wallet, tmp_path: Path) -> None:
     """It fills nobody's memory, and what came of the stream does not look whole."""
-    answer = (200, {"Content-Type": EVENTS}, b"data: 1\n\n" + b"data: x" * 1_000_000)
+    answer = (200, {"Content-Type": EVENTS}, b"data: 1\n\n" + b"data: x" * (MAX_EVENT_BYTES // 6))
     with (
         selling(bank, lambda _: answer) as (gate, _),
         paying(alice, tmp_path) as client,
