@@ -94,7 +94,7 @@ def rich(shared_svm: SvmChain, world: RealWorld) -> Lane:
 # --- what is signed --------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("SSES-014", "SSES-067", "SSES-110", "SSES-112", "SSES-113", "SSES-220")
+@pytest.mark.spec("SSES-014", "SSES-067", "SSES-110", "SSES-112", "SSES-113", "SSES-209", "SSES-220")
 @pytest.mark.parametrize("sponsored", [True, False])
 def test_an_opening_is_what_a_server_reads_to_the_last_byte(rich: Lane, sponsored: bool) -> None:
     """Blockhash and slot are those of the challenge, the channel is the one of its terms, and nothing else is in it."""

@@ -128,6 +128,7 @@ def test_a_channel_whose_payer_closes_it_at_once_is_not_sold(shop: Shop, faulty:
     assert "asked the chain to close" in outcome.reason
 
 
+@pytest.mark.spec("TSES-098", "TSES-099", "TSES-130")
 @pytest.mark.guard("T15")
 @pytest.mark.parametrize("word", [3, 4, 5], ids=["payee", "token", "signer"])
 def test_a_node_that_names_other_parties_is_not_believed(shop: Shop, faulty: FaultyNode, word: int) -> None:
