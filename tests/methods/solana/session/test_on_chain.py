@@ -75,7 +75,7 @@ def test_a_gift_to_a_channel_that_is_gone_does_not_bring_it_back(solana_till: Ti
     assert not run(till.seller.look([buyer.record]), till.world)[0].exists
 
 
-@pytest.mark.spec("SSES-043", "SSES-044")
+@pytest.mark.spec("SSES-043", "SSES-044", "SSES-046", "SSES-051")
 def test_the_rent_of_drained_channels_comes_back(solana_till: Tills) -> None:
     """When their addresses can't be opened any more, many at once; others are left alone."""
     till = solana_till()
@@ -91,6 +91,8 @@ def test_the_rent_of_drained_channels_comes_back(solana_till: Tills) -> None:
     assert till.answer(late.close()).status == 204
     report = till.settle(turn=0)
     assert report.tidied == 3
+    found: list[Any] = [till.svm.rpc("getSignaturesForAddress", one.channel) for one in closed]
+    assert len({each[0]["signature"] for each in found}) == 1  # one transaction
     assert [one.on_chain for one in closed] == [None] * 3
     assert going.on_chain is not None
     assert late.on_chain is not None
