@@ -20,6 +20,10 @@ UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
     Mutation(
+        "F28", "services/proxy.py", "watching = asyncio.create_task(leaving())", "watching = None",
+        "tests/attacks/test_gate_left_streams.py::test_nobody_leaves_an_endless_answer_behind",
+    ),
+    Mutation(
         "T03", "transports/websocket.py", "{**_handshake(self._scope), ", "{",
         "tests/attacks/test_socket_priced_by_header.py::test_a_message_costs_what_its_handshake_asked_for",
     ),

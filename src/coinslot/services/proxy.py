@@ -6,8 +6,9 @@ It holds no opinion on prices: whoever wraps it decides what reaches it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import httpx
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -17,7 +18,9 @@ from yarl import URL
 from coinslot.core.header import payment_parts, split_field
 from coinslot.errors import MalformedHeader
 from coinslot.transports.asgi import Message, Receive, Scope, Send
+from coinslot.transports.metering import METER
 
+Leaving: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 # RFC 9110 section 7.6.1, and what older proxies still send.
@@ -50,11 +53,14 @@ READ_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 10.0
 # Common servers close a connection that idles for five seconds; a request on its way then would be lost.
 IDLE_S = 4.0
+# A client that hung up may come again for what it paid for, so its answer is read on; but some upstreams never end. F28
+READ_ON_S = 30.0
 # As long as a head may be that we take from a client (guarded.py).
 MAX_FIELD_BYTES = 64 * 1024
 # Nothing is said to the upstream that the client did not say.
 _NOT_ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
 _SWITCHING = 101
+_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 def _listed(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -118,6 +124,7 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. An upstream that can't be reached is a 502, one that is too slow a 504."""
         has_body = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        uploaded = asyncio.Event()
         answer: ClientResponse | None = None
         try:
             async with asyncio.timeout(READ_TIMEOUT_S) as patience:
@@ -125,7 +132,7 @@ class Proxy:
                     scope["method"],
                     self._target(scope),
                     headers=CIMultiDict((_text(name), _text(value)) for name, value in request_headers(scope)),
-                    data=_body(receive, patience) if has_body else None,
+                    data=_body(receive, patience, uploaded) if has_body else None,
                     allow_redirects=False,
                 )
             if answer.status == _SWITCHING:  # what it would speak from here on is no answer to what was asked
@@ -135,7 +142,11 @@ class Proxy:
         except (ClientError, ValueError):  # ValueError: aiohttp's for a field that can't be sent
             await fail(send, 502, "the upstream can't be reached")
         else:
-            await _relay(answer, scope["method"], send)
+            if not has_body:
+                uploaded.set()
+            # whoever counts an answer looks by itself for who still listens
+            leaving = None if METER in scope else partial(_leaving, receive, uploaded, answer)
+            await _relay(answer, scope["method"], send, leaving)
         finally:
             if answer is not None:
                 answer.close()  # a connection whose answer was read to its end went back already
@@ -175,7 +186,7 @@ def _text(field: bytes) -> str:
         return field.decode("latin-1")
 
 
-async def _body(receive: Receive, patience: asyncio.Timeout) -> AsyncIterator[bytes]:
+async def _body(receive: Receive, patience: asyncio.Timeout, uploaded: asyncio.Event) -> AsyncIterator[bytes]:
     """What the client sends. The upstream's time to answer begins anew with each piece."""
     while True:
         message = await receive()
@@ -184,21 +195,44 @@ async def _body(receive: Receive, patience: asyncio.Timeout) -> AsyncIterator[by
         patience.reschedule(asyncio.get_running_loop().time() + READ_TIMEOUT_S)
         yield message.get("body", b"")
         if not message.get("more_body", False):
+            uploaded.set()
             return
 
 
-async def _relay(answer: ClientResponse, method: str, send: Send) -> None:
+async def _leaving(receive: Receive, uploaded: asyncio.Event, answer: ClientResponse) -> None:
+    """Let go of the upstream a while after the client hung up."""
+    await uploaded.wait()  # until then somebody else listens
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    await asyncio.sleep(READ_ON_S)
+    answer.close()
+
+
+async def _relay(answer: ClientResponse, method: str, send: Send, leaving: Leaving | None) -> None:
     """Pass the answer on as it comes. A break in the upstream's stream breaks ours: a half must not look whole."""
     start: Message = {"type": "http.response.start", "status": answer.status}
     start["headers"] = answer_headers(answer.raw_headers)
     await send(start)
-    if method != "HEAD":
+    if method == "HEAD":
+        await send(_END)
+        return
+    watching: asyncio.Task[None] | None = None
+    try:
         async for chunk in answer.content.iter_any():
             whole = answer.content.at_eof()  # most answers are there at once, and are one message
             await send({"type": "http.response.body", "body": chunk, "more_body": not whole})
             if whole:
                 return
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if watching is None and leaving is not None:
+                watching = asyncio.create_task(leaving())
+    except ClientError:
+        if watching is None or not watching.done():
+            raise
+        return  # nobody has listened for long
+    finally:
+        if watching is not None:
+            watching.cancel()
+    await send(_END)
 
 
 async def fail(send: Send, status: int, why: str) -> None:
