@@ -22,6 +22,7 @@ SESSION_LOST = "tests/client/test_session_lost.py::"
 AGAIN = "tests/client/test_stream_again.py::"
 PUSHING = "client/pushing.py"
 PUSHED = "tests/client/test_pushing.py::"
+LEAVING = "tests/client/test_leaving.py::"
 SIGNED = "signed = yield from wait(visit.book.sign(held.key, total_units, voucher, draw))  # F01 F02"
 UNSAVED = "signed = __import__('dataclasses').replace(held, signed_units=total_units, voucher=voucher)"
 
@@ -380,8 +381,8 @@ MUTATIONS = [
     ),
     Mutation(
         "T24",
-        "client/deliveries.py",
-        "self.agreed.deliveries[told.delivery_id] = due_units  # T24",
+        "client/owing.py",
+        "debt.agreed.deliveries[debt.delivery_id] = debt.amount_units  # T24",
         "pass",
         f"{AGAIN}test_a_delivery_that_was_paid_before_the_loss_is_not_paid_again",
     ),
@@ -432,7 +433,7 @@ MUTATIONS = [
     Mutation(
         "F03",
         "transports/tapping.py",
-        "tap.finish()  # F03",
+        "broken_off(tap, error)  # F03",
         "pass",
         f"{PUSHED}test_who_asks_again_is_served_by_the_same_payment",
     ),
@@ -525,7 +526,7 @@ MUTATIONS = [
     Mutation(
         "F28",
         "transports/httpx_wire.py",
-        "self._tap.finish()  # F28",
+        "broken_off(self._tap, error)  # F28",
         "pass",
         f"{PUSHED}test_a_stream_that_is_dropped_half_read_locks_nobody_out",
     ),
@@ -535,5 +536,96 @@ MUTATIONS = [
         "return any(_would_send(payer, one) for payer in payers for one in challenges)  # F14",
         "return False",
         f"{PUSHED}test_what_was_sent_is_gone_on_with_though_another_offer_is_better_by_now",
+    ),
+    Mutation(
+        "T24",
+        "client/deliveries.py",
+        "amount = min(told.amount_units, came) if usage is None",
+        "amount = told.amount_units if usage is None",
+        f"{LEAVING}test_fewer_words_cost_less",
+    ),
+    Mutation(
+        "T24",
+        "client/deliveries.py",
+        "if amount > room:  # T24",
+        "if False:",
+        f"{LEAVING}test_the_limits_hold_for_who_leaves",
+    ),
+    Mutation(
+        "T24",
+        "client/deliveries.py",
+        "min(told.amount_units, came + self.visit.ahead_units, room) - amount",
+        "told.amount_units - amount",
+        f"{LEAVING}test_a_server_that_had_sent_more_is_paid_up_to_what_was_agreed",
+    ),
+    Mutation(
+        "T24",
+        "client/committing.py",
+        "streams.signed_units = signed.signed_units",
+        "pass",
+        f"{LEAVING}test_what_a_leaver_pays_gives_no_other_stream_more",
+    ),
+    Mutation(
+        "T46",
+        "client/committing.py",
+        "again = Commit(commit.url, commit.delivery_id, amount, total, held.signed_units)",
+        "again = Commit(commit.url, commit.delivery_id, amount, total, held.signed_units, 1)",
+        f"{LEAVING}test_a_server_that_had_sent_more_is_paid_up_to_what_was_agreed",
+    ),
+    Mutation(
+        "F14",
+        "client/committing.py",
+        "visit.purse.desk.debts.drop(held.key, commit.delivery_id)  # from here on the book has it. F14",
+        "pass",
+        f"{LEAVING}test_a_channel_that_is_busy_is_not_waited_for",
+    ),
+    Mutation(
+        "F14",
+        "client/committing.py",
+        "visit.purse.desk.debts.drop(held.key, commit.delivery_id)  # F14\n",
+        "",
+        f"{LEAVING}test_whoever_is_cancelled_at_any_wait_pays_each_delivery_once",
+    ),
+    Mutation(
+        "F14",
+        "client/deliveries.py",
+        "self.visit.purse.desk.debts.drop(held.key, told.delivery_id)  # F14: it comes again, and is paid at its end",
+        "pass",
+        f"{LEAVING}test_what_comes_again_is_paid_at_its_end_and_not_before",
+    ),
+    Mutation(
+        "F29",
+        "client/owing.py",
+        "if isinstance(error.__cause__, Cancelled):  # F29",
+        "if False:",
+        f"{LEAVING}test_who_is_cancelled_again_while_he_pays_has_it_on_record",
+    ),
+    Mutation(
+        "T37",
+        "client/debts.py",
+        "if one.origin == origin]",
+        "if origin]",
+        f"{LEAVING}test_another_site_of_the_same_payee_is_not_shown_it",
+    ),
+    Mutation(
+        "F28",
+        "client/debts.py",
+        "while len(known) > MAX_DEBTS:",
+        "while False:",
+        f"{LEAVING}test_so_many_debts_are_remembered",
+    ),
+    Mutation(
+        "F03",
+        "transports/tapping.py",
+        "        tap.lose()",
+        "        pass",
+        f"{LEAVING}test_a_stream_that_its_server_breaks_off_is_not_paid",
+    ),
+    Mutation(
+        "F01",
+        "client/committing.py",
+        "meant = held.signed_units == commit.before_units and commit.total_units <= held.deposit_units  # F01",
+        "meant = False",
+        "tests/faults/test_delivery_crash.py::test_a_client_dies_around_a_commit",
     ),
 ]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,23 @@ import pytest
 import requests
 
 from coinslot.client import committing, owing
+from coinslot.client.debts import MAX_DEBTS, Debt, Debts
 from coinslot.client.events import Declined, Event, Refused, Unknown
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
+from coinslot.client.watermark import Agreed
 from coinslot.errors import PaymentOutcomeUnknown, PaymentRefused
 from coinslot.intents.acts import Held
 from coinslot.intents.deliveries import COMMIT_PATH
 from coinslot.store.book import scope_of
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports import requests as requests_door
-from coinslot.transports.httpx import pay, session
+from coinslot.transports.httpx import PayingTransport, pay, session
+from support.cancel import task_cancelled_at
 from support.meterer import Meterer
 from support.sessionsite import SessionShop
 from support.sessiontill import Counting, SessionTill
-from support.site import Site
+from support.site import Reply, Seen, Site
 from support.toybank import Bank
 
 COST = 1_000
@@ -148,6 +152,7 @@ def test_what_came_before_its_reader_left_is_paid(theirs: Meterer, book: SqliteB
     assert only(book).opening == b""
 
 
+@pytest.mark.guard("T24")
 @pytest.mark.parametrize("words", [1, 2])
 def test_fewer_words_cost_less(theirs: Meterer, book: SqliteBook, words: int) -> None:
     """What had come with them when the reader left, no more."""
@@ -296,6 +301,7 @@ def test_leaving_is_over_in_some_seconds(
     assert committing.commit_of(only(book).opening) is not None
 
 
+@pytest.mark.guard("F14")
 def test_a_channel_that_is_busy_is_not_waited_for(
     theirs: Meterer, book: SqliteBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -472,3 +478,156 @@ def test_what_was_paid_on_leaving_is_not_paid_when_the_answer_comes_again(theirs
         assert again.status_code == 200
     assert len(theirs.commits) == 1
     assert watermark(book)[0] == 3_000
+
+
+@pytest.mark.guard("F14", "F29")
+def test_whoever_is_cancelled_at_any_wait_pays_each_delivery_once(theirs: Meterer, book: SqliteBook) -> None:
+    """While it reads, leaves or commits: what came is paid by one voucher, then or with what follows."""
+    made, policy = wallet(toy=theirs.shop.till.wallet), Policy(max_deposit="0.9")
+    outcomes: list[tuple[bool, int]] = []
+
+    async def leave(client: httpx.AsyncClient, url: str, came: list[str]) -> None:
+        async with client.stream("GET", url) as answer:
+            lines = answer.aiter_lines()
+            while len(came) < 3:
+                line = await anext(lines)
+                came += [line] if line.startswith("data:") else []
+
+    async def story(site: Site, step: int) -> bool:
+        theirs.events[0] = theirs.directive("5000", deliveryId=f"d{step}", sequence=step)
+        theirs.commits.clear()
+        came: list[str] = []
+        async with pay(httpx.AsyncClient(trust_env=False, timeout=20), made, policy, book=book) as client:
+            try:
+                await task_cancelled_at(step, leave(client, f"{site.url}/words", came))
+                whole = True
+            except (asyncio.CancelledError, PaymentOutcomeUnknown):
+                whole = False
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            gc.collect()
+            await asyncio.sleep(0)
+            with suppress(PaymentOutcomeUnknown):  # an opening that was cancelled is gone on with
+                await client.get(f"{site.url}/other")
+            await client.get(f"{site.url}/other")
+        assert len({one.body for one in theirs.commits}) <= 1
+        assert all(json.loads(one.body)["deliveryId"] == f"d{step}" for one in theirs.commits)
+        assert only(book).opening == b""
+        outcomes.append((len(came) == 3, bool(theirs.commits)))
+        return whole
+
+    with Site(theirs) as site:
+        step = 1
+        while not asyncio.run(story(site, step)):
+            step += 1
+    assert step > 20
+    assert {paid for came, paid in outcomes if came} == {True}  # whoever had all of it has paid
+    assert (False, False) in outcomes
+
+
+@pytest.mark.guard("F14")
+def test_what_comes_again_is_paid_at_its_end_and_not_before(
+    theirs: Meterer, book: SqliteBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Owed since it was left, and asked for again by what was presented: one delivery, one payment, for all of it."""
+    monkeypatch.setattr(owing, "LEAVE_S", 0.0)
+    theirs.answers = [409, {"amount": "5000"}]
+    made, policy = wallet(toy=theirs.shop.till.wallet), Policy(max_deposit="0.5")
+    plain = httpx.Client(trust_env=False, timeout=20)
+    with Site(theirs) as site, pay(plain, made, policy, book=book) as client:
+        with client.stream("GET", f"{site.url}/words") as answer:
+            lines = answer.iter_lines()
+            for _ in range(3):
+                _word(lines)
+            payment = answer.extensions["coinslot"]
+        resuming = {"coinslot_resume": payment.resume}
+        with client.stream("GET", f"{site.url}/words", extensions=resuming) as again:
+            lines = again.iter_lines()
+            _word(lines)
+            assert client.get(f"{site.url}/other").status_code == 200
+            assert len(theirs.commits) == 1
+            assert theirs.released is not None
+            theirs.released.set()
+            assert list(lines)[-2:] == ["data: [DONE]", ""]
+        assert client.get(f"{site.url}/other").status_code == 200
+    assert len(theirs.commits) == 2
+
+
+@pytest.mark.guard("F03")
+def test_a_stream_that_its_server_breaks_off_is_not_paid(theirs: Meterer, book: SqliteBook, door: str) -> None:
+    """In its midst, after words of it came: it may come again, and is paid then; nor is it paid by what follows."""
+    theirs.released = None
+
+    def cut(seen: Seen) -> Reply:
+        reply = theirs(seen)
+        return replace(reply, drop="body") if seen.path == "/words" and reply.status == 200 else reply
+
+    theirs.events += [("", {"word": "long" * 200})]
+    reader = Leaver(door, theirs, book)
+    with Site(cut) as site:
+        with pytest.raises((PaymentOutcomeUnknown, StopIteration, requests.exceptions.RequestException)):
+            reader.read(f"{site.url}/words", 5)
+        reader.read(f"{site.url}/short", 0, lambda: None, f"{site.url}/other")
+    assert (theirs.commits, watermark(book)[0] <= 2 * COST) == ([], True)
+
+
+@pytest.mark.guard("T37")
+def test_another_site_of_the_same_payee_is_not_shown_it(
+    theirs: Meterer, book: SqliteBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is owed waits for its own site, though the channel is the same."""
+    monkeypatch.setattr(owing, "LEAVE_S", 0.0)
+    theirs.answers = [409, {"amount": "3000"}]
+    made, policy = wallet(toy=theirs.shop.till.wallet), Policy(max_deposit="0.5")
+    plain = httpx.Client(trust_env=False, timeout=20)
+    with Site(theirs) as site, Site(theirs) as sister, pay(plain, made, policy, book=book) as client:
+        with client.stream("GET", f"{site.url}/words") as answer:
+            lines = answer.iter_lines()
+            for _ in range(3):
+                _word(lines)
+        assert client.get(f"{sister.url}/other").status_code == 200
+        assert len(theirs.commits) == 1
+        assert client.get(f"{site.url}/other").status_code == 200
+        assert [one for one in sister.seen if one.path.startswith(COMMIT_PATH)] == []
+    assert len(theirs.commits) == 2
+
+
+@pytest.mark.guard("F28")
+def test_so_many_debts_are_remembered() -> None:
+    """The newest of a channel; each until it is dropped."""
+    debts, agreed = Debts(), Agreed(0, 0)
+    for number in range(MAX_DEBTS + 3):
+        debts.owe("key", Debt("https://a", "https://a/c", f"d{number}", 1, 0, 9.0, agreed))
+    assert [one.delivery_id for one in debts.of("key", "https://a")][:2] == ["d3", "d4"]
+    assert len(debts.of("key", "https://a")) == MAX_DEBTS
+    assert (debts.of("key", "https://b"), debts.of("other", "https://a")) == ([], [])
+    for number in range(MAX_DEBTS + 3):
+        debts.drop("key", f"d{number}")
+        debts.drop("key", f"d{number}")
+    assert debts == Debts()
+
+
+@pytest.mark.guard("T24")
+def test_what_a_leaver_pays_gives_no_other_stream_more(theirs: Meterer, book: SqliteBook) -> None:
+    """Streams on one channel count together: what one's delivery was signed for, another may not ask for."""
+    theirs.answers = [{"amount": "3000"}]
+    made, policy = wallet(toy=theirs.shop.till.wallet), Policy(max_deposit="0.5")
+    plain = httpx.Client(trust_env=False, timeout=20)
+    with (
+        Site(theirs) as site,
+        pay(plain, made, policy, book=book) as client,
+        client.stream("GET", f"{site.url}/words") as stays,
+    ):
+        first = stays.iter_lines()
+        _word(first)
+        door = client._transport
+        assert isinstance(door, PayingTransport)
+        (streams,) = door.purse.desk.streams.values()
+        with client.stream("GET", f"{site.url}/words") as answer:
+            lines = answer.iter_lines()
+            for _ in range(3):
+                _word(lines)
+            before = streams.flowing()
+        streams.beside(only(book).signed_units)
+        after = streams.flowing()
+    assert len(theirs.commits) == 2
+    assert before.basis_units + before.received_units == after.basis_units + after.received_units

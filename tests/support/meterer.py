@@ -48,6 +48,8 @@ class Meterer:
     def __call__(self, seen: Seen) -> Reply:
         """A stream, a commit, or whatever the shop says."""
         if seen.path.startswith(COMMIT_PATH):
+            if not seen.body:  # broken off while it was sent
+                return Reply(drop="all")
             self.commits.append(seen)
             return self._commit(json.loads(seen.body))
         reply = self.shop(seen)

@@ -124,6 +124,7 @@ def post(
     """
     status, body = yield from _posted(visit, held, commit, within_s, running=None if debt is None else RUNNING)
     if status == RUNNING and debt is not None:
+        debt.agreed.deliveries.pop(debt.delivery_id, None)
         visit.purse.desk.debts.owe(held.key, debt)
         return (yield from wait(visit.book.note(held.key, Word(pending=SETTLED))))
     if status == PAYMENT_REQUIRED and commit.more_units:
