@@ -120,7 +120,9 @@ def test_what_was_sent_and_not_answered_is_told_and_gone_on_with(
         assert main(asked) == 5
         capfdbinary.readouterr()
         assert main(["channels", "list"]) == 0
-        assert b"0.01 COIN may have been paid to " in capfdbinary.readouterr().err
+        assert b"whose answer nobody saw: 1" in capfdbinary.readouterr().err
+        assert main(["sent", "list"]) == 0
+        assert b"0.01 COIN  shop  GET " in capfdbinary.readouterr().out
         assert main([*asked, "--dry-run"]) == 0
         assert b"Would pay" in capfdbinary.readouterr().out
         assert len(site.paid) == 1
@@ -130,7 +132,7 @@ def test_what_was_sent_and_not_answered_is_told_and_gone_on_with(
     assert b"this was paid for before" in told.err
     assert bank.settled() == 1
     assert main(["channels", "list"]) == 0
-    assert b"may have been paid" not in capfdbinary.readouterr().err
+    assert b"nobody saw" not in capfdbinary.readouterr().err
 
 
 @pytest.mark.parametrize(
