@@ -17,6 +17,7 @@ import pytest
 from coinslot.client.journey import Resume
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
+from coinslot.drive import run
 from coinslot.errors import PaymentOutcomeUnknown, PaymentRefused
 from coinslot.intents.acts import Held, Standing
 from coinslot.intents.session import Channel
@@ -338,6 +339,35 @@ def test_a_channel_that_is_gone_is_replaced_once_the_chain_agrees(
         assert client.get(site.url).status_code == 200
     assert sorted(one.standing for one in book.all().result()) == [Standing.CLOSED, Standing.OPEN]
     other.close()
+
+
+@pytest.mark.guard("F04")
+@pytest.mark.spec("TSES-034", "SSES-065")
+@pytest.mark.parametrize("closing_there", [False, True])
+def test_a_channel_that_a_server_reminds_of_is_looked_at_on_the_chain(
+    shop: SessionShop, tmp_path: Path, closing_there: bool
+) -> None:
+    """After the book was lost: one that is open there is gone on with, in place of any other one is opened."""
+    till = shop.till
+    till.price = Price("0.001", till.price.sellers, provers=(ProofSeller(till.seller),))
+    books = [SqliteBook(tmp_path / name) for name in ("before", "after")]
+
+    def bought(book: SqliteBook) -> Held:
+        plain = httpx.Client(trust_env=False, timeout=20)
+        with pay(plain, proving_wallet(till), LIMITS, book=book) as client:
+            assert client.get(f"{site.url}/a").status_code == 200
+        return only(book)
+
+    with Site(shop) as site:
+        old = bought(books[0])
+        if closing_there:  # by another program of the payer's; the server hasn't seen it yet
+            asked = run(till.payer.request_close(old), till.world)
+            run(till.payer.send(asked.raw), till.world)
+        new = bought(books[1])
+    assert (new.channel_id != old.channel_id) == closing_there
+    assert new.spent_units == (COST if closing_there else 2 * COST)
+    for one in books:
+        one.close()
 
 
 @pytest.mark.guard("F05")
