@@ -51,13 +51,13 @@ def read(kind: str, alice: Wallet, site: LendingSite, book: SqliteBook, times: i
     if kind == "requests":
         with requests.Session() as plain:
             plain.trust_env = False
-            client = requests_door.pay(plain, made, policy, book=book)
+            session = requests_door.pay(plain, made, policy, book=book)
             for _ in range(times):
-                with client.get(site.stream, stream=True, timeout=20) as answer:
-                    assert answer.status_code == 200
-                    lines = answer.iter_lines(chunk_size=1)
+                with session.get(site.stream, stream=True, timeout=20) as response:
+                    assert response.status_code == 200
+                    pieces = response.iter_lines(chunk_size=1)
                     for _ in range(READ):
-                        next(lines)
+                        next(pieces)
         return
 
     async def story() -> None:

@@ -117,7 +117,7 @@ MUTATIONS = [
     Mutation(
         "F03",
         POSTING,
-        "        if ended or isinstance(cause, Cancelled):",
+        "        if ended or isinstance(unknown.__cause__, Cancelled):",
         "        if True:",
         PAYER + "test_a_commit_in_doubt_goes_out_again_with_the_same_bytes",
     ),

@@ -180,35 +180,37 @@ def _posted(
     hurry_s = None if within_s is None else max(within_s, LEAST_WAIT_S)
     ask = Ask((header, _JSON), body, paid=True, verb="POST", url=commit.url, within_s=hurry_s)
     until_s = None if within_s is None else (yield from now()) + within_s
-    tries_left, told = MAX_POSTS, b""
+    tries_left = MAX_POSTS
     while True:
         tries_left -= 1
-        cause: BaseException | None = None
         try:
-            status, told, pause_s = yield from _once(ask)
+            status, told, pause_s = yield from _once(visit, commit, ask)
             if not _in_doubt(status):
                 return status, told
-            why = f"HTTP {status}"
-        except (Exception, Cancelled) as error:  # broad on purpose: whatever stopped us, the voucher has left. F03 F29
-            cause, status, pause_s, why = error, 0, None, f"no answer came ({type(error).__name__})"
+            unknown = _unknown(visit, commit, f"HTTP {status}")
+        except PaymentOutcomeUnknown as error:
+            unknown, status, told, pause_s = error, 0, b"", None
         wait_s = PAUSE_S if pause_s is None else min(pause_s, MAX_PAUSE_S)
         ended = not tries_left if until_s is None else (yield from now()) + wait_s > until_s
         if status == running and ended:
             return status, told
-        if ended or isinstance(cause, Cancelled):
-            raise _unknown(visit, commit, why) from cause
+        if ended or isinstance(unknown.__cause__, Cancelled):
+            raise unknown
         try:
             yield from sleep(wait_s)
         except Cancelled as error:  # F29
-            raise _unknown(visit, commit, f"{why}, and then {type(error).__name__}") from error
+            raise _unknown(visit, commit, "its next try was cancelled") from error
 
 
-def _once(ask: Ask) -> Flow[tuple[int, bytes, float | None]]:
-    """The answer, and how long it wants to be left alone."""
-    answer: Answer = yield from send(ask)
-    failpoint("client.committed")
-    pause_s = pause_after(answer.status, answer.fields("retry-after"), (yield from now()))
-    told: bytes = yield from call(answer.read, MAX_PROBLEM_BYTES)
+def _once(visit: Visit, commit: Commit, ask: Ask) -> Flow[tuple[int, bytes, float | None]]:
+    """The answer, and how long it wants to be left alone. Raises PaymentOutcomeUnknown."""
+    try:
+        answer: Answer = yield from send(ask)
+        failpoint("client.committed")
+        pause_s = pause_after(answer.status, answer.fields("retry-after"), (yield from now()))
+        told: bytes = yield from call(answer.read, MAX_PROBLEM_BYTES)
+    except (Exception, Cancelled) as error:  # broad on purpose: whatever stopped us, the voucher has left. F03 F29
+        raise _unknown(visit, commit, f"no answer came ({type(error).__name__})") from error
     return answer.status, told, pause_s
 
 
