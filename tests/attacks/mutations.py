@@ -20,6 +20,14 @@ UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
     Mutation(
+        "T41", "services/guarded.py", "self._deaf = self.loop.call_later(self.stall_timeout_s, self.transport.abort)",
+        "pass", "tests/attacks/test_gate_stalled.py::test_who_does_not_read_its_answer_is_let_go",
+    ),
+    Mutation(
+        "T41", "services/guarded.py", "        if self._in_body:\n", "        if False:\n",
+        "tests/attacks/test_gate_stalled.py::test_who_does_not_finish_its_body_is_let_go",
+    ),
+    Mutation(
         "F28", "services/proxy.py", "watching = asyncio.create_task(leaving())", "watching = None",
         "tests/attacks/test_gate_left_streams.py::test_nobody_leaves_an_endless_answer_behind",
     ),
