@@ -603,15 +603,15 @@ MUTATIONS = [
     Mutation(
         "T37",
         "client/debts.py",
-        "if one.origin == origin]",
-        "if origin]",
+        " and one.origin == origin]",
+        "]",
         f"{LEAVING}test_another_site_of_the_same_payee_is_not_shown_it",
     ),
     Mutation(
         "F28",
         "client/debts.py",
-        "while len(known) > MAX_DEBTS:",
-        "while False:",
+        "for oldest in list(self._found)[:-MAX_DEBTS]:",
+        "for oldest in ():",
         f"{LEAVING}test_so_many_debts_are_remembered",
     ),
     Mutation(

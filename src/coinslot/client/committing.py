@@ -10,7 +10,7 @@ before the channel pays anything else: vouchers are read from the book, and thei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -125,7 +125,8 @@ def post(
     status, body = yield from _posted(visit, held, commit, within_s, running=None if debt is None else RUNNING)
     if status == RUNNING and debt is not None:
         debt.agreed.deliveries.pop(debt.delivery_id, None)
-        visit.purse.desk.debts.owe(held.key, debt)
+        until_s = debt.until_s if held.dead_after_s is None else min(debt.until_s, held.dead_after_s)
+        visit.purse.desk.debts.owe(held.key, replace(debt, until_s=until_s))
         return (yield from wait(visit.book.note(held.key, Word(pending=SETTLED))))
     if status == PAYMENT_REQUIRED and commit.more_units:
         more = yield from _more(visit, held, commit, debt)

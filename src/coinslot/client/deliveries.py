@@ -17,6 +17,7 @@ and, as for every voucher, the budgets, `max_deposit` and `max_locked`. Beyond t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from urllib.parse import urljoin
 
 from coinslot.client import channels, owing
@@ -141,14 +142,13 @@ class Deliveries:
             if not due:
                 return None
             self.require_agreed(received_units)
-            return (yield from self._pay(held.key, self._debt(told, due, 0)))
+            return (yield from self._pay(held.key, self._debt(told, due, until_s=float(told.expires_at_s))))
         finally:
             self._live, self._usage = None, None  # whatever came of it, it is not signed for again
             self._ended.add(told.delivery_id)
             self._paid_units += due
 
-    def _debt(self, told: Directive, amount_units: int, more_units: int) -> Debt:
-        until_s = float(told.expires_at_s)
+    def _debt(self, told: Directive, amount_units: int, more_units: int = 0, until_s: float = inf) -> Debt:
         url = self._url(told)
         return Debt(self.visit.origin, url, told.delivery_id, amount_units, more_units, until_s, self.agreed)
 
@@ -171,7 +171,7 @@ class Deliveries:
         """The stream broke off, by no wish of its reader: the running delivery is not paid, and may come again."""
         self._live, self._usage = None, None
 
-    def leave(self, held: Held, received_units: int) -> None:
+    def leave(self, held: Held, received_units: int) -> Debt | None:
         """Its reader has left: what came of the running delivery is owed from now on. `received_units`: see `pay`.
 
         That is the usage, if it was told. Else what came by our own count, or more where its server had sent more: up
@@ -180,16 +180,18 @@ class Deliveries:
         told, usage = self._live, self._usage
         self._live, self._usage = None, None
         if told is None:
-            return
+            return None
         self._ended.add(told.delivery_id)
         came = max(0, received_units - self._from_units)
         amount = min(told.amount_units, came) if usage is None else usage.amount_units  # T24
         room = min(received_units + self.visit.ahead_units, self._of_request_units) - self._paid_units
         if not amount:
-            return
+            return None
         if amount > room:  # T24
             text = f"what {self.visit.origin} wants for what it delivered is not allowed. Nothing was signed for it."
             self.visit.purse.observe(Declined(self.visit.origin, text))
-            return
+            return None
         more = 0 if usage is not None else min(told.amount_units, came + self.visit.ahead_units, room) - amount  # T24
-        self.visit.purse.desk.debts.owe(held.key, self._debt(told, amount, max(0, more)))
+        debt = self._debt(told, amount, max(0, more))
+        self.visit.purse.desk.debts.owe(held.key, debt)
+        return debt

@@ -48,35 +48,38 @@ def pay(visit: Visit, held: Held, debt: Debt, *, left: bool = False, within_s: f
     return (yield from post(visit, signed, commit, debt if left else None, within_s))
 
 
-def settled(visit: Visit, held: Held, within_s: float = 0.0) -> Flow[Held]:
+def settled(visit: Visit, held: Held) -> Flow[Held]:
     """The channel, what is owed on it at this site paid, as far as it can be. Whoever calls has its turn.
 
     Raises PaymentOutcomeUnknown, ChainError, StoreError. What is refused, or not allowed any more, is told and over.
     """
-    debts = visit.purse.desk.debts
-    for debt in debts.of(held.key, visit.origin):
-        if debt.until_s <= (yield from now()):
-            debts.drop(held.key, debt.delivery_id)
-            continue
-        try:
-            held = yield from pay(visit, held, debt, left=True, within_s=within_s)
-        except (PolicyRefused, PaymentRefused) as error:
-            debts.drop(held.key, debt.delivery_id)
-            tell(visit, error)
-            held = (yield from wait(visit.book.get(held.key))) or held
+    for debt in visit.purse.desk.debts.of(held.key, visit.origin):
+        held = yield from _settled(visit, held, debt, 0.0)
     return held
 
 
-def leave(visit: Visit, key: str) -> Flow[None]:
-    """Pay what is owed on a channel whose stream was left, in bounded time. Raises nothing of ours."""
-    if not visit.purse.desk.debts.of(key, visit.origin):
-        return
+def _settled(visit: Visit, held: Held, debt: Debt, within_s: float) -> Flow[Held]:
+    debts = visit.purse.desk.debts
+    if debt.until_s <= (yield from now()):
+        debts.drop(held.key, debt.delivery_id)
+        return held
+    try:
+        return (yield from pay(visit, held, debt, left=True, within_s=within_s))
+    except (PolicyRefused, PaymentRefused) as error:
+        debts.drop(held.key, debt.delivery_id)
+        tell(visit, error)
+        return (yield from wait(visit.book.get(held.key))) or held
+
+
+def leave(visit: Visit, key: str, debt: Debt) -> Flow[None]:
+    """Pay what a stream was left with, in bounded time. Raises nothing of ours."""
     try:
         lease = yield from turn(visit.book, visit.scope, LEAVE_TURN_S)
         try:
             held = yield from wait(visit.book.get(key))
-            if held is not None and payable(visit, held):
-                yield from settled(visit, held, LEAVE_S)
+            known = debt in visit.purse.desk.debts.of(key, visit.origin)  # else somebody has paid it meanwhile. F14
+            if known and held is not None and payable(visit, held):
+                yield from _settled(visit, held, debt, LEAVE_S)
         finally:
             lease.release()
     except CoinslotError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from coinslot.client import channels, owing
+from coinslot.client.debts import Debt
 from coinslot.client.deliveries import Deliveries
 from coinslot.client.events import Metered
 from coinslot.client.managing import Said, ask_about, ensure_challenge, refresh
@@ -117,6 +118,7 @@ class Tap:
     _idle: int = 0
     _deliveries: Deliveries = field(init=False)
     _kept: CoinslotError | None = None
+    _debt: Debt | None = None
 
     def __post_init__(self) -> None:
         self._deliveries = Deliveries(self.visit, self.agreed)
@@ -195,13 +197,15 @@ class Tap:
 
     def leave(self) -> Flow[None]:
         """Its reader left it, and its connection is closed: what it took is paid."""
-        yield from owing.leave(self.visit, self.held.key)
+        debt, self._debt = self._debt, None
+        if debt is not None:
+            yield from owing.leave(self.visit, self.held.key, debt)
 
     def over(self) -> None:
         """Nothing more is received of it."""
         if self._kept is not None:  # it broke a rule, which its reader didn't stay to hear
             self.lose()
-        self._deliveries.leave(self.held, self._received_units)
+        self._debt = self._deliveries.leave(self.held, self._received_units) or self._debt
         received, _ = self.streams.running.get(id(self), (0, 0))
         self.agreed.received_units = max(self.agreed.received_units, received)
         self.streams.end(id(self))
