@@ -20,6 +20,10 @@ UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
     Mutation(
+        "T31", "methods/tempo/sponsor.py", "tx.valid_before < now_s + MIN_VALID_S", "tx.valid_before < now_s",
+        "tests/methods/tempo/test_sponsor.py::test_nothing_is_smuggled_past_the_sponsor[an end that is too near]",
+    ),
+    Mutation(
         "T41", "services/guarded.py", "self._deaf = self.loop.call_later(self.stall_timeout_s, self.transport.abort)",
         "pass", "tests/attacks/test_gate_stalled.py::test_who_does_not_read_its_answer_is_let_go",
     ),

@@ -156,6 +156,7 @@ SMUGGLED: dict[str, tuple[Craft, str]] = {
     "a nonce beside the expiring one": (field(nonce=1), "expiring nonce"),
     "no end": (field(valid_before=None), "no valid_before"),
     "a late end": (timed("valid_before", 110), "more than 90 s"),
+    "an end that is too near": (timed("valid_before", 2), "less than 3 s|not valid any more"),
     "a start in the future": (timed("valid_after", 15), "not valid yet"),
     "another chain": (field(chain_id=1), "another chain"),
     "no sponsor wanted": (field(fee_payer_signature=None, fee_token=PATH), "does not leave its fee"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from coinslot.chains.evm.signature import PrivateKey
 from coinslot.errors import VerificationFailed
 from coinslot.intents.charge import Budget, DailyLimits
+from coinslot.methods.tempo.paying import MIN_VALID_S
 from coinslot.methods.tempo.tokens import fee_units, network
 from coinslot.methods.tempo.transaction.build import serialise, sign_as_fee_payer
 from coinslot.methods.tempo.transaction.fields import EXPIRING_NONCE_KEY, TempoTransaction
@@ -63,6 +64,11 @@ class Sponsor:
             (
                 tx.valid_before is None or tx.valid_before > now_s + self.window_s,
                 f"the transaction stays valid for more than {self.window_s} s",
+            ),
+            # One that can't get into a block draws on everybody's budget and costs its payer nothing. T31
+            (
+                tx.valid_before is not None and tx.valid_before < now_s + MIN_VALID_S,
+                f"the transaction stays valid for less than {MIN_VALID_S} s",
             ),
             (tx.gas_limit > self._gas(tx, legs), "the transaction's gas limit is higher than the sponsor allows"),
             (
