@@ -241,7 +241,7 @@ def test_a_voucher_buys_nothing_on_a_channel_that_the_server_signs_for(solana_ti
     assert buyer.record.spent == COST
 
 
-@pytest.mark.spec("SSES-153", "SSES-260", "SSES-261", "SSES-199", "SSES-152", "SSES-259")
+@pytest.mark.spec("SSES-152", "SSES-153", "SSES-199", "SSES-251", "SSES-259", "SSES-260", "SSES-261")
 @pytest.mark.guard("T27")
 def test_a_channel_whose_payer_asked_to_close_sells_nothing(solana_till: Tills) -> None:
     """From the next look at the chain on; whoever signs."""
@@ -421,10 +421,11 @@ def test_a_proof_outlives_an_empty_channel_and_not_a_closed_one(solana_till: Til
     assert till.serve(buyer.pay()).status == 200
     told = refused(till, buyer.pay())
     assert told["requiredTopUp"] == str(COST)
-    assert till.serve(buyer.top_up(COST)).status == 204
+    assert till.serve(buyer.top_up(2 * COST)).status == 204
     assert till.serve(buyer.pay()).status == 200
     assert till.serve(buyer.close()).status == 204
-    refused(till, buyer.pay())
+    refused(till, buyer.pay())  # though the deposit would have covered it
+    assert buyer.record.spent == 2 * COST
 
 
 @pytest.mark.spec("SSES-250")

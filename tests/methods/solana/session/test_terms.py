@@ -177,7 +177,11 @@ def test_who_does_not_say_signs_as_client() -> None:
     request = write_session_request(terms())
     assert "voucherSigner" not in request[M]
     assert read_session_terms(request, asset_of).operator is None
-    assert write_session_request(by_operator())[M]["voucherSigner"] == "operator"
+    ours = write_session_request(by_operator())
+    assert ours[M]["voucherSigner"] == "operator"
+    for other in ("server", "Operator", "", 1, ["operator"]):
+        with pytest.raises(UsageError, match="voucherSigner"):
+            read_session_terms({**ours, M: {**ours[M], "voucherSigner": other}}, asset_of)
 
 
 def test_terms_that_nobody_could_pay_are_not_written() -> None:

@@ -57,6 +57,7 @@ def test_the_signed_bytes_stand_where_the_document_says() -> None:
 @pytest.mark.spec("SSES-145", "SSES-147", "SSES-148", "SSES-135", "SSES-013", "SSES-144")
 def test_only_the_channels_signer_signs_and_only_these_numbers() -> None:
     """Another amount, expiry, channel or key, or a signer who only says so."""
+    VOUCHER.verify(KEY.address)
     for wrong in (
         replace(VOUCHER, cumulative_units=250_001),
         replace(VOUCHER, expires_at=0),

@@ -21,7 +21,7 @@ ID = "0x" + "6d" * 32
 ONE = SessionReceipt("2025-01-06T12:08:30Z", "c_8d0e3b5a9f2c1d4e", ID, 250_000, 237_500, 500, "0x" + "1a" * 32)
 
 
-@pytest.mark.spec("TSES-157")
+@pytest.mark.spec("TSES-155", "TSES-157")
 def test_the_documents_receipt_is_written_and_read() -> None:
     """All members; the reference is the channel."""
     assert ONE.receipt().members() == {
