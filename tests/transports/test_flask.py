@@ -70,15 +70,17 @@ class TestFlask(DoorCases):
             assert (answer.status_code, answer.text) == (200, "Ann")
 
 
-@pytest.mark.spec("CORE-008", "CORE-013", "CORE-014", "CORE-015", "CORE-016")
+@pytest.mark.spec("CORE-008", "CORE-009", "CORE-013", "CORE-014", "CORE-015", "CORE-016")
 def test_authentication_comes_before_the_price(slot: Slot, payer: Payer) -> None:
-    """A decorator above ours sends strangers away without a challenge."""
+    """A decorator above ours sends strangers, and who may not buy here, away without a challenge."""
 
     def members(view: Mark) -> Mark:
         @wraps(view)
         def checked(*args: Any) -> Any:
-            if flask.request.authorization is None or flask.request.authorization.token != "alice":
+            if flask.request.authorization is None:
                 flask.abort(401)
+            if flask.request.authorization.token != "alice":
+                flask.abort(403)
             return view(*args)
 
         return checked
@@ -87,10 +89,13 @@ def test_authentication_comes_before_the_price(slot: Slot, payer: Payer) -> None
     app.add_url_rule("/paid", "paid", members(paid(slot, "0.01")(lambda: "never without payment")))
     with wsgi_server(app) as url:
         stranger = payer.client.get(f"{url}/paid")
-        known = payer.client.get(f"{url}/paid", headers={"Authorization": "Bearer alice"})
-    assert stranger.status_code == 401
-    assert "www-authenticate" not in stranger.headers
-    assert known.status_code == 402
+        known, banned = (
+            payer.client.get(f"{url}/paid", headers={"Authorization": f"Bearer {name}"})
+            for name in ("alice", "mallory")
+        )
+    assert (stranger.status_code, banned.status_code, known.status_code) == (401, 403, 402)
+    for refused in (stranger, banned):
+        assert "www-authenticate" not in refused.headers
 
 
 @pytest.mark.parametrize("way", ["decorator", "middleware"])
