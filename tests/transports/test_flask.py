@@ -90,8 +90,7 @@ def test_authentication_comes_before_the_price(slot: Slot, payer: Payer) -> None
     with wsgi_server(app) as url:
         stranger = payer.client.get(f"{url}/paid")
         known, banned = (
-            payer.client.get(f"{url}/paid", headers={"Authorization": f"Bearer {name}"})
-            for name in ("alice", "mallory")
+            payer.client.get(f"{url}/paid", headers={"Authorization": f"Bearer {who}"}) for who in ("alice", "mallory")
         )
     assert (stranger.status_code, banned.status_code, known.status_code) == (401, 403, 402)
     for refused in (stranger, banned):

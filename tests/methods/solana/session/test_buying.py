@@ -525,6 +525,7 @@ def test_a_session_is_no_charge(solana_till: Tills) -> None:
     assert buyer.record.spent == 0
 
 
+@pytest.mark.spec("SSES-242")
 def test_a_head_says_how_the_channel_stands_and_buys_nothing(solana_till: Tills) -> None:
     """For vouchers and top-ups without content."""
     till = solana_till()

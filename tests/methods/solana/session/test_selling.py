@@ -238,7 +238,7 @@ def said(answer: httpx.Response) -> dict[str, Any]:
     return dict(decode_receipt(answer.headers["payment-receipt"]).extra)
 
 
-@pytest.mark.spec("SSES-236", "SSES-237", "SSES-238", "SSES-241", "SSES-242", "SSES-243", "SSES-245")
+@pytest.mark.spec("SSES-236", "SSES-237", "SSES-238", "SSES-241", "SSES-243", "SSES-245")
 @pytest.mark.parametrize("signer", ["client", "operator"])
 def test_a_session_over_http_from_open_to_close(
     site: Callable[..., tuple[httpx.Client, SolanaTill]], signer: str
