@@ -148,6 +148,8 @@ def test_running_again_makes_nobody_older(shop: SessionStore) -> None:
         shop.keep_answer(KEY, "lost", None).result()
         assert isinstance(ask(shop, "lost"), Spent)
     assert [isinstance(ask(shop, name), Repeated) for name in "bcd"] == [True] * 3
+    answered_too(shop, "next")
+    assert [isinstance(ask(shop, name), Repeated) for name in "cd"] == [True] * 2
 
 
 @pytest.mark.guard("F28")

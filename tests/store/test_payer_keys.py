@@ -272,6 +272,7 @@ def test_who_finds_a_key_taken_meanwhile_leaves_no_trace(lost: bool, postgres_ur
 # --- old answers ---------------------------------------------------------------------------------
 
 
+@pytest.mark.guard("F14")
 def test_answers_of_open_channels_are_never_old(shop: SessionStore) -> None:
     """However long ago: they are counted, and not timed. What is being answered isn't old either."""
     shop.mark_closed(OLD_KEY, COST).result()  # k is still running there

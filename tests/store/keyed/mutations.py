@@ -155,7 +155,7 @@ MUTATIONS = [
         _PAYERS + "test_old_answers_of_a_closed_channel_are_forgotten[memory]",
     ),
     Mutation(
-        "F28",
+        "F14",
         _KEYED,
         " AND c.stage = 'closed'",
         "",
