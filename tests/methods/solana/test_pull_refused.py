@@ -124,8 +124,8 @@ DEVIATIONS: dict[str, tuple[Callable[[Case], list[Instruction]], str]] = {
 
 
 @pytest.mark.guard("T29", "T30", "T05")
-@pytest.mark.spec("SCHG-056", "SCHG-072", "SCHG-090", "SCHG-127", "SCHG-129", "SCHG-130", "SCHG-131", "SCHG-134")
-@pytest.mark.spec("SCHG-161", "SCHG-199")
+@pytest.mark.spec("CHG-015", "CHG-016", "CHG-017", "SCHG-056", "SCHG-072", "SCHG-090", "SCHG-127", "SCHG-129")
+@pytest.mark.spec("SCHG-130", "SCHG-131", "SCHG-134", "SCHG-161", "SCHG-199")
 @pytest.mark.parametrize("name", DEVIATIONS)
 def test_each_deviation_is_refused_by_name(case: Case, name: str) -> None:
     """One thing is wrong at a time."""
@@ -317,7 +317,7 @@ def test_a_payment_that_would_fail_is_not_broadcast(solshop: SolanaShop) -> None
         solshop.prepare(seller, checked)
 
 
-@pytest.mark.spec("SCHG-051", "SCHG-052", "SCHG-053", "SCHG-054", "SCHG-059", "SCHG-061", "SCHG-109")
+@pytest.mark.spec("CHG-009", "SCHG-051", "SCHG-052", "SCHG-053", "SCHG-054", "SCHG-059", "SCHG-061", "SCHG-109")
 @pytest.mark.parametrize(
     ("payload_", "error", "word"),
     [

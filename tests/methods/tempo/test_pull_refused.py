@@ -171,7 +171,8 @@ DEVIATIONS: dict[str, tuple[Craft, str]] = {
 
 
 @pytest.mark.guard("T07", "T13", "T18", "T29", "T31")
-@pytest.mark.spec("TCHG-029", "TCHG-045", "TCHG-048", "TCHG-053", "TCHG-054", "TCHG-055", "TCHG-056", "TCHG-057")
+@pytest.mark.spec("CHG-015", "CHG-016", "CHG-017", "TCHG-029", "TCHG-045", "TCHG-048", "TCHG-053", "TCHG-054")
+@pytest.mark.spec("TCHG-055", "TCHG-056", "TCHG-057")
 @pytest.mark.parametrize("name", DEVIATIONS)
 def test_each_deviation_is_refused_by_name(shop: Shop, name: str) -> None:
     """Nothing is broadcast, and the answer says what was wrong."""
@@ -214,7 +215,7 @@ def test_the_same_transaction_without_a_deviation_is_taken(shop: Shop) -> None:
     ],
     ids=str,
 )
-@pytest.mark.spec("TCHG-031", "TCHG-032", "TCHG-033", "TCHG-034")
+@pytest.mark.spec("CHG-009", "TCHG-031", "TCHG-032", "TCHG-033", "TCHG-034")
 def test_an_unreadable_payload_is_malformed(shop: Shop, bad: dict[str, object]) -> None:
     """A payload of another shape gets its own name, before anything is asked of the chain."""
     seller = shop.seller()
