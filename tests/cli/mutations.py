@@ -54,4 +54,11 @@ MUTATIONS = [
         "if False:",
         "tests/cli/test_damaged_book.py::test_the_others_are_compared_and_closed",
     ),
+    Mutation(
+        "T38",
+        "client/pushing.py",
+        "{'?...' if parts.query else ''}",
+        "?{parts.query}",
+        "tests/cli/test_sent.py::test_what_was_sent_and_not_answered_is_listed",
+    ),
 ]

@@ -73,6 +73,7 @@ def told(output: Output, *arguments: str, code: int = 0) -> Any:
     return json.loads(output.readouterr().out)
 
 
+@pytest.mark.guard("T38")
 def test_what_was_sent_and_not_answered_is_listed(
     buy: Buy, shop: Site, book: SqliteBook, capfdbinary: Output, bank: Bank
 ) -> None:
@@ -82,7 +83,7 @@ def test_what_was_sent_and_not_answered_is_listed(
     (one,) = told(capfdbinary, "list")
     assert (one["id"], one["method"], one["payer"]) == (charge.id, "toy", "toy:alice")
     assert (one["recipient"], one["amount_units"], one["symbol"], one["decimals"]) == ("shop", "10000", "COIN", 6)
-    assert (one["origin"], one["request"]) == (shop.url, f"GET {shop.url}/page")
+    assert (one["origin"], one["request"]) == (shop.url, f"GET {shop.url}/page?...")
     assert (one["reference"], one["on_chain"]) == (charge.reference, None)
     assert main(["sent", "list"]) == 0
     shown = capfdbinary.readouterr().out.decode()
@@ -184,6 +185,13 @@ def test_a_person_is_asked(
     done = CliRunner().invoke(sent.app, ["forget", charge.id, *key], input=answer)
     assert "may then pay again. Forget it?" in done.output
     assert (done.exit_code, len(book.find_charges().result())) == (1 - (left == 0), left)
+
+
+def test_shells_complete_ids(buy: Buy, book: SqliteBook, key: list[str]) -> None:
+    """From the book."""
+    assert buy() == 0
+    (charge,) = book.find_charges().result()
+    assert (list(sent._ids(charge.id[:3])), list(sent._ids("no"))) == ([charge.id], [])
 
 
 @pytest.mark.guard("F25")

@@ -57,6 +57,19 @@ def _opened(book: Path | None) -> Iterator[Book | None]:
         yield found
 
 
+def _ids(incomplete: str) -> Iterator[str]:
+    """Payments whose id begins so, for shells."""
+    with _opened(None) as record:
+        charges = () if record is None else record.survey().result().charges
+    yield from (one.id for one in charges if one.id.startswith(incomplete))
+
+
+IdArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The payment's id, or the beginning of it.", autocompletion=_ids),
+]
+
+
 # --- looking -------------------------------------------------------------------------------------
 
 
@@ -175,7 +188,7 @@ def _row(charge: PushedCharge, fate: str | None) -> list[str]:
 
 
 def forget(
-    name: Annotated[str, typer.Argument(metavar="ID", help="The payment's id, or the beginning of it.")],
+    name: IdArgument,
     force: Annotated[
         bool, typer.Option("--force", help="Don't ask the chain; forget it though it may still be paid.")
     ] = False,

@@ -65,6 +65,12 @@ def request_of(errand: Errand, body: bytes) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def _place(errand: Errand, origin: str) -> str:
+    """The request for people: that there is a query, but not what it says, which may be a secret. T38"""
+    parts = urlsplit(errand.url)
+    return f"{errand.method} {origin}{parts.path or '/'}{'?...' if parts.query else ''}"
+
+
 # --- a new one -----------------------------------------------------------------------------------
 
 
@@ -89,7 +95,7 @@ def push(
         sending.valid_until,
         resume.reference,
         (yield from now()),
-        f"{errand.method} {resume.origin}{urlsplit(errand.url).path or '/'}",
+        _place(errand, resume.origin),
     )
     lease = yield from call(book.try_lock, charge)
     owned = _Owned(charge, lease)
