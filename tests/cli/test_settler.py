@@ -107,6 +107,20 @@ def test_thresholds_stand_in_the_file_and_a_flag_wins(
     assert "a batch is 1 channel or more" in capsys.readouterr().err
 
 
+def test_how_long_answers_are_kept_stands_in_the_file(
+    till: SessionTill, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that a closed channel paid: a week, or what the table says; 0: for ever."""
+    buyer = till.buyer()
+    till.serve(buyer.voucher(COST), idempotency_key="k")
+    till.store.mark_closed(buyer.held.key, 0).result()
+    text = Path(config).read_text()
+    for table, forgotten in (("", 0), ("keep_answers_s = 0\n", 0), ("keep_answers_s = 0.000001\n", 1)):
+        Path(config).write_text(f"{text}[settler]\n{table}")
+        assert main(["settler", config, "--once", "--json"]) == ExitCode.OK
+        assert told(capsys)[0]["forgotten"] == forgotten
+
+
 def test_exit_codes_tell_what_kept_it(
     till: SessionTill, config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
