@@ -97,6 +97,18 @@ def test_our_asynchronous_client_pays_a_delivery(theirs: Theirs) -> None:
     assert (buyer.held.spent_units, buyer.held.acknowledged_units) == (COST + 5_000, COST + 5_000)
 
 
+def test_our_client_pays_what_it_left_early(theirs: Theirs) -> None:
+    """What came by our own count, less than they had set aside: they take it, and go on with the channel."""
+    buyer = Buyer(theirs)
+    with saying(theirs, done=False) as commits, buyer.client() as client:
+        with client.stream("GET", f"{theirs.url}/stream") as answer:
+            assert "data:" in next(line for line in answer.iter_lines() if line.startswith("data:"))
+        assert (buyer.held.signed_units, buyer.held.acknowledged_units) == (buyer.held.spent_units,) * 2
+        assert COST < buyer.held.spent_units <= COST + 3 * COST
+        assert client.get(f"{theirs.url}/again").status_code == 200
+    assert [one["status"] for one in commits] == [200]
+
+
 def test_our_client_of_requests_pays_a_delivery(theirs: Theirs) -> None:
     """With requests, and a stream that ends without saying so."""
     buyer = Buyer(theirs)
