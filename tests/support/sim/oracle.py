@@ -60,7 +60,18 @@ class Oracle:
             return
         if key is not None:
             self.requests[got.key, key] = run_name
-        self.delivers(got.key, units)
+        self.delivers(got.key if key is None else self._paying(got.key, units), units)
+
+    def _paying(self, channel: str, units: int) -> str:
+        """The channel that paid for what leaves on this one under a key: a key is its payer's, and what it bought on a
+        channel that has ended since runs again on the next.
+        """
+        here = self._record(channel)
+        for one in (here, *self._rows):
+            spare = one.spent + one.reserved - self.delivered[one.key]
+            if (one.payer, one.payee) == (here.payer, here.payee) and spare >= units:
+                return one.key
+        return channel
 
     def delivers(self, channel: str, units: int) -> None:
         """So much of a channel's money's worth leaves now. I1"""
