@@ -159,7 +159,7 @@ def test_a_voucher_above_the_deposit_is_refused(buyer: Buyer) -> None:
 
 
 @pytest.mark.guard("T13", "T15")
-@pytest.mark.spec("TSES-121", "TSES-131", "TSES-137", "TSES-145", "TSES-147", "TSES-225", "TSES-226")
+@pytest.mark.spec("TSES-121", "TSES-131", "TSES-137", "TSES-143", "TSES-145", "TSES-147", "TSES-225", "TSES-226")
 def test_only_the_channels_signer_is_believed(buyer: Buyer) -> None:
     """Another key, a broken signature: refused with a fresh challenge that tells nothing of the channel."""
     till = buyer.till

@@ -51,7 +51,6 @@ def test_a_payment_buys_one_answer_and_its_replay(solshop: SolanaShop, mode: str
 
 
 @pytest.mark.guard("T06")
-@pytest.mark.spec("SCHG-149", "SCHG-150", "SCHG-152", "SCHG-181")
 def test_a_pulled_transaction_can_not_be_pushed_and_a_pushed_one_not_pulled(solshop: SolanaShop) -> None:
     """One challenge is used by one proof; the transaction is used on both ways."""
     till = ChargeTill(solshop, solshop.seller())
@@ -103,7 +102,7 @@ def test_one_signature_for_many_challenges_at_once_pays_one(solshop: SolanaShop)
 
 
 @pytest.mark.guard("T06")
-@pytest.mark.spec("SCHG-152")
+@pytest.mark.spec("SCHG-149", "SCHG-150", "SCHG-152", "SCHG-181")
 def test_one_transaction_pays_no_two_challenges_even_where_nothing_binds_it(solshop: SolanaShop) -> None:
     """Offers without references of their own have equal terms; the proof is taken once all the same."""
     till = ChargeTill(solshop, solshop.seller(reference=False, allow_plain_push=True))
