@@ -128,6 +128,7 @@ class ChargeTill:
         got = self.ask(credential)
         assert isinstance(got, Answer)
         assert first(got, "payment-receipt") is None
+        assert first(got, "content-type") == "application/problem+json"
         return {**problem(got), "status": got.status, "fresh": bool(offered(got))}
 
     def deliver(self, admission: Admission) -> None:

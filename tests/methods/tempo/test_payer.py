@@ -133,6 +133,15 @@ def test_a_challenge_that_is_over_is_not_paid(shop: Shop, lives_s: float) -> Non
         shop.pay(payer, challenge)
 
 
+@pytest.mark.spec("TCHG-007")
+def test_the_memo_that_the_server_asks_for_is_the_transfers(shop: Shop) -> None:
+    """In place of the one that would bind it to the challenge."""
+    memo = "22" * 32
+    tx = shop.transaction(shop.payer(), shop.challenge(shop.seller(memo=f"0x{memo}")))
+    (found,) = [read_transfer_call(call) for call in tx.calls]
+    assert found.memo == bytes.fromhex(memo)
+
+
 @pytest.mark.spec("TCHG-047", "TCHG-049")
 @pytest.mark.parametrize("mode", ["pull", "push"])
 def test_a_sponsored_payment_leaves_the_fee_open_and_is_always_pulled(shop: Shop, mode: str) -> None:
