@@ -20,6 +20,10 @@ UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
     Mutation(
+        "T41", "server/price.py", '"(?>.*?"', '"(?:.*?"',
+        "tests/attacks/test_route_patterns.py::test_no_path_takes_long_to_match[/**/a/**/b-/a-/z]",
+    ),
+    Mutation(
         "T31", "methods/tempo/sponsor.py", "tx.valid_before < now_s + MIN_VALID_S", "tx.valid_before < now_s",
         "tests/methods/tempo/test_sponsor.py::test_nothing_is_smuggled_past_the_sponsor[an end that is too near]",
     ),

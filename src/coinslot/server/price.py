@@ -175,14 +175,26 @@ _STEP = re.compile(r"\*\*|\*|\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 def path_pattern(path: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
-    """`*` and `{name}` match one segment, `**` any number, a last `/*` everything below."""
-    text, at = "", 0
-    for step in _STEP.finditer(path):
-        text += re.escape(path[at : step.start()])
-        last = step.end() == len(path)
-        text += ".*" if step.group() == "**" or (step.group() == "*" and last) else "[^/]+"
-        at = step.end()
-    return re.compile(text + re.escape(path[at:]) + r"\Z", re.DOTALL | flags)
+    """`*` and `{name}` match one segment, `**` any number, a last `/*` everything below.
+
+    What stands behind a wildcard is looked for where it first comes, and not again: a later place would leave less for
+    the rest. Only what ends the path may come before. So no path takes long, however many wildcards there are. T41
+    """
+    steps = list(_STEP.finditer(path))
+    if not steps:
+        return re.compile(re.escape(path) + r"\Z", re.DOTALL | flags)
+    ends = [step.start() for step in steps[1:]] + [len(path)]
+    many = [step.group() == "**" or (step.group() == "*" and step.end() == len(path)) for step in steps]
+    text, closing = re.escape(path[: steps[0].start()]), ""
+    for n, (step, end) in enumerate(zip(steps, ends, strict=True)):
+        words = re.escape(path[step.end() : end])
+        if many[n]:
+            more = any(many[n + 1 :])
+            text += closing + ("(?>.*?" if more else ".*") + words
+            closing = ")" if more else ""
+        else:
+            text += f"[^/]+{words}" if end == len(path) else f"(?>[^/]+?{words})"
+    return re.compile(text + r"\Z", re.DOTALL | flags)
 
 
 def literal(path: str) -> int:
