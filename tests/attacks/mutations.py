@@ -20,6 +20,10 @@ UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
     Mutation(
+        "T41", "services/spelling.py", r"(?<![\x00-\x20\x7f.])", "",
+        "tests/attacks/test_route_patterns.py::test_no_spelling_takes_long_to_read",
+    ),
+    Mutation(
         "T41", "server/price.py", '"(?>.*?"', '"(?:.*?"',
         "tests/attacks/test_route_patterns.py::test_no_path_takes_long_to_match[/**/a/**/b-/a-/z]",
     ),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from typing import cast
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coinslot.server.price import Route, path_pattern
+from coinslot.server.price import Price, Route, Routes, path_pattern
+from coinslot.services.spelling import Spellings
 from support.patience import within
 
 # Matching one takes microseconds to a few milliseconds; a pattern that tries all ways takes seconds to hours.
@@ -35,6 +37,17 @@ def test_no_path_takes_long_to_match(pattern: str, piece: str, end: str) -> None
     path = piece * (LONG // len(piece) if len(piece) > 1 else 1) + end
     began = time.perf_counter()
     route.covers(path)
+    assert time.perf_counter() - began < SLOW_S
+
+
+@pytest.mark.guard("T41")
+@pytest.mark.parametrize("piece", [".", " ", ";", "/.", "./", ".a", ";a/"])
+def test_no_spelling_takes_long_to_read(piece: str) -> None:
+    """Of what lenient upstreams ignore there may be a lot."""
+    priced, free = Route("GET /paid", cast("Price", object())), Route("GET /**", None)
+    spellings, path = Spellings(Routes((priced, free))), "/" + piece * (LONG // len(piece)) + "x"
+    began = time.perf_counter()
+    assert not spellings.slips(free, "GET", path)
     assert time.perf_counter() - began < SLOW_S
 
 

@@ -17,7 +17,7 @@ _AMBIGUOUS = re.compile(
     rb"(?:^|/)\.{1,2}(?:(?:;|%3b)[^/]*)?(?:/|$)|//|%2f|%5c|%2e|\\|%00|[\x00-\x20\x7f]", re.IGNORECASE
 )
 # What some file systems and routers ignore at the end of a segment.
-_IGNORED = re.compile(r"[\x00-\x20\x7f.]+(?=/|\Z)")
+_IGNORED = re.compile(r"(?<![\x00-\x20\x7f.])[\x00-\x20\x7f.]++(?=/|\Z)")  # each run is looked at once. T41
 _PARAMETERS = re.compile(r";[^/]*")
 # The format that some frameworks let a client ask for; version numbers ("gpt-4.1") are none.
 _FORMAT = re.compile(r"\.[A-Za-z]{2,5}\Z")
