@@ -371,6 +371,8 @@ def test_the_slot_of_an_opening_is_in_the_window_of_the_newest_one(slot: int, go
 def test_only_an_offered_idle_timeout_is_taken_and_never_bent() -> None:
     """Nor is one taken where none were offered."""
     assert read_open(terms(), payload(terms(), idleTimeoutSeconds=60)).idle_s == 60
+    for chosen, ours in ((60, 3_600), (3_600, 60)):
+        assert agreed_idle(chosen, (60, 3_600), ours) == chosen
     for options, chosen in (((60, 3_600), 61), ((60,), 3_600), ((), 60)):
         with pytest.raises(VerificationFailed, match="not one of the advertised options"):
             read_open(terms(idle_options_s=options), payload(terms(), idleTimeoutSeconds=chosen))

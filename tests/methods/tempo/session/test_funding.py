@@ -96,7 +96,7 @@ def recalled(**changes: Any) -> Callable[[Stall, TempoTransaction], TempoTransac
 @VERSIONS
 @SPONSORED
 @pytest.mark.guard("T06", "T31")
-@pytest.mark.spec("TSES-094", "TSES-095", "TSES-096")
+@pytest.mark.spec("TSES-094", "TSES-095", "TSES-096", "TSES-109")
 def test_a_channel_is_opened(shop: Shop, version: Version, sponsored: bool) -> None:
     """The deposit leaves the payer, the record is what the chain says, and only the sponsor pays where one does."""
     at = stall(shop, version, sponsored=sponsored)
@@ -128,6 +128,7 @@ def test_a_channel_is_opened(shop: Shop, version: Version, sponsored: bool) -> N
     assert at.seller.serves(channel)
 
 
+@pytest.mark.spec("TSES-109")
 @VERSIONS
 def test_an_access_key_opens_a_channel_for_its_account(shop: Shop, version: Version) -> None:
     """Its authorization comes along; whose money moves is the payer, and the plain key signs the vouchers."""

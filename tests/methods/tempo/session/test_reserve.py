@@ -235,6 +235,7 @@ def test_success_without_the_escrows_event_confirms_nothing(shop: Shop, parrots:
                 shop.run(confirm(receipt))
 
 
+@pytest.mark.spec("TSES-112")
 @VERSIONS
 def test_an_event_that_the_state_contradicts_is_not_believed(shop: Shop, parrots: Any, version: Version) -> None:
     """A node that tells of a deposit which the channel doesn't hold is unreachable, not a witness."""

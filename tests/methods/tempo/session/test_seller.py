@@ -191,6 +191,7 @@ def test_terms_of_another_seller_are_not_taken(version: Version) -> None:
     one.terms(request)
 
 
+@pytest.mark.spec("TSES-123", "TSES-124", "TSES-125")
 def test_the_protocols_have_rules_of_their_own() -> None:
     """v1 takes what a voucher says and refuses lower ones; v2 takes what was spent and passes them over."""
     old, new = seller(V1, min_delta_units=7), seller(V2)
@@ -282,7 +283,8 @@ def test_a_channel_of_other_parties_is_not_read(kind: type) -> None:
 
 
 @pytest.mark.guard("F04")
-@pytest.mark.spec("TSES-042", "TSES-044", "TSES-046")
+@pytest.mark.spec("TSES-038", "TSES-039", "TSES-040", "TSES-041", "TSES-042", "TSES-043", "TSES-044", "TSES-045")
+@pytest.mark.spec("TSES-046")
 def test_a_client_that_lost_its_store_is_told_enough() -> None:
     """Its own signature on the highest voucher comes along, so it can believe how far it went."""
     one = seller(V2)
