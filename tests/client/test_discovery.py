@@ -49,6 +49,8 @@ def test_a_malformed_offer_is_passed_over(changed: dict[str, Any]) -> None:
     """The others count."""
     assert read_offers({"offers": [{**ONE, **changed}, "x", ONE]}) == (READ,)
     assert read_offers({**ONE, **changed}) == ()
+    for name in changed:
+        assert read_offers({key: value for key, value in ONE.items() if key != name}) == ()
 
 
 def test_an_offer_must_have_an_amount_even_if_null() -> None:
