@@ -37,7 +37,8 @@ PATIENCE_S = 45.0
 # unmined by test_resolver_sessions.py, and what only a payer's mischief or a dead process leads to by name elsewhere.
 STRUCK = under("session.", "meter.", "funding.", "store.channel.", apart=("funding.given_up",))
 NOT_ON_THIS_WAY = {
-    "store.channel.top_up", "store.channel.bill", "store.channel.closed", "store.channel.settled", "store.channel.forget",
+    "store.channel.top_up", "store.channel.bill", "store.channel.closed", "store.channel.settled",
+    "store.channel.forget",
 }  # fmt: skip
 SAMPLE = {"session.spent", "session.broadcast", "funding.noted", "meter.committed", "store.channel.reserve"}
 ON_CHAIN = {"session.broadcast", "funding.noted"}
