@@ -20,6 +20,10 @@ UNTOLD = "tests/attacks/test_gate_untold_usage.py::"
 
 MUTATIONS = [
     Mutation(
+        "T27", "server/settler.py", "longest_s = grace_s / RETRIES_PER_GRACE", "pass",
+        PAYOUTS + "test_a_payer_that_takes_its_deposit_back_meets_many_tries",
+    ),
+    Mutation(
         "T41", "services/spelling.py", r"(?<![\x00-\x20\x7f.])", "",
         "tests/attacks/test_route_patterns.py::test_no_spelling_takes_long_to_read",
     ),

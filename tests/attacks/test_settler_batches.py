@@ -13,7 +13,7 @@ import pytest
 from coinslot.drive import Flow, call, run
 from coinslot.intents import acts
 from coinslot.intents.session import Channel, Close
-from coinslot.server.settler import RETRY_S, Policy, settle_round
+from coinslot.server.settler import RETRIES_PER_GRACE, RETRY_S, Policy, settle_round
 from coinslot.store.channels import JobStage
 from support.drained import drained
 from support.sessiontill import COST, SessionTill
@@ -65,3 +65,23 @@ def test_a_payout_that_failed_holds_up_nobody_again(session_till: SessionTill, f
     stages = [till.store.jobs_of(buyer.held.key, 1).result()[0].stage for buyer in honest]
     assert stages == [JobStage.DONE] * 2
     assert till.bank.balance("shop") == 2 * COST
+
+
+@pytest.mark.guard("T27")
+def test_a_payer_that_takes_its_deposit_back_meets_many_tries(session_till: SessionTill) -> None:
+    """Each failure makes the next wait longer, but not while a payer's time to withdraw runs: it would win a race that
+    it can make us lose a few times.
+    """
+    till = session_till
+    attacker = till.buyer(deposit=4 * COST)
+    till.serve(attacker.voucher(DUST))
+    attacker.ask_to_close()
+    seller = seller_of(till, "revert")
+    began = till.world.at_s
+    while till.world.at_s < began + seller.grace_s:
+        run(settle_round(till.store, (seller,), Policy(settle_units=1), till.events.append), till.world)
+        drained(till.store)
+        till.world.at_s += seller.grace_s / 30
+        till.bank.advance(int(seller.grace_s / 30))
+    tries = len(till.store.jobs_of(attacker.held.key, 99).result())
+    assert tries >= RETRIES_PER_GRACE

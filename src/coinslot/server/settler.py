@@ -58,6 +58,8 @@ EXPIRY_MARGIN_S = 1800.0
 # After a job failed: the wait before the next one, doubled each time, up to an hour.
 RETRY_S = 30.0
 RETRY_AT_MOST_S = 3600.0
+# While a payer waits for its time to withdraw there are at least so many tries, or those that it made fail would win.
+RETRIES_PER_GRACE = 12
 # What closed channels left on the chain can wait: it is looked for in every so many rounds.
 TIDY_EVERY = 20
 # Who lost an answer asks again within minutes, or when its machine is up again. A closed channel has up to KEPT_KEYS
@@ -289,7 +291,7 @@ def _decide(going: Round, policy: Policy, seller: SessionSeller, channel: Channe
         return
     kind, close = wanted
     jobs = yield from wait(going.store.jobs_of(channel.key, REMEMBERED_JOBS))
-    if not _time_for(kind, channel, jobs, policy, going.at_s, expiring=expiring):
+    if not _time_for(kind, channel, jobs, policy, going.at_s, expiring=expiring, grace_s=seller.grace_s):
         return
     planned = yield from wait(going.store.plan(channel.key, kind, close))
     failpoint("settler.planned")
@@ -346,7 +348,7 @@ def _ahead(channel: Channel, wanted: Close) -> bool:
 
 
 def _time_for(
-    kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Policy, at_s: float, *, expiring: bool = False
+    kind: JobKind, channel: Channel, jobs: Sequence[Job], policy: Policy, at_s: float, *, expiring: bool, grace_s: float
 ) -> bool:
     """Whether a new job may be planned: none is live, none failed just now, and what was settled by age has aged."""
     if not jobs:
@@ -356,9 +358,17 @@ def _time_for(
         return False
     failures = next((n for n, job in enumerate(jobs) if job.stage is not JobStage.FAILED), len(jobs))
     if failures:
-        return at_s - last.made_at_s >= min(RETRY_S * 2.0 ** (failures - 1), RETRY_AT_MOST_S)
+        return at_s - last.made_at_s >= _pause_s(failures, channel, at_s, grace_s)
     if expiring or kind is JobKind.CLOSE or channel.stage is Stage.CLOSING:
         return True
     if policy.settle_units is not None and channel.unsettled >= policy.settle_units:
         return True
     return policy.settle_after_s is not None and at_s - last.made_at_s >= policy.settle_after_s
+
+
+def _pause_s(failures: int, channel: Channel, at_s: float, grace_s: float) -> float:
+    """How long to leave alone what failed so often in a row. T27"""
+    longest_s = RETRY_AT_MOST_S
+    if channel.closing_at_s is not None and channel.closing_at_s <= at_s < channel.closing_at_s + grace_s:
+        longest_s = grace_s / RETRIES_PER_GRACE
+    return min(RETRY_S * 2.0 ** (failures - 1), longest_s)
