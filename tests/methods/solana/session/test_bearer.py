@@ -31,7 +31,7 @@ def test_a_proof_signs_canonical_json_of_four_members() -> None:
 
 @pytest.mark.guard("T15")
 @pytest.mark.guard("T08")
-@pytest.mark.spec("SSES-093", "SSES-095", "SSES-134")
+@pytest.mark.spec("SSES-088", "SSES-089", "SSES-093", "SSES-095", "SSES-134")
 def test_a_proof_is_good_for_one_channel_one_challenge_and_one_payer() -> None:
     """As the server recorded them, whatever the request says; and as often as it is presented."""
     for _ in range(3):
