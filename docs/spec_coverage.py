@@ -78,8 +78,8 @@ READINGS = {
     "SSES-185": "an answer in one piece is signed for before it is sent. Of a stream each window is set aside durably "
     "before it is sent, and what was sent of it signed for with the next one or at its end: more would be signed for "
     "what may never be sent (SSES-187)",
-    "SSES-193": "by default. With the setting `credit_units` streams come first and are paid for afterwards, up to so much a "
-    "channel",
+    "SSES-193": "by default. With the setting `credit_units` streams come first and are paid for afterwards, up to so "
+    "much a channel",
     "SSES-245": "as SCHG-178",
     "CHG-011": "a replay is never taken as a payment and runs nothing; to the very same request it is answered with "
     "what was delivered, so that a client whose answer was lost need not pay again",
