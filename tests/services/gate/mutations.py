@@ -62,7 +62,7 @@ MUTATIONS = [
         "services/metered.py",
         "        return self.till.gone\n",
         "        return False\n",
-        METERED + "test_who_hangs_up_pays_for_what_was_sent",
+        METERED + "test_nothing_is_charged_for_once_the_client_is_gone",
     ),
     Mutation(
         "T44",

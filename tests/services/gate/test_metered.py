@@ -56,6 +56,39 @@ def test_a_stream_asks_for_more_while_it_runs(bank: Bank, alice: dict[str, objec
 
 
 @pytest.mark.guard("T25")
+def test_nothing_is_charged_for_once_the_client_is_gone(bank: Bank, alice: dict[str, object], tmp_path: Path) -> None:
+    """Though much more is set aside: the upstream goes on for four seconds, unless it is let go."""
+    gone = threading.Event()
+    sent = [0]
+
+    def wordy(handler: BaseHTTPRequestHandler, _: Call) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", EVENTS)
+        handler.end_headers()
+        handler.wfile.write(tokens("x", "y", done=False))
+        handler.wfile.flush()
+        gone.wait(20)
+        handler.close_connection = True
+        try:
+            while sent[0] < 40:
+                time.sleep(0.1)
+                handler.wfile.write(tokens("z", done=False))
+                handler.wfile.flush()
+                sent[0] += 1
+        except OSError:
+            return
+
+    with (
+        gated(bank, {"per": "event", "window": 64}, raw=wordy) as (gate, _),
+        paying(gate, alice, tmp_path) as paid,
+    ):
+        with paid.stream("POST", "/chat", content=b"?") as answer:
+            assert any("y" in line for line in answer.iter_lines())
+        gone.set()
+        assert 2 * MILLI <= spent(gate) < 40 * MILLI
+
+
+@pytest.mark.guard("T25")
 def test_who_hangs_up_pays_for_what_was_sent(bank: Bank, alice: dict[str, object], tmp_path: Path) -> None:
     """No more and no less, to a window; and the upstream is let go."""
     let_go = threading.Event()
