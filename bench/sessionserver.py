@@ -25,7 +25,7 @@ from bench.instant import REALM, SECRET
 from bench.paidserver import BODY, HEADERS, api
 from bench.pinning import pin_as_told
 from bench.sessionrig import PRICE, Rig, fill, rig_of
-from coinslot.drive import RealAsyncWorld, run_async
+from coinslot.drive import run_async
 from coinslot.server.answer import Answer, paid_headers
 from coinslot.server.discovery import Service
 from coinslot.server.price import Price
@@ -33,12 +33,10 @@ from coinslot.services.collecting import spare_what_stands
 from coinslot.services.gate import GateService
 from coinslot.services.guarded import GuardedProtocol
 from coinslot.services.metrics import Metrics
-from coinslot.services.proxy import Proxy
 from coinslot.store.open import open_store
 from coinslot.transports.asgi import (
     App,
     CoinslotMiddleware,
-    Paying,
     Receive,
     Scope,
     Send,
@@ -47,8 +45,6 @@ from coinslot.transports.asgi import (
     meter,
     send_answer,
 )
-from coinslot.transports.committing import CommitDoor
-from coinslot.transports.pages import Pages
 from coinslot.transports.slot import Slot
 from coinslot.transports.sse import HEADERS as EVENTS
 from coinslot.transports.sse import Event, asse
@@ -103,13 +99,8 @@ class Gate(GateService):
     def __init__(self, rig: Rig, store: str, channels: int, upstream: str) -> None:
         self.metrics = Metrics()
         self.slot, price = opened(rig, store, channels, self.metrics)
-        self.routes = self.slot.routes({"GET /paid/*": price})
-        self._counting = {"GET /paid/*": None}
-        self._paying = Paying(self.slot, commits=True)
-        self._commits = CommitDoor(self.slot)
-        self._proxy = Proxy(upstream)
-        self._pages = Pages(self.routes, Service("bench", "1", (), {}))
-        self._world = RealAsyncWorld()
+        routes = self.slot.routes({"GET /paid/*": price})
+        self.stand_between(routes, {"GET /paid/*": None}, upstream, Service("bench", "1", (), {}))
 
 
 def stream(rig: Rig, first_s: float, store: str | None, channels: int) -> App:

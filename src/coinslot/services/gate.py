@@ -6,6 +6,7 @@ passes; our own pages (/healthz, /metrics, /openapi.json, /llms.txt) answer; all
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 
 import msgspec
@@ -19,7 +20,7 @@ from coinslot.services.accepting import accept, all_sellers
 from coinslot.services.config import GateConfig
 from coinslot.services.metered import MeteredApp
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
-from coinslot.services.pricing import tagged
+from coinslot.services.pricing import Counting, tagged
 from coinslot.services.proxy import Proxy
 from coinslot.services.spelling import Spellings, is_ambiguous
 from coinslot.services.unforged import UnforgedApp
@@ -60,19 +61,27 @@ class GateService:
             settle_every_s=settling.every_s,
         )
         priced = {pattern: tagged(pattern, table, self.slot.sellers) for pattern, table in config.prices.items()}
-        self.routes = Routes.of(
-            [
-                *(Route(pattern, one.price) for pattern, one in priced.items()),
-                *(Route(one, None) for one in config.free),
-            ]
-        )
-        self._spellings = Spellings(self.routes)
-        self._counting = {pattern: one.counting for pattern, one in priced.items()}
+        routes = [
+            *(Route(pattern, one.price) for pattern, one in priced.items()),
+            *(Route(one, None) for one in config.free),
+        ]
+        counting = {pattern: one.counting for pattern, one in priced.items()}
+        self.stand_between(Routes.of(routes), counting, config.upstream, service)
+
+    def stand_between(
+        self, routes: Routes, counting: Mapping[str, Counting | None], upstream: str, service: Service
+    ) -> None:
+        """Everything that is neither the slot nor its metrics. `counting` is by the pattern of a route, None where a
+        price is for a request.
+        """
+        self.routes = routes
+        self._spellings = Spellings(routes)
+        self._counting = counting
         self._paying = Paying(self.slot, commits=True)
         self._commits = CommitDoor(self.slot)
-        self._proxy = Proxy(config.upstream)
+        self._proxy = Proxy(upstream)
         self._unforged = UnforgedApp(self._proxy)
-        self._pages = Pages(self.routes, service)
+        self._pages = Pages(routes, service)
         self._world = RealAsyncWorld()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
