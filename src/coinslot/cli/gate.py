@@ -37,6 +37,7 @@ class _Particulars:
     """What the flags say of all prices per unit."""
 
     usage: str | None
+    include_usage: bool
     max_units: int | None
     window: int | None
     minimum: int | None
@@ -45,7 +46,8 @@ class _Particulars:
     @property
     def metered(self) -> bool:
         """Whether anything is said that is only of use there."""
-        return any(one is not None for one in (self.usage, self.max_units, self.window, self.minimum))
+        given = (self.usage, self.max_units, self.window, self.minimum)
+        return self.include_usage or any(one is not None for one in given)
 
     def price(self, amount: str, unit: str) -> str | dict[str, Any]:
         """One price as the configuration has it."""
@@ -53,7 +55,8 @@ class _Particulars:
             return amount if self.deposit is None else {"amount": amount, "deposit": self.deposit}
         table: dict[str, Any] = {"amount": amount, "minimum": self.minimum, "deposit": self.deposit}
         if self.usage is not None:
-            return {**table, "per": "unit", "unit": unit, "usage": self.usage, "max_units": self.max_units}
+            told = {"usage": self.usage, "max_units": self.max_units, "include_usage": self.include_usage or None}
+            return {**table, "per": "unit", "unit": unit, **told}
         if unit in _BLOCKS:
             return {**table, "per": "byte", "block": _BLOCKS[unit], "window": self.window}
         return {**table, "per": "event", "unit": unit, "window": self.window}
@@ -68,7 +71,9 @@ def _prices(texts: list[str], particulars: _Particulars) -> dict[str, str | dict
         amount, _, unit = value.strip().partition("/")
         prices[pattern.strip()] = particulars.price(amount.strip(), unit.strip())
     if particulars.metered and not any(isinstance(one, dict) and "per" in one for one in prices.values()):
-        raise UsageError("--usage, --max-units, --window and --minimum are for prices per unit: AMOUNT/UNIT")
+        raise UsageError(
+            "--usage, --include-usage, --max-units, --window and --minimum are for prices per unit: AMOUNT/UNIT"
+        )
     return prices
 
 
@@ -117,6 +122,14 @@ UsageOption = Annotated[
         show_default=False,
     ),
 ]
+IncludeUsageOption = Annotated[
+    bool,
+    typer.Option(
+        "--include-usage",
+        help="With --usage: ask the API to tell what a stream used (stream_options.include_usage).",
+        rich_help_panel=SESSIONS,
+    ),
+]
 MaxUnitsOption = Annotated[
     int | None,
     typer.Option(help="With --usage: most units of an answer.", rich_help_panel=SESSIONS, show_default=False),
@@ -153,6 +166,7 @@ def gate(
     window: WindowOption = None,
     minimum: MinimumOption = None,
     usage: UsageOption = None,
+    include_usage: IncludeUsageOption = False,
     max_units: MaxUnitsOption = None,
     settler: SettlerOption = True,
     check: CheckOption = False,
@@ -170,14 +184,22 @@ def gate(
     --recipient 0x... --rpc-url http://127.0.0.1:8545
 
     Example: COINSLOT_SESSION_KEY=0x... coinslot gate --upstream http://127.0.0.1:8000
-    --price 'POST /v1/chat/completions=0.00001/token' --usage usage.total_tokens --max-units 4000
+    --price 'POST /v1/chat/completions=0.00001/token' --usage usage.total_tokens --include-usage --max-units 4000
     --recipient 0x... --rpc-url http://127.0.0.1:8545
     """
     file = named_config(config, config_option)
     if file is not None:
         others = (realm, tls_cert, tls_key, deposit, window, minimum, usage, max_units, method)
         plain = (store, listen, workers, settler) == (DEFAULT_STORE, DEFAULT_LISTEN, 1, True)
-        if upstream or price or free or flags or not plain or any(one not in (None, "") for one in others):
+        if (
+            upstream
+            or price
+            or free
+            or flags
+            or include_usage
+            or not plain
+            or any(one not in (None, "") for one in others)
+        ):
             raise UsageError("give a CONFIG.toml or flags, not both")
         chosen = load_config(file)
     else:
@@ -187,7 +209,7 @@ def gate(
             raise ConfigError("--price: what a route costs, such as --price 'GET /paid/*=0.01'")
         settings = {
             "upstream": upstream,
-            "prices": _prices(price, _Particulars(usage, max_units, window, minimum, deposit)),
+            "prices": _prices(price, _Particulars(usage, include_usage, max_units, window, minimum, deposit)),
             "free": free,
             "realm": realm,
             "store": store,

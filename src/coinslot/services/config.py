@@ -42,6 +42,7 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     block: int | None = None
     usage: str | None = None
     max_units: int | None = None
+    include_usage: bool | None = None
     events: bool | None = None
 
 
@@ -132,7 +133,7 @@ _MEANT: Mapping[Per, frozenset[str]] = {
     "request": frozenset(),
     "event": frozenset(["unit", "window", "minimum", "events"]),
     "byte": frozenset(["window", "minimum", "block", "events"]),
-    "unit": frozenset(["unit", "usage", "max_units", "minimum", "events"]),
+    "unit": frozenset(["unit", "usage", "max_units", "include_usage", "minimum", "events"]),
 }
 
 

@@ -17,6 +17,7 @@ from coinslot.server.answer import Answer, refusal
 from coinslot.server.discovery import Service
 from coinslot.server.price import Price, Route, Routes
 from coinslot.services.accepting import accept, all_sellers
+from coinslot.services.asking import UsageAsked
 from coinslot.services.config import GateConfig
 from coinslot.services.metered import MeteredApp
 from coinslot.services.metrics import CONTENT_TYPE, Metrics
@@ -131,7 +132,11 @@ class GateService:
 
     async def _sell(self, route: Route, price: Price, scope: Scope, receive: Receive, send: Send) -> None:
         counting = self._counting[route.pattern]
-        app = self._unforged if counting is None else MeteredApp(self._proxy, counting, self.metrics.metered)
+        if counting is None:
+            await self._paying.serve(price, self._unforged, scope, receive, send)
+            return
+        upstream = UsageAsked(self._proxy) if counting.include_usage else self._proxy
+        app = MeteredApp(upstream, counting, self.metrics.metered)
         await self._paying.serve(price, app, scope, receive, send)
 
     def _overridden(self, scope: Scope, route: Route | None) -> bool:

@@ -21,6 +21,7 @@ class Counting:
     """How an upstream's answer is counted: per event; per `block` bytes; or by the field at `path`, when it has come.
 
     `most` units are set aside at once: a part of a stream, or all that an answer may cost. `minimum`: the least one.
+    `include_usage`: streams are asked to tell what they used.
     """
 
     per: Per
@@ -28,6 +29,7 @@ class Counting:
     minimum: int
     block: int = BLOCK
     path: tuple[str, ...] = ()
+    include_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +111,5 @@ def _counting(table: PriceTable, metering: Metering | None) -> Counting | None:
     if metering is None:
         return None
     path = parse_path(table.usage) if table.usage is not None else ()
-    return Counting(table.per, metering.window, metering.minimum, table.block or BLOCK, path)
+    asked = bool(table.include_usage)
+    return Counting(table.per, metering.window, metering.minimum, table.block or BLOCK, path, asked)
