@@ -12,9 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: venv ## a paid request from end to end on a local chain
 	$(BIN)/coinslot demo
 
-# On two cores two more workers work while others wait: for a chain, a disk, a process that is to die.
+# On two cores a third worker works while others wait: for a chain, a disk, a process that is to die.
 test: check ## everything CI runs
-	$(BIN)/python -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 check: venv ## style, lint and types
 	$(BIN)/ruff format --check .

@@ -67,8 +67,8 @@ MUTATIONS = [
     Mutation(
         "T44",
         "services/gate.py",
-        "app = self._unforged if counting is None",
-        "app = self._proxy if counting is None",
+        "await self._paying.serve(price, self._unforged, scope, receive, send)",
+        "await self._paying.serve(price, self._proxy, scope, receive, send)",
         UNFORGED + "test_no_event_of_ours_passes_where_anything_is_paid[/charged]",
     ),
     Mutation(
