@@ -281,7 +281,7 @@ def test_gzip_is_unpacked_a_piece_at_a_time() -> None:
         assert sum(map(len, pieces)) == size
 
 
-@pytest.mark.parametrize("junk", [b"not gzip", gzip.compress(b"data: 1\n\n")[:-9]])
+@pytest.mark.parametrize("junk", [b"not gzip", gzip.compress(b"data: 1\n\n")[:-9]], ids=["another", "cut off"])
 def test_gzip_that_is_none_or_ends_early_is_an_error(junk: bytes) -> None:
     """It must not look whole."""
     reader = _Gunzip()
