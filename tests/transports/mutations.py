@@ -20,7 +20,7 @@ MUTATIONS = [
         "T42",
         "server/classify.py",
         "return PASS if route is not None else _other_spelling",
-        "    return PASS\n\n\ndef permits",
+        "return PASS if True else _other_spelling",
         _ONE,
     ),
     Mutation(
