@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
 from coinslot.services.guarded import MAX_HEAD_BYTES, GuardedProtocol
 from coinslot.transports.asgi import Receive, Scope, Send
+from support.serving import asgi_server
 
 # What one test lets a client waste.
 SHORT_S = 0.3
@@ -43,23 +43,8 @@ class Site:
 @contextmanager
 def site(protocol: type[GuardedProtocol]) -> Iterator[int]:
     """The port of a server with this protocol."""
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        Site(), log_level="critical", lifespan="off", ws="none", http=protocol, timeout_keep_alive=IDLE_S
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    try:
-        yield bound.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        bound.close()
+    with asgi_server(Site(), ws="none", http=protocol, timeout_keep_alive=IDLE_S) as url:
+        yield urlsplit(url).port or 0
 
 
 def sent(port: int, head: bytes, more: bytes = b"", most: int = 0) -> tuple[bytes, int]:

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
 from coinslot.services.guarded import GuardedProtocol
 from coinslot.transports.asgi import Receive, Scope, Send
 from support.patience import within
+from support.serving import asgi_server
 
 SHORT_S = 0.3
 WAIT_S = within(20)
@@ -59,22 +60,9 @@ class Site:
 @contextmanager
 def site(protocol: type[GuardedProtocol]) -> Iterator[tuple[Site, int]]:
     """A server with this protocol, and its port."""
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
     made = Site()
-    config = uvicorn.Config(made, log_level="critical", lifespan="off", ws="none", http=protocol)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    try:
-        yield made, bound.getsockname()[1]
-    finally:
-        server.should_exit = server.force_exit = True
-        thread.join(10)
-        bound.close()
+    with asgi_server(made, ws="none", http=protocol) as url:
+        yield made, urlsplit(url).port or 0
 
 
 @pytest.mark.guard("T41")

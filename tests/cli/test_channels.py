@@ -24,16 +24,6 @@ TESTS = str(Path(__file__).resolve().parent.parent)
 
 
 @pytest.fixture
-def key(alice: dict[str, object], bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The flags of alice's purse, and a home of her own."""
-    for name in [name for name in os.environ if name.startswith("COINSLOT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COINSLOT_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return ["--method", "toy", "--bank", bank.path, "--account", "alice", "--secret", str(alice["secret"])]
-
-
-@pytest.fixture
 def gate(bank: Bank) -> Iterator[Gated]:
     """A gate with a route per request, one that takes charges only, and a stream."""
 

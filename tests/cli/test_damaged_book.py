@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,16 +18,6 @@ from support.upstream import Call, Gated, Reply, Upstream, gate_for
 Output = pytest.CaptureFixture[bytes]
 FUNDS = 5_000_000
 PRICES: dict[str, Any] = {"GET /paid/*": "0.01"}
-
-
-@pytest.fixture
-def key(alice: dict[str, object], bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The flags of alice's purse, and a home of her own."""
-    for name in [name for name in os.environ if name.startswith("COINSLOT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COINSLOT_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return ["--method", "toy", "--bank", bank.path, "--account", "alice", "--secret", str(alice["secret"])]
 
 
 def answer(call: Call) -> Reply:

@@ -18,17 +18,6 @@ from support.site import Reply, Seen, Site
 from support.toybank import Bank
 from support.upstream import Call, Upstream, gate_for
 
-
-@pytest.fixture
-def key(alice: dict[str, object], bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The flags of alice's purse; her secret is in the environment."""
-    for name in [name for name in os.environ if name.startswith("COINSLOT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COINSLOT_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return ["--method", "toy", "--bank", bank.path, "--account", "alice", "--secret", str(alice["secret"])]
-
-
 Output = pytest.CaptureFixture[bytes]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,15 +26,6 @@ from support.toybank import Bank
 
 Output = pytest.CaptureFixture[bytes]
 Buy = Callable[[], int]
-
-
-@pytest.fixture
-def key(alice: dict[str, object], bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The flags of alice's purse, and a home of her own."""
-    for name in [name for name in os.environ if name.startswith("COINSLOT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COINSLOT_HOME", str(tmp_path / "home"))
-    return ["--method", "toy", "--bank", bank.path, "--account", "alice", "--secret", str(alice["secret"])]
 
 
 @pytest.fixture

@@ -16,17 +16,15 @@ from coinslot.client.events import Authorized, Event, Metered, ToppedUp
 from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.errors import CoinslotError, MalformedHeader, PaymentOutcomeUnknown, PaymentRefused, PolicyRefused
-from coinslot.intents.acts import Held
 from coinslot.intents.deliveries import COMMIT_PATH
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports.httpx import pay, session
-from support.meterer import Meterer
+from support.meterer import COST, Meterer, only, watermark
 from support.sessionsite import SessionShop
 from support.sessiontill import Counting, SessionTill
 from support.site import Site
 from support.toybank import Bank
 
-COST = 1_000
 COIN = 1_000_000
 Wallet = dict[str, Any]
 
@@ -53,18 +51,6 @@ def client_of(theirs: Meterer, book: SqliteBook, events: list[Event] | None = No
     policy = Policy(**{"max_deposit": "0.5", **limits})
     plain = httpx.Client(trust_env=False, timeout=20)
     return pay(plain, wallet(toy=theirs.shop.till.wallet), policy, told.append, book)
-
-
-def only(book: SqliteBook) -> Held:
-    """The only channel."""
-    (held,) = book.all().result()
-    return held
-
-
-def watermark(book: SqliteBook) -> tuple[int, int, int]:
-    """signed, acknowledged and spent, above what asking cost."""
-    held = only(book)
-    return held.signed_units - COST - 1, held.acknowledged_units - COST - 1, held.spent_units - COST
 
 
 def test_a_delivery_is_paid_after_it_came(theirs: Meterer, book: SqliteBook) -> None:

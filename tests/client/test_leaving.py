@@ -25,20 +25,18 @@ from coinslot.client.purse import Policy
 from coinslot.client.wallet import wallet
 from coinslot.client.watermark import Agreed
 from coinslot.errors import PaymentOutcomeUnknown, PaymentRefused
-from coinslot.intents.acts import Held
 from coinslot.intents.deliveries import COMMIT_PATH
 from coinslot.store.book import scope_of
 from coinslot.store.book_sqlite import SqliteBook
 from coinslot.transports import requests as requests_door
 from coinslot.transports.httpx import PayingTransport, pay, session
 from support.cancel import task_cancelled_at
-from support.meterer import Meterer
+from support.meterer import COST, Meterer, only, watermark
 from support.sessionsite import SessionShop
 from support.sessiontill import Counting, SessionTill
 from support.site import Reply, Seen, Site
 from support.toybank import Bank
 
-COST = 1_000
 Wallet = dict[str, Any]
 DOORS = ["httpx", "httpx-async", "requests"]
 
@@ -126,18 +124,6 @@ def door(request: pytest.FixtureRequest) -> str:
     """Each kind of client."""
     kind: str = request.param
     return kind
-
-
-def only(book: SqliteBook) -> Held:
-    """The only channel."""
-    (held,) = book.all().result()
-    return held
-
-
-def watermark(book: SqliteBook) -> tuple[int, int, int]:
-    """signed, acknowledged and spent, above what asking cost."""
-    held = only(book)
-    return held.signed_units - COST - 1, held.acknowledged_units - COST - 1, held.spent_units - COST
 
 
 @pytest.mark.guard("T24")

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from coinslot.client.purse import Policy, Quote
-from coinslot.client.wallet import wallet
+from coinslot.client.purse import Quote
 from coinslot.errors import PaymentRefused, PolicyRefused
 from coinslot.store.book_sqlite import SqliteBook
-from coinslot.transports.httpx import Session, pay, session
+from support.gatemeter import MILLI, gated, paying
 from support.toybank import Bank
-from support.upstream import Gated, Reply, Upstream, gate_for
+from support.upstream import Reply
 
-# A thousandth of a coin, in base units.
-MILLI = 1_000
 # Of these a model's answer may come to 400, each for a thousandth, and comes to 7: more than any window ahead.
-USAGE = {"amount": "0.001", "per": "unit", "unit": "token", "usage": "usage.total_tokens", "max_units": 400}
+USAGE = {"per": "unit", "unit": "token", "usage": "usage.total_tokens", "max_units": 400}
 TOLD: Reply = (200, {"Content-Type": "application/json"}, json.dumps({"usage": {"total_tokens": 7}}).encode())
 WORDS: Reply = (
     200,
@@ -31,31 +25,11 @@ WORDS: Reply = (
 )
 
 
-@contextmanager
-def gated(bank: Bank, price: dict[str, Any], reply: Reply) -> Iterator[Gated]:
-    """A gate with one metered route, in front of a model that always says the same."""
-    accept = [{"method": "toy", "bank": bank.path, "recipient": "shop", "sessions": True}]
-    with Upstream(lambda _: reply) as api, gate_for(api, {"POST /chat": price}, bank, accept=accept) as gate:
-        yield gate
-
-
-@contextmanager
-def paying(gate: Gated, alice: dict[str, object], book: Path, budget: str = "1", **policy: Any) -> Iterator[Session]:
-    """A session of alice's, with a budget and limits."""
-    plain = httpx.Client(trust_env=False, timeout=20)
-    limits = Policy(max_deposit="1", **policy)
-    with (
-        pay(plain, wallet(toy=alice), limits, book=book) as client,
-        session(client, gate.url, max_deposit="1", budget=budget) as paid,
-    ):
-        yield paid
-
-
 def test_what_one_request_may_cost_is_set_aside_for_an_answer_that_tells_its_usage(
     bank: Bank, alice: dict[str, object], tmp_path: Path
 ) -> None:
     """Nobody has to know the server's `max_units`: 0.4 is within the dollar of a request, and 7 tokens are spent."""
-    with gated(bank, USAGE, TOLD) as gate, paying(gate, alice, tmp_path / "book.sqlite") as paid:
+    with gated(bank, USAGE, lambda _: TOLD) as (gate, _), paying(gate, alice, tmp_path) as paid:
         assert paid.post("/chat", content=b"?").status_code == 200
         assert (paid.spent_units, paid.authorized_units) == (7 * MILLI, 400 * MILLI)
         assert paid.post("/chat", content=b"?").status_code == 200  # what is left of the first is used up
@@ -69,8 +43,8 @@ def test_no_more_is_set_aside_than_the_policy_says(
 ) -> None:
     """A token's worth is signed, nothing is spent, and the error says what was wanted and what would allow it."""
     with (
-        gated(bank, USAGE, TOLD) as gate,
-        paying(gate, alice, tmp_path / "book.sqlite", **policy) as paid,
+        gated(bank, USAGE, lambda _: TOLD) as (gate, _),
+        paying(gate, alice, tmp_path, **policy) as paid,
         pytest.raises(
             PaymentRefused, match=r"more authorized before it answers, and 0\.399 .*max_per_request or max_w"
         ),
@@ -94,7 +68,7 @@ def test_who_approves_is_asked_for_what_is_set_aside_too(
         asked.append((quote.terms.amount_units, quote.unit))
         return allowed or len(asked) == 1
 
-    with gated(bank, USAGE, TOLD) as gate, paying(gate, alice, tmp_path / "book.sqlite", approve=approve) as paid:
+    with gated(bank, USAGE, lambda _: TOLD) as (gate, _), paying(gate, alice, tmp_path, approve=approve) as paid:
         if allowed:
             assert paid.post("/chat", content=b"?").status_code == 200
         else:
@@ -109,12 +83,12 @@ def test_a_budget_is_used_to_its_end_by_a_stream_that_asks_for_more(
     bank: Bank, alice: dict[str, object], tmp_path: Path, limit: str
 ) -> None:
     """A window of 16 words does not fit into 5; five words come, and then the error that says why."""
-    price = {"amount": "0.001", "per": "event", "unit": "word", "window": 16}
+    price = {"per": "event", "unit": "word", "window": 16}
     limits: dict[str, Any] = {limit: "0.005"}
     came: list[str] = []
     with (
-        gated(bank, price, WORDS) as gate,
-        paying(gate, alice, tmp_path / "book.sqlite", **limits) as paid,
+        gated(bank, price, lambda _: WORDS) as (gate, _),
+        paying(gate, alice, tmp_path, **limits) as paid,
         pytest.raises(PolicyRefused, match="budget"),
         paid.stream("POST", "/chat", content=b"?") as answer,
     ):
@@ -127,12 +101,12 @@ def test_a_budget_is_used_to_its_end_by_bytes_that_are_paid_ahead(
     bank: Bank, alice: dict[str, object], tmp_path: Path
 ) -> None:
     """To a window: a server that is out of whole ones waits for more than there is."""
-    price = {"amount": "0.001", "per": "byte", "block": 1_000, "window": 4}
+    price = {"per": "byte", "block": 1_000, "window": 4}
     reply: Reply = (200, {"Content-Type": "application/octet-stream"}, b"x" * 100_000)
     came: list[int] = []
     with (
-        gated(bank, price, reply) as gate,
-        paying(gate, alice, tmp_path / "book.sqlite", budget="0.010") as paid,
+        gated(bank, price, lambda _: reply) as (gate, _),
+        paying(gate, alice, tmp_path, budget="0.010") as paid,
         pytest.raises(PolicyRefused, match="budget"),
         paid.stream("POST", "/chat", content=b"?") as answer,
     ):

@@ -7,21 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinslot.client.purse import Policy
-from coinslot.client.wallet import wallet
 from coinslot.services.asking import MAX_ASKED_BODY, UsageAsked, asking_for_usage
-from coinslot.transports.httpx import pay, session
+from support.gatemeter import MILLI, gated, paying
 from support.toybank import Bank
-from support.upstream import Call, Reply, Upstream, gate_for
+from support.upstream import Call, Reply
 
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
-# A thousandth of a coin, in base units.
-MILLI = 1_000
 
 
 @pytest.mark.parametrize(
@@ -119,17 +114,9 @@ def test_who_forgot_to_ask_for_the_usage_pays_for_what_was_used(
         usage = b'data: {"usage":{"total_tokens":7}}\n\n' if told else b""
         return 200, {"Content-Type": "text/event-stream"}, b'data: {"word":"hi"}\n\n' + usage + b"data: [DONE]\n\n"
 
-    accept = [{"method": "toy", "bank": bank.path, "recipient": "shop", "sessions": True}]
     price = {
-        "amount": "0.001", "per": "unit", "unit": "token", "usage": "usage.total_tokens", "max_units": 400,
-        "include_usage": include,
+        "per": "unit", "unit": "token", "usage": "usage.total_tokens", "max_units": 400, "include_usage": include
     }  # fmt: skip
-    client = httpx.Client(trust_env=False, timeout=20)
-    with (
-        Upstream(model) as api,
-        gate_for(api, {"POST /chat": price}, bank, accept=accept) as gate,
-        pay(client, wallet(toy=alice), Policy(), book=tmp_path / "book.sqlite"),
-        session(client, gate.url, max_deposit="1") as paid,
-    ):
+    with gated(bank, price, model) as (gate, _), paying(gate, alice, tmp_path) as paid:
         assert paid.post("/chat", json={"stream": True}).status_code == 200
         assert paid.spent_units == tokens * MILLI

@@ -44,13 +44,15 @@ def gated(bank: Bank, price: dict[str, Any], answer: Any = None, raw: Any = None
 
 
 @contextmanager
-def paying(gate: Gated, alice: dict[str, object], tmp_path: Path, **policy: Any) -> Iterator[Session]:
-    """A session of alice's."""
+def paying(
+    gate: Gated, alice: dict[str, object], tmp_path: Path, budget: str | None = None, **policy: Any
+) -> Iterator[Session]:
+    """A session of alice's, with a budget and limits."""
     client = httpx.Client(trust_env=False, timeout=20)
     book = tmp_path / "book.sqlite"
     with (
         pay(client, wallet(toy=alice), Policy(**policy), book=book),
-        session(client, gate.url, max_deposit="1") as paid,
+        session(client, gate.url, max_deposit="1", budget=budget) as paid,
     ):
         yield paid
 

@@ -9,12 +9,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from coinslot.intents.acts import Held
 from coinslot.intents.deliveries import COMMIT_PATH
+from coinslot.store.book_sqlite import SqliteBook
 from support.sessionsite import SessionShop
 from support.site import Reply, Seen
 
+# What a request to the shop costs, in base units.
+COST = 1_000
 # A stream that nobody releases ends by itself, long after the test that forgot it.
 HELD_S = 30.0
+
+
+def only(book: SqliteBook) -> Held:
+    """The only channel."""
+    (held,) = book.all().result()
+    return held
+
+
+def watermark(book: SqliteBook) -> tuple[int, int, int]:
+    """signed, acknowledged and spent, above what asking cost."""
+    held = only(book)
+    return held.signed_units - COST - 1, held.acknowledged_units - COST - 1, held.spent_units - COST
 
 
 @dataclass
