@@ -189,17 +189,10 @@ def gate(
     """
     file = named_config(config, config_option)
     if file is not None:
-        others = (realm, tls_cert, tls_key, deposit, window, minimum, usage, max_units, method)
-        plain = (store, listen, workers, settler) == (DEFAULT_STORE, DEFAULT_LISTEN, 1, True)
-        if (
-            upstream
-            or price
-            or free
-            or flags
-            or include_usage
-            or not plain
-            or any(one not in (None, "") for one in others)
-        ):
+        said = upstream or price or free or realm or method or tls_cert or tls_key or deposit or usage or flags
+        numbers = (max_units, window, minimum) != (None, None, None)
+        plain = (store, listen, workers, settler, include_usage) == (DEFAULT_STORE, DEFAULT_LISTEN, 1, True, False)
+        if said or numbers or not plain:
             raise UsageError("give a CONFIG.toml or flags, not both")
         chosen = load_config(file)
     else:
