@@ -466,6 +466,13 @@ MUTATIONS = [
         f"{PUSHED}test_an_answer_is_not_lost_with_the_record",
     ),
     Mutation(
+        "F29",
+        PUSHING,
+        "except Cancelled as error:  # F29",
+        "except () as error:",
+        f"{PUSHED}test_cancelled_at_any_await_it_is_paid_once",
+    ),
+    Mutation(
         "T49",
         PUSHING,
         '("idempotency-key", "authorization", "x-api-key", "range")',

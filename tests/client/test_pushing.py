@@ -385,7 +385,7 @@ def test_cancelled_at_any_await_it_is_paid_once(
 ) -> None:
     """For every n: cancelled at its n-th wait, and asked for again, it is served, and the money has moved once."""
 
-    async def main(step: int) -> str:
+    async def main(step: int, before: int) -> str:
         end, extensions = "done", {}
         book = tmp_path / f"{step}.sqlite"
         made = wallet(toy={**alice, "push": True})
@@ -394,6 +394,7 @@ def test_cancelled_at_any_await_it_is_paid_once(
                 await task_cancelled_at(step, client.get(site.url))
             except asyncio.CancelledError:
                 end = "cancelled"
+                assert bank.settled() == before  # once it was paid its reference is told
             except PaymentOutcomeUnknown as error:
                 end = "unknown"
                 extensions = {"coinslot_resume": error.resume} if error.resume else {}
@@ -408,7 +409,7 @@ def test_cancelled_at_any_await_it_is_paid_once(
     for step in range(1, 200):
         before = bank.settled()
         with Site(shop) as site:
-            ends.append(asyncio.run(main(step)))
+            ends.append(asyncio.run(main(step, before)))
         assert bank.settled() - before == 1, (step, ends[-1])
         if ends[-1] == "done":
             break
